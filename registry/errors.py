@@ -1,0 +1,164 @@
+"""Every error that pointsman raises on purpose, as one tree.
+
+    PointsmanError
+    ├── InvalidNameError          a name, ref, alias or metric key that breaks the rules
+    ├── NotFoundError             something asked for by name is not there
+    │   ├── AdapterNotFoundError
+    │   ├── VersionNotFoundError
+    │   ├── RunNotFoundError
+    │   ├── MetricNotFoundError
+    │   ├── TaskNotFoundError
+    │   ├── MethodNotFoundError
+    │   └── BaseNotFoundError
+    ├── ConflictError             it would overwrite what must not change
+    ├── SettingsError             a setting whose value cannot work
+    ├── DatabaseError             the database cannot serve the request
+    │   ├── NotARegistryError     a file or database that is not a registry
+    │   ├── OldSchemaError        made by an older pointsman: upgrade it
+    │   ├── NewSchemaError        made by a newer pointsman: refuse it
+    │   ├── ReadOnlyError         it cannot be written
+    │   ├── BusyError             other writers held it too long
+    │   └── DiskFullError         no space left
+    ├── StoreError                the object store cannot serve the request
+    │   ├── ObjectMissingError    a file that the database names is not there
+    │   └── ObjectCorruptError    a file whose sha256 is not its name
+    ├── DataError                 a data set that cannot be used as it is
+    ├── BaseError                 a base that cannot be used
+    │   └── BaseMismatchError     a version trained on another base
+    ├── WeightsError              adapter weights that do not fit their configuration
+    └── TrainingError             a training that cannot go on
+
+Each message says what was wrong, what was found and what to do. This module imports nothing of pointsman's.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TypeVar
+
+_NotFound = TypeVar("_NotFound", bound="NotFoundError")
+
+
+class PointsmanError(Exception):
+    """The root: ``except PointsmanError`` catches everything pointsman raises on purpose."""
+
+
+class InvalidNameError(PointsmanError):
+    """A name, ref, alias or metric key that breaks the rules."""
+
+
+class NotFoundError(PointsmanError):
+    """Something asked for by name is not there; the message lists what is."""
+
+
+class AdapterNotFoundError(NotFoundError):
+    """No adapter of that name is registered."""
+
+
+class VersionNotFoundError(NotFoundError):
+    """The adapter exists, but not that version or alias of it."""
+
+
+class RunNotFoundError(NotFoundError):
+    """No run of that id is recorded."""
+
+
+class MetricNotFoundError(NotFoundError):
+    """The run has no metric of that name."""
+
+
+class TaskNotFoundError(NotFoundError):
+    """No task of that name is known."""
+
+
+class MethodNotFoundError(NotFoundError):
+    """No adapter method of that name is known."""
+
+
+class BaseNotFoundError(NotFoundError):
+    """The base is neither a directory, nor cached, nor to be had from the hub."""
+
+
+class ConflictError(PointsmanError):
+    """It would overwrite something that must not change."""
+
+
+class SettingsError(PointsmanError):
+    """A setting whose value cannot work; the message names the field and what is allowed."""
+
+
+class DatabaseError(PointsmanError):
+    """The database cannot serve the request."""
+
+
+class NotARegistryError(DatabaseError):
+    """A file or database that is not a pointsman registry."""
+
+
+class OldSchemaError(DatabaseError):
+    """The database was made by an older pointsman; the message quotes the command that upgrades it."""
+
+
+class NewSchemaError(DatabaseError):
+    """The database was made by a newer pointsman."""
+
+
+class ReadOnlyError(DatabaseError):
+    """The database or its directory cannot be written."""
+
+
+class BusyError(DatabaseError):
+    """Other processes held the database for longer than the busy timeout."""
+
+
+class DiskFullError(DatabaseError):
+    """No space is left where the registry lives."""
+
+
+class StoreError(PointsmanError):
+    """The object store cannot serve the request."""
+
+
+class ObjectMissingError(StoreError):
+    """A file that the database names is not in the store."""
+
+
+class ObjectCorruptError(StoreError):
+    """A file's sha256 is not the one it is stored under."""
+
+
+class DataError(PointsmanError):
+    """A data set that cannot be used as it is."""
+
+
+class BaseError(PointsmanError):
+    """A base that cannot be used."""
+
+
+class BaseMismatchError(BaseError):
+    """A version was trained on a base with another fingerprint."""
+
+
+class WeightsError(PointsmanError):
+    """Adapter weights that do not fit their configuration or the model."""
+
+
+class TrainingError(PointsmanError):
+    """A training that cannot go on."""
+
+
+def unknown(kind: type[_NotFound], what: str, name: str, known: Iterable[str], advice: str = "") -> _NotFound:
+    """An error for a name that is not there, with the near ones first among those that are."""
+    names = [str(item) for item in known]
+    near = get_close_matches(name, names, n=3)
+    shown = ascii(name if len(name) <= 80 else name[:77] + "...")
+    parts = [f"no {what} {shown}"]
+    if near:
+        parts.append(f"did you mean {' or '.join(near)}?")
+    if names:
+        rest = f", and {len(names) - 20} more" if len(names) > 20 else ""
+        parts.append(f"there is: {', '.join(names[:20])}{rest}")
+    else:
+        parts.append("there is none yet")
+    if advice:
+        parts.append(advice)
+    return kind("; ".join(parts))

@@ -1,0 +1,117 @@
+"""A run being recorded: points are buffered and reach the database within a second, whatever happens to the process."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import sqlalchemy as sa
+
+from . import runs
+from .database import Database
+from .errors import PointsmanError, SettingsError
+from .records import RunStatus
+from .refs import check_metric
+
+FLUSH_SECONDS: Final = 1.0
+HEARTBEAT_SECONDS: Final = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class RunRecorder:
+    """Logs one run's metrics and says how it ended. Made by ``Registry.start_run``; used as a context manager.
+
+    Leaving the block normally records *finished*; KeyboardInterrupt records *interrupted*; any other exception records
+    *failed* with its message. Every way, what was logged before is kept.
+    """
+
+    def __init__(self, database: Database, uid: str) -> None:
+        self.uid = uid
+        self._database = database
+        self._lock = threading.Lock()
+        self._points: list[runs.LoggedPoint] = []
+        self._ended = False
+        with database.reading() as connection:
+            self._run_id = runs.run_id(connection, uid)
+            self._seq = runs.next_seq(connection, self._run_id)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"run-{uid}", daemon=True)
+        self._thread.start()
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: float | None = None) -> None:
+        """Add one point to each of some metrics; returns at once.
+
+        Args:
+            metrics: Values by name; NaN and infinities are kept.
+            step: The optimiser step they belong to, 0 or more.
+            epoch: How many passes over the training rows that is.
+
+        Raises:
+            InvalidNameError: A metric's name breaks the rules; nothing was logged.
+            SettingsError: The step is negative, or the run has ended.
+        """
+        if self._ended:
+            raise SettingsError(f"run {self.uid} has ended: start another to log more")
+        if step < 0 or step >= 2**63:
+            raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
+        at = time.time()
+        values = [(check_metric(key), float(value)) for key, value in metrics.items()]
+        with self._lock:
+            for key, value in values:
+                self._points.append(runs.LoggedPoint(key, step, self._seq, value, epoch, at))
+                self._seq += 1
+
+    def flush(self) -> None:
+        """Write what is buffered now; when it returns, it is committed."""
+        with self._lock:
+            self._write()
+
+    def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
+        """Write what is buffered and how the run ended. A second call does nothing."""
+        if self._ended:
+            return
+        self._stop.set()
+        self._thread.join()
+        with self._lock:
+            self._write(lambda connection: runs.end(connection, self.uid, status, error))
+            self._ended = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            self.finish(RunStatus.INTERRUPTED)
+        else:
+            self.finish(RunStatus.FAILED, str(error) or type(error).__name__)
+
+    def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
+        """Write the buffer in one transaction; if it fails, the buffer stays as it is."""
+        if not self._points and also is None:
+            return
+        with self._database.writing() as connection:
+            if self._points:
+                runs.insert_points(connection, self._run_id, self._points)
+            if also is not None:
+                also(connection)
+        self._points = []
+
+    def _work(self) -> None:
+        beaten = time.monotonic()
+        while not self._stop.wait(FLUSH_SECONDS):
+            try:
+                self.flush()
+                if time.monotonic() - beaten >= HEARTBEAT_SECONDS:
+                    with self._database.writing() as connection:
+                        runs.beat(connection, self.uid)
+                    beaten = time.monotonic()
+            except PointsmanError as error:
+                # The points stay in the buffer and go with the next flush; finish() raises if it never works.
+                _log.warning("metrics of run %s could not be written yet: %s", self.uid, error)

@@ -1,0 +1,138 @@
+"""What leaves the registry: frozen records, never database rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """How a run stands. A run that says nothing for a minute counts as interrupted."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A pretrained encoder, identified by the sha256 over its weights and configuration."""
+
+    fingerprint: str
+    name: str
+    model_type: str
+    hidden_size: int
+    layers: int
+    parameters: int
+    size: int
+    """Bytes of all its weights in the precision they are loaded in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of a version."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An immutable version of an adapter."""
+
+    name: str
+    number: int
+    digest: str
+    """sha256 of the canonical manifest: files, configuration, task, base, parents."""
+    task: Mapping[str, Any]
+    method: str
+    config: Mapping[str, Any]
+    base: Base
+    max_length: int
+    """Tokens that an input is cut to."""
+    parameters: int
+    """Trained parameters, head included."""
+    size: int
+    """Bytes of all files."""
+    metrics: Mapping[str, float]
+    """Scores on the validation rows, computed in float32 with the stored weights."""
+    primary_metric: str | None
+    score: float | None
+    """The value of ``primary_metric``; greater is better."""
+    files: tuple[File, ...]
+    aliases: tuple[str, ...]
+    parents: tuple[str, ...]
+    """Refs of the versions it was made from."""
+    run: str | None
+    created_at: datetime
+
+    @property
+    def ref(self) -> str:
+        """The ref that always means this version: ``name@number``."""
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training."""
+
+    uid: str
+    adapter: str
+    task: str
+    method: str
+    base: Base
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    """Where the rows came from, how many, and the sha256 over their content."""
+    environment: Mapping[str, Any]
+    seed: int
+    status: RunStatus
+    error: str | None
+    version: str | None
+    """The ref of the version it made, if it has."""
+    started_at: datetime
+    ended_at: datetime | None
+    heartbeat_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value of one metric of one run."""
+
+    step: int
+    value: float
+    epoch: float | None
+    wall_time: float
+    """Seconds since 1970-01-01 UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSummary:
+    """What a metric's points come to; NaN values count, but take no part in min, max and mean."""
+
+    key: str
+    count: int
+    nan_count: int
+    first: float
+    last: float
+    min: float
+    max: float
+    mean: float
+    first_step: int
+    last_step: int
+    min_step: int | None
+    max_step: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the append-only log: who did what, when."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    details: Mapping[str, Any] = field(default_factory=dict)

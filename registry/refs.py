@@ -1,0 +1,100 @@
+"""Names and refs: what they may contain, how they are read and printed.
+
+sst2               the latest version of the adapter sst2
+sst2@3             its version 3
+sst2@latest        the same as sst2
+sst2@best          the version with the best primary metric
+sst2@production    the version that the alias production points to
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import InvalidNameError
+
+LATEST: Final = "latest"
+BEST: Final = "best"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_RESERVED_ALIAS = re.compile(r"latest|best|v?[0-9]+")
+
+_RULE = "use 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit"
+
+
+def check_name(text: str, what: str = "adapter name") -> str:
+    """Return ``text`` if it may name an adapter, a task or an alias.
+
+    Raises:
+        InvalidNameError: It breaks the rule ``[a-z0-9][a-z0-9_-]{0,63}``.
+    """
+    if not _NAME.fullmatch(text):
+        raise InvalidNameError(f"{what} {_shown(text)} is not valid: {_RULE}")
+    return text
+
+
+def check_alias(text: str) -> str:
+    """Return ``text`` if it may be an alias: a name that is none of the reserved selectors.
+
+    Raises:
+        InvalidNameError: It breaks the rule for names, or is ``latest``, ``best``, a number or ``v`` and a number.
+    """
+    check_name(text, "alias")
+    if _RESERVED_ALIAS.fullmatch(text):
+        raise InvalidNameError(f"alias '{text}' is reserved: latest, best, N and vN already mean something")
+    return text
+
+
+def check_metric(text: str) -> str:
+    """Return ``text`` if it may name a metric, as in ``eval/accuracy``.
+
+    Raises:
+        InvalidNameError: It is empty, over 200 characters, or has other characters than letters, digits and ``_.-/``.
+    """
+    if len(text) > 200 or not _METRIC.fullmatch(text):
+        raise InvalidNameError(f"metric name {_shown(text)} is not valid: use letters, digits and '_.-', parted by '/'")
+    return text
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A parsed ref: an adapter's name, and which of its versions is meant.
+
+    ``selector`` is a version number, or ``"latest"``, ``"best"`` or an alias.
+    """
+
+    name: str
+    selector: int | str = LATEST
+
+    @classmethod
+    def parse(cls, text: "str | Ref") -> "Ref":
+        """Read a ref as people write it.
+
+        Raises:
+            InvalidNameError: The name, number or alias breaks its rule.
+        """
+        if isinstance(text, Ref):
+            return text
+        name, at, selector = text.partition("@")
+        check_name(name)
+        if not at:
+            return cls(name)
+        if _NUMBER.fullmatch(selector):
+            return cls(name, int(selector))
+        if selector in (LATEST, BEST):
+            return cls(name, selector)
+        if not _NAME.fullmatch(selector) or _RESERVED_ALIAS.fullmatch(selector):
+            raise InvalidNameError(
+                f"ref {_shown(text)} is not valid: after '@' write a version's number, 'latest', 'best' or an alias"
+            )
+        return cls(name, selector)
+
+    def __str__(self) -> str:
+        return self.name if self.selector == LATEST else f"{self.name}@{self.selector}"
+
+
+def _shown(text: str) -> str:
+    """Quote hostile text for a message: short, and with nothing that a terminal would act on."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")

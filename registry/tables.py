@@ -1,0 +1,187 @@
+"""The tables. Migrations make them; a test holds these definitions and the migrated schema together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """Aware datetimes, stored as UTC: SQLite keeps no zone, and people who read the file see one clock."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Back to aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:
+    return sa.Table(name, metadata, *items, **options)
+
+
+base = _table(
+    "base",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("model_type", sa.String(64), nullable=False),
+    sa.Column("hidden_size", sa.Integer, nullable=False),
+    sa.Column("layers", sa.Integer, nullable=False),
+    sa.Column("parameters", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+)
+
+adapter = _table(
+    "adapter",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    # Numbers come from this counter, not from max(number): a deleted version's number is never given again.
+    sa.Column("last_number", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+run = _table(
+    "run",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("uid", sa.String(12), nullable=False, unique=True),
+    sa.Column("adapter_name", sa.String(64), nullable=False, index=True),
+    sa.Column("task", sa.String(64), nullable=False),
+    sa.Column("method", sa.String(64), nullable=False),
+    sa.Column("base_id", sa.ForeignKey("base.id"), nullable=False, index=True),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("environment", sa.JSON, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("started_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("heartbeat_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("status in ('running', 'finished', 'failed', 'interrupted')", name="status"),
+)
+
+version = _table(
+    "version",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("adapter_id", sa.ForeignKey("adapter.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, index=True),
+    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("task_name", sa.String(64), nullable=False, index=True),
+    sa.Column("task", sa.JSON, nullable=False),
+    sa.Column("method", sa.String(64), nullable=False, index=True),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("base_id", sa.ForeignKey("base.id"), nullable=False, index=True),
+    sa.Column("max_length", sa.Integer, nullable=False),
+    sa.Column("parameters", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("primary_metric", sa.String(200)),
+    sa.Column("score", sa.Double),
+    sa.Column("run_id", sa.ForeignKey("run.id"), unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False, index=True),
+    sa.UniqueConstraint("adapter_id", "number"),
+    sa.Index(None, "adapter_id", "score"),
+)
+
+version_file = _table(
+    "version_file",
+    sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+lineage = _table(
+    "lineage",
+    sa.Column("child_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("parent_id", sa.ForeignKey("version.id"), nullable=False, index=True),
+    sa.Column("role", sa.String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+alias = _table(
+    "alias",
+    sa.Column("adapter_id", sa.ForeignKey("adapter.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("version_id", sa.ForeignKey("version.id"), nullable=False, index=True),
+    sa.Column("moved_at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tag = _table(
+    "tag",
+    sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Index(None, "key", "value"),
+    sqlite_with_rowid=False,
+)
+
+metric_key = _table(
+    "metric_key",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False, unique=True),
+)
+
+# One run's points of one metric lie side by side in the file, in the order they are read in.
+# SQLite stores NaN as NULL, and no point is ever without a value: NULL is NaN here.
+metric_point = _table(
+    "metric_point",
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_id", sa.ForeignKey("metric_key.id"), primary_key=True),
+    sa.Column("step", sa.BigInteger, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("epoch", sa.Double),
+    sa.Column("wall_time", sa.Double, nullable=False),
+    sa.Column("value", sa.Double),
+    sqlite_with_rowid=False,
+)
+
+metric_summary = _table(
+    "metric_summary",
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_id", sa.ForeignKey("metric_key.id"), primary_key=True, index=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("nan_count", sa.BigInteger, nullable=False),
+    sa.Column("first", sa.Double),
+    sa.Column("last", sa.Double),
+    sa.Column("min", sa.Double),
+    sa.Column("max", sa.Double),
+    sa.Column("mean", sa.Double),
+    sa.Column("first_step", sa.BigInteger, nullable=False),
+    sa.Column("last_step", sa.BigInteger, nullable=False),
+    sa.Column("min_step", sa.BigInteger),
+    sa.Column("max_step", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+
+event = _table(
+    "event",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("subject", sa.String(200), nullable=False, index=True),
+    sa.Column("details", sa.JSON, nullable=False),
+)

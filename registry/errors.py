@@ -35,7 +35,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TypeVar
 
-_NotFound = TypeVar("_NotFound", bound="NotFoundError")
+_E = TypeVar("_E", bound="PointsmanError")
 
 
 class PointsmanError(Exception):
@@ -146,7 +146,7 @@ class TrainingError(PointsmanError):
     """A training that cannot go on."""
 
 
-def unknown(kind: type[_NotFound], what: str, name: str, known: Iterable[str], advice: str = "") -> _NotFound:
+def unknown(kind: type[_E], what: str, name: str, known: Iterable[object], advice: str = "") -> _E:
     """An error for a name that is not there, with the near ones first among those that are."""
     names = [str(item) for item in known]
     near = get_close_matches(name, names, n=3)

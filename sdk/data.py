@@ -1,0 +1,185 @@
+"""The data of a task: GLUE's from the hub, a directory or the sample, and the user's own from a file."""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from pointsman.registry.errors import DataError, SettingsError
+from pointsman.sdk import glue_files, glue_tsv, sample
+from pointsman.sdk.label_columns import class_ids, class_names, label_values, lone_classes, scores
+from pointsman.sdk.splits import Split, TaskData
+from pointsman.sdk.table_files import Table, read_table, texts_of
+from pointsman.sdk.tasks import Task, custom_task, glue_task
+
+__all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names"]
+
+_FEWEST_ROWS = 10
+
+
+def split_names(task: Task) -> tuple[str, ...]:
+    """The splits a task of GLUE has: train, those it is evaluated on, and their tests."""
+    tests = [name.replace("validation", "test") for name in task.validation]
+    return tuple(dict.fromkeys([*(["train"] if task.trainable else []), *task.validation, *tests]))
+
+
+def load_task_data(
+    task: Task | str, source: str | Path | None = None, *, splits: Sequence[str] | None = None
+) -> TaskData:
+    """The data of a task of GLUE.
+
+    Args:
+        task: the task or its name.
+        source: None for the hub (`nyu-mll/glue`), the word `sample` for synthetic rows, or a directory, in the layout
+            of the hub or of GLUE's own script, that has the task's folder or is it.
+        splits: the splits wanted, all of which must be there; None for train and validation, and test where it is.
+
+    Both layouts give the same rows, labels, order and fingerprint. Labels of test splits are missing (-1 or nan), but
+    for those of MRPC and of the sample. Of QQP's own files, the rows known to be broken (too few columns, or no label)
+    are dropped, as the hub's conversion dropped them.
+
+    Raises:
+        TaskNotFoundError: GLUE has no task of that name.
+        SettingsError: the task is not GLUE's, or it has no such split.
+        DataError: no hub and no cached copy of it, a missing directory or file, or a file that does not fit the task.
+    """
+    known = glue_task(task if isinstance(task, str) else task.name)
+    if isinstance(task, Task) and task != known:
+        raise SettingsError(f"task {task.name!r} is not the one of GLUE; load its data from a file")
+    if strange := [name for name in splits or () if name not in split_names(known)]:
+        raise SettingsError(f"{known.name} has no split {strange[0]!r}; known: {', '.join(split_names(known))}")
+    about, have, read = _open(known, source)
+    unscored = set(split_names(known)) - {"train", *known.validation}
+    wanted = [name for name in split_names(known) if name in have or name not in unscored] if splits is None else splits
+    # Only a task without training data (ax) may be without labels where it is evaluated: GLUE keeps them to itself.
+    loaded = {name: Split.from_table(known, read(name, known.trainable and name not in unscored)) for name in wanted}
+    if "train" in loaded:
+        _check_learnable(known, loaded["train"].labels(), about)
+    return TaskData(task=known, splits=loaded, source=about)
+
+
+def load_table_data(
+    name: str,
+    path: str | Path,
+    *,
+    text: Sequence[str],
+    label: str,
+    validation: str | Path | None = None,
+    held_out: float = 0.1,
+    split_seed: int = 0,
+) -> TaskData:
+    """A task of the user's own and its data, from a `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` file.
+
+    The labels say what is learned. JSON and parquet have types: strings, integers and booleans are classes, floats are
+    scores. In CSV and TSV, labels are classes if all are written as integers (ids 0, 1, … in the order of size), scores
+    if all are finite numbers and at least one is written with a point or an exponent, and else classes (ids in the
+    order of the alphabet).
+
+    Without a validation file, a part of the rows is held out as `validation`: `held_out` of them, at least as many as
+    there are classes and at most half, stratified by class, drawn by `split_seed`. That seed is no training seed: the
+    versions of one adapter are all scored on the same rows. Both parts keep the order of the file.
+
+    Args:
+        name: the task's name.
+        path: the file of training rows.
+        text: its one or two columns of text.
+        label: its column of labels.
+        validation: a file with the same columns, of any of these kinds, whose labels all occur in training.
+        held_out: the share of rows to hold out, above 0 and at most 0.5.
+        split_seed: what the draw of held-out rows depends on.
+
+    Raises:
+        SettingsError: `held_out` out of range, or names that make no task.
+        DataError: a file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
+            10 rows, one class only, a class of a single row where a part is to be held out, or unknown labels in the
+            validation file.
+    """
+    if not 0 < held_out <= 0.5:
+        raise SettingsError(f"held_out must be above 0 and at most 0.5; found {held_out}")
+    custom_task(name, text=text, label=label)  # refuses names that make no task before any file is read
+    table = read_table(Path(path), [*text, label])
+    values = label_values(table, label)
+    classes = class_names(values)
+    labels = class_ids(values, classes, table.where) if classes else scores(values, table.where)
+    if len(table) < _FEWEST_ROWS:
+        raise DataError(f"{path} has {len(table)} rows; {_FEWEST_ROWS} are the fewest that can be learned from")
+    if len(classes) == 1:
+        raise DataError(f"{path}: every label is {classes[0]!r}; there is nothing to learn from one class")
+    task = custom_task(name, text=text, label=label, labels=classes)
+    _check_learnable(task, labels, str(path))
+    rows = _rows(task, table, labels)
+    if validation is None:
+        kept, out = _hold_out(table, labels, classes, held_out, split_seed)
+        splits = {"train": rows.take(pa.array(kept)), "validation": rows.take(pa.array(out))}
+    else:
+        other = read_table(Path(validation), [*text, label])
+        found = label_values(other, label)
+        right = class_ids(found, classes, other.where) if classes else scores(found, other.where)
+        splits = {"train": rows, "validation": _rows(task, other, right)}
+    source = Path(path).name if validation is None else f"{Path(path).name} and {Path(validation).name}"
+    return TaskData(
+        task=task, splits={part: Split.from_table(task, table) for part, table in splits.items()}, source=source
+    )
+
+
+def _open(task: Task, source: str | Path | None) -> tuple[str, set[str], Callable[[str, bool], pa.Table]]:
+    """Where the data come from in words, the splits that are there, and what reads one of them."""
+    if source == "sample":
+        made = sample.generate(task.name)
+        return "sample (synthetic)", set(made), lambda split, _: _sample_table(task, made[split])
+    if source is None:
+        folder = glue_files.download(task)
+        about, layout = f"hub {glue_files.HUB}", "hub"
+    else:
+        folder, layout = glue_files.find(task, Path(source))
+        about = f"directory ({layout} layout) {Path(source).resolve().name}"
+    if layout == "hub":
+        return (
+            about,
+            glue_files.splits_in(folder),
+            lambda split, labelled: glue_files.read(task, folder, split, labelled=labelled),
+        )
+    return (
+        about,
+        glue_tsv.splits_in(task, folder),
+        lambda split, labelled: glue_tsv.read(task, folder, split, labelled=labelled),
+    )
+
+
+def _sample_table(task: Task, rows: Sequence[sample.Row]) -> pa.Table:
+    texts = zip(*(texts for texts, _ in rows), strict=True)
+    return pa.table({**dict(zip(task.text, map(list, texts), strict=True)), task.label: [label for _, label in rows]})
+
+
+def _rows(task: Task, table: Table, labels: NDArray[Any]) -> pa.Table:
+    columns = dict(zip(task.text, texts_of(table, task.text), strict=True))
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()} | {task.label: labels})
+
+
+def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
+    if len(np.unique(labels)) < 2:
+        what = f"score is {labels[0]:g}" if task.is_regression else f"label is {task.labels[int(labels[0])]!r}"
+        raise DataError(f"{where}: every {what} in the training rows; there is nothing to learn from that")
+
+
+def _hold_out(
+    table: Table, labels: NDArray[Any], classes: Sequence[str], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if classes and (lone := lone_classes(labels)):
+        name = classes[int(labels[lone[0]])]
+        raise DataError(
+            f"{table.where(lone[0])}: {len(lone)} of {len(classes)} classes have a single row, the first of them "
+            f"{name!r}, and one row cannot be both learned from and held out; give more rows of it, correct it, or "
+            "give a validation file. If the labels are scores, write them with a decimal point"
+        )
+    # At most half, so that a class of two rows keeps one of them in training.
+    count = min(max(ceil(len(table) * share), len(classes)), len(table) // 2)
+    kept, out = train_test_split(
+        np.arange(len(table)), test_size=count, random_state=seed, stratify=labels if classes else None
+    )
+    return np.sort(kept), np.sort(out)

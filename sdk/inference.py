@@ -1,0 +1,45 @@
+"""One forward path for evaluation and prediction: sorted by length, the adapter active in this thread only."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import numpy as np
+import torch
+from adapters import AdapterSetup
+
+from .tokens import TokenRows
+
+BATCH_ROWS: Final = 64
+"""Rows in a batch of inference."""
+
+
+def outputs(
+    model: Any, slot: str, rows: TokenRows, *, autocast: torch.dtype | None = None, batch_rows: int = BATCH_ROWS
+) -> torch.Tensor:
+    """The head's outputs for rows, ``(rows, outputs)`` in float32 on the CPU, in the order of the rows.
+
+    Args:
+        model: An adapters model in evaluation mode.
+        slot: The adapter and head in it.
+        rows: The inputs.
+        autocast: Compute matrix products in this type; None for the model's own.
+        batch_rows: Rows in one forward.
+    """
+    device = model.device
+    # Longest first: what does not fit into memory shows at once, and buffers are allocated at their largest first.
+    order = np.argsort(-rows.lengths, kind="stable")
+    parts = []
+    with torch.inference_mode(), precision(device, autocast), AdapterSetup(slot):
+        for start in range(0, len(order), batch_rows):
+            batch = rows.batch(order[start : start + batch_rows].tolist())
+            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+            parts.append(model(**inputs, head=slot).logits.float().cpu())
+    result = torch.cat(parts)
+    back = torch.empty_like(result)
+    back[torch.from_numpy(order)] = result
+    return back
+
+
+def precision(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Autocast to a type on a device, or nothing."""
+    return nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)

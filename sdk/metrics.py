@@ -1,0 +1,101 @@
+"""The tasks' metrics, with scikit-learn and scipy."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from pointsman.registry.errors import DataError, SettingsError
+
+Array = NDArray[Any]
+
+
+def _accuracy(predicted: Array, right: Array) -> float:
+    return float(accuracy_score(right, predicted))
+
+
+def _f1(predicted: Array, right: Array) -> float:
+    # Of class 1 against the rest, so that a stray third id counts as a miss and raises nothing.
+    return float(f1_score(right == 1, predicted == 1, zero_division=0.0))
+
+
+def _f1_macro(predicted: Array, right: Array) -> float:
+    return float(f1_score(right, predicted, average="macro", zero_division=0.0))
+
+
+def _matthews(predicted: Array, right: Array) -> float:
+    with warnings.catch_warnings():
+        # scikit-learn warns of a single class; the value it gives then, 0, is the one wanted.
+        warnings.simplefilter("ignore", UserWarning)
+        return float(matthews_corrcoef(right, predicted))
+
+
+def _correlation(measure: Callable[[Array, Array], Any]) -> Callable[[Array, Array], float]:
+    def correlation(predicted: Array, right: Array) -> float:
+        if len(right) < 2 or not np.isfinite(predicted).all():
+            return float("nan")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.ConstantInputWarning)
+            warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+            return float(measure(predicted, right).statistic)
+
+    return correlation
+
+
+def _mse(predicted: Array, right: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.mean((predicted - right) ** 2))
+
+
+_CLASSIFICATION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
+    {"accuracy": _accuracy, "f1": _f1, "f1_macro": _f1_macro, "matthews_correlation": _matthews}
+)
+_REGRESSION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
+    {"pearson": _correlation(stats.pearsonr), "spearmanr": _correlation(stats.spearmanr), "mse": _mse}
+)
+
+
+def compute(task_metrics: Sequence[str], predictions: Array, references: Array) -> dict[str, float]:
+    """The named metrics of predictions against references, in the order named.
+
+    Both arrays have the shape (rows,): class ids, as integers, for `accuracy`, `f1` (of class 1; 0 where neither side
+    has any), `f1_macro` (over the classes that occur) and `matthews_correlation` (0 where either side is constant);
+    scores, as floats, for `pearson`, `spearmanr` (both nan where a side is constant or a prediction is not finite, or
+    of fewer than two rows) and `mse`.
+
+    Raises:
+        SettingsError: a metric that is not known.
+        DataError: no rows, shapes that differ, predictions that are no class ids, or rows without a label.
+    """
+    known = {**_CLASSIFICATION, **_REGRESSION}
+    if strange := [name for name in task_metrics if name not in known]:
+        raise SettingsError(f"no metric is called {strange[0]!r}; known: {', '.join(known)}")
+    predicted, right = np.asarray(predictions), np.asarray(references)
+    if predicted.ndim != 1 or predicted.shape != right.shape:
+        raise DataError(
+            f"predictions and references must both have the shape (rows,); found {predicted.shape} and {right.shape}"
+        )
+    if not len(right):
+        raise DataError("there are no rows to score; give at least one")
+    return {name: _one(name, predicted, right) for name in task_metrics}
+
+
+def _one(name: str, predicted: Array, right: Array) -> float:
+    if name in _CLASSIFICATION:
+        for what, array in (("predictions", predicted), ("references", right)):
+            if array.dtype.kind not in "iub":
+                raise DataError(f"{name} takes class ids as integers; found {what} of {array.dtype}; take the argmax")
+        if (right < 0).any():
+            raise DataError(f"{name}: row {int(np.argmax(right < 0))} has no label; score a split that has labels")
+        return _CLASSIFICATION[name](predicted, right)
+    # In float64, so that float16 and float32 scores lose nothing in the sums.
+    scores, truth = predicted.astype(np.float64), right.astype(np.float64)
+    if not np.isfinite(truth).all():
+        row = int(np.argmin(np.isfinite(truth)))
+        raise DataError(f"{name}: row {row} has no finite score to compare with; score a split that has labels")
+    return _REGRESSION[name](scores, truth)

@@ -1,0 +1,49 @@
+"""The frozen base in two precisions: bf16 for training's forward passes, its own float32 for the scores that count."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+class HalvedBase:
+    """Holds frozen parameters in bf16, and in float32 for as long as ``exact()`` lasts.
+
+    Autocast casts a frozen float32 weight again at every forward pass, since its cache only keeps what needs a
+    gradient; weights that are bf16 already cost nothing. The float32 tensors are kept aside, not cast back: they stay
+    as they were to the last bit.
+
+    Args:
+        parameters: The base's parameters, in float32.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        self._pairs = [(parameter, parameter.data, parameter.data.to(torch.bfloat16)) for parameter in parameters]
+        self._halve()
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """The base in float32 inside the block, in bf16 after it."""
+        self.restore()
+        try:
+            yield
+        finally:
+            self._halve()
+
+    def restore(self) -> None:
+        """Put the float32 weights back, for good."""
+        for parameter, single, _ in self._pairs:
+            parameter.data = single
+
+    def _halve(self) -> None:
+        for parameter, _, half in self._pairs:
+            parameter.data = half

@@ -1,0 +1,166 @@
+"""The data of a task: splits of texts and labels, and the fingerprint of their content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Value
+from datasets.table import InMemoryTable
+from numpy.typing import NDArray
+
+from pointsman.registry.errors import DataError, SettingsError
+from pointsman.sdk.tasks import Task
+
+NO_CLASS = -1
+"""What stands for the missing label of a classification, as on the hub; a missing score is nan."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Rows of one task, in order, held in memory.
+
+    `dataset` has the task's text columns (string) and its label column (a ClassLabel, -1 where there is no label; for
+    a regression float32, nan where there is no score), and no others.
+
+    Raises:
+        DataError: the columns are not the task's.
+    """
+
+    task: Task
+    """The task whose columns these are."""
+    dataset: Dataset
+    """The rows as a Hugging Face data set."""
+
+    def __post_init__(self) -> None:
+        if self.dataset.column_names != [*self.task.text, self.task.label]:
+            raise DataError(
+                f"a split of {self.task.name} has the columns {[*self.task.text, self.task.label]}; "
+                f"found {self.dataset.column_names}"
+            )
+
+    @classmethod
+    def from_table(cls, task: Task, table: pa.Table) -> "Split":
+        """A split of an Arrow table with the task's columns; ids as any integer, scores as any float."""
+        features = Features({name: Value("string") for name in task.text})
+        features[task.label] = Value("float32") if task.is_regression else ClassLabel(names=list(task.labels))
+        plain = table.select(list(features)).cast(pa.schema([(n, f.pa_type) for n, f in features.items()]))
+        # The library's own fingerprint would pickle the table to hash it; ours is of the content and made on demand.
+        plain = plain.replace_schema_metadata(features.arrow_schema.metadata).combine_chunks()
+        return cls(
+            task=task,
+            dataset=Dataset(InMemoryTable(plain), info=DatasetInfo(features=features), fingerprint=_digest(plain)[:16]),
+        )
+
+    def __len__(self) -> int:
+        return int(self.dataset.num_rows)
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """The texts of every row, one or two each."""
+        return list(zip(*(self._table[name].to_pylist() for name in self.task.text), strict=True))
+
+    def labels(self) -> NDArray[Any]:
+        """Class ids as int64, or scores as float32, of shape (rows,); -1 or nan where there is none."""
+        kind = np.float32 if self.task.is_regression else np.int64
+        return np.asarray(self._table[self.task.label].to_numpy(), dtype=kind)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every row has its label, so that the split can be learned from or scored."""
+        labels = self.labels()
+        return bool(len(labels)) and not bool((np.isnan(labels) if self.task.is_regression else labels < 0).any())
+
+    def head(self, rows: int) -> "Split":
+        """The first `rows` rows, or all where there are fewer.
+
+        Raises:
+            SettingsError: `rows` is below 1.
+        """
+        return self._take(np.arange(min(_at_least_one(rows), len(self))))
+
+    def sample(self, rows: int, *, seed: int) -> "Split":
+        """`rows` rows drawn with the seed, in the order drawn; all rows in their own order where there are no more.
+
+        A smaller sample is the beginning of a larger one of the same seed.
+
+        Raises:
+            SettingsError: `rows` is below 1.
+        """
+        if _at_least_one(rows) >= len(self):
+            return self
+        return self._take(np.random.default_rng(seed).permutation(len(self))[:rows])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the texts and labels in order, whatever file they came from."""
+        return _digest(self._table)
+
+    @property
+    def _table(self) -> pa.Table:
+        return self.dataset.data.table
+
+    def _take(self, rows: NDArray[np.int64]) -> "Split":
+        return Split.from_table(self.task, self._table.take(pa.array(rows)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskData:
+    """A task with its data, as one training or evaluation uses it.
+
+    Raises:
+        DataError: a split belongs to another task, or there is none.
+    """
+
+    task: Task
+    """What is learned from it."""
+    splits: Mapping[str, Split]
+    """The rows by the name of their split: train, validation, test, as the task has them."""
+    source: str
+    """Where it came from, in a few words for people."""
+
+    def __post_init__(self) -> None:
+        if not self.splits:
+            raise DataError(f"the data of {self.task.name} has no split; give at least one")
+        for name, split in self.splits.items():
+            if split.task != self.task:
+                raise DataError(f"split {name!r} is of task {split.task.name!r}, not of {self.task.name!r}")
+        object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the task's name, text columns and class names and the rows of every split here, in order.
+
+        It is of content and not of files: the same rows from any layout have the same fingerprint.
+        """
+        head = [self.task.name, self.task.text, self.task.labels]
+        rows = sorted((name, split.fingerprint) for name, split in self.splits.items())
+        return hashlib.sha256(json.dumps([head, rows]).encode()).hexdigest()
+
+
+def _at_least_one(rows: int) -> int:
+    if rows < 1:
+        raise SettingsError(f"a number of rows must be 1 or more; found {rows}")
+    return rows
+
+
+def _digest(table: pa.Table) -> str:
+    """sha256 of a table's columns in order: for strings every length in bytes and all the bytes, else the numbers."""
+    sha = hashlib.sha256()
+    for column in table.columns:
+        sha.update(len(column).to_bytes(8, "little"))
+        if pa.types.is_string(column.type):
+            # Lengths and bytes apart: rows cannot run into one another, and two updates do for a million of them.
+            sha.update(np.asarray(pc.binary_length(column).to_numpy(), dtype="<i8").tobytes())
+            sha.update("".join(column.to_pylist()).encode())
+        else:
+            numbers = column.to_numpy().astype("<f4" if pa.types.is_floating(column.type) else "<i8")
+            if numbers.dtype.kind == "f":
+                numbers[np.isnan(numbers)] = np.nan  # there are many nans, and all mean: no score
+            sha.update(numbers.tobytes())
+    return sha.hexdigest()

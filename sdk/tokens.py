@@ -1,0 +1,194 @@
+"""Tokenised rows: packed without padding, cached on disk, put into batches of like length."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase
+
+from pointsman.registry.errors import SettingsError
+from pointsman.registry.store import write_atomically
+
+CHUNK: Final = 4096
+"""Rows that are tokenised at a time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenRows:
+    """Tokenised rows, one after another in flat arrays: memory for their tokens and for nothing else.
+
+    ``ids`` is ``(tokens,)``; ``segments`` likewise, where the base tells the two texts of a pair apart, or None;
+    ``offsets`` is ``(rows + 1,)``: row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+    """
+
+    ids: torch.Tensor
+    segments: torch.Tensor | None
+    offsets: torch.Tensor
+    pad_id: int
+    padding_side: str
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Tokens of each row, ``(rows,)``."""
+        lengths: np.ndarray[Any, np.dtype[np.int64]] = np.diff(self.offsets.numpy())
+        return lengths
+
+    def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Model inputs for some rows, ``(len(rows), longest)`` each, padded to the longest of them."""
+        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
+        longest = max(stop - start for start, stop in bounds)
+        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        segments = None if self.segments is None else torch.zeros((len(rows), longest), dtype=torch.long)
+        for row, (start, stop) in enumerate(bounds):
+            place = slice(longest - (stop - start), longest) if self.padding_side == "left" else slice(stop - start)
+            ids[row, place] = self.ids[start:stop]
+            mask[row, place] = 1
+            if segments is not None and self.segments is not None:
+                segments[row, place] = self.segments[start:stop]
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        return inputs if segments is None else {**inputs, "token_type_ids": segments}
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], *, max_length: int, cache: Path | None = None
+) -> TokenRows:
+    """Tokenise rows of one text or two, each cut to ``max_length`` tokens (of a pair, the longer text is cut).
+
+    Args:
+        tokenizer: The base's.
+        rows: All with one text, or all with two.
+        max_length: Tokens, special ones included.
+        cache: A directory that keeps the outcome, by the content of rows and tokenizer.
+    """
+    path = None if cache is None else cache / f"{_key(tokenizer, rows, max_length)}.safetensors"
+    tensors = _cached(path)
+    if tensors is None:
+        tensors = _tokenised(tokenizer, rows, max_length)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, safetensors.torch.save(tensors))
+    return TokenRows(
+        ids=tensors["ids"],
+        segments=tensors.get("segments"),
+        offsets=tensors["offsets"],
+        pad_id=int(tokenizer.pad_token_id or 0),
+        padding_side=str(tokenizer.padding_side),
+    )
+
+
+def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """The most tokens that a base takes: its positions, less those that RoBERTa-like models keep for padding."""
+    positions = int(getattr(config, "max_position_embeddings", 0)) or 512
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xmod"):
+        positions -= int(config.pad_token_id) + 1
+    return int(min(positions, tokenizer.model_max_length))
+
+
+def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return ``max_length`` if the base takes so many tokens.
+
+    Raises:
+        SettingsError: It is under 8 or over the base's positions.
+    """
+    most = longest_input(tokenizer, config)
+    if not 8 <= max_length <= most:
+        raise SettingsError(f"max_length {max_length} cannot work: this base takes 8 to {most} tokens")
+    return max_length
+
+
+class LengthBuckets(Sampler[list[int]]):
+    """Batches of rows of like length, in an order that is random and given by the seed.
+
+    Rows are shuffled, then sorted by length inside pools of many batches, cut into batches, and the batches shuffled:
+    little padding, and no row's neighbours are the same in two epochs.
+
+    Args:
+        lengths: Tokens of each row, ``(rows,)``.
+        batch_size: Rows in a batch; the last of a pool may have fewer.
+        seed: Gives the order of every epoch.
+        pool: Batches sorted together.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray[Any, np.dtype[np.int64]], *, batch_size: int, seed: int, pool: int = 64
+    ) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._pool = pool * batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._lengths) / self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = np.random.default_rng((self._seed, self.epoch))
+        self.epoch += 1
+        order = random.permutation(len(self._lengths))
+        batches: list[list[int]] = []
+        for start in range(0, len(order), self._pool):
+            pool = order[start : start + self._pool]
+            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
+            batches += [pool[i : i + self._batch_size].tolist() for i in range(0, len(pool), self._batch_size)]
+        for batch in random.permutation(len(batches)):
+            yield batches[batch]
+
+
+def _tokenised(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int
+) -> dict[str, torch.Tensor]:
+    ids: list[np.ndarray[Any, Any]] = []
+    segments: list[np.ndarray[Any, Any]] = []
+    lengths: list[int] = []
+    for start in range(0, len(rows), CHUNK):
+        columns = [list(column) for column in zip(*rows[start : start + CHUNK], strict=True)]
+        encoded = tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=False)
+        lengths += [len(row) for row in encoded["input_ids"]]
+        ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]))
+        if "token_type_ids" in encoded:
+            segments.append(np.concatenate([np.asarray(row, dtype=np.uint8) for row in encoded["token_type_ids"]]))
+    tensors = {
+        "ids": torch.from_numpy(np.concatenate(ids)),
+        "offsets": torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int64)),
+    }
+    if segments:
+        tensors["segments"] = torch.from_numpy(np.concatenate(segments))
+    return tensors
+
+
+def _cached(path: Path | None) -> dict[str, torch.Tensor] | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except SafetensorError as error:
+        _log.warning("cached tokens %s are damaged (%s): tokenising again", path.name, error)
+        return None
+
+
+def _key(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # The whole of a fast tokenizer as JSON, but for what a call with truncation leaves in it.
+    description = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
+    description.pop("truncation", None)
+    description.pop("padding", None)
+    digest = hashlib.sha256(json.dumps([description, max_length], sort_keys=True).encode())
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+
+from pointsman.registry.errors import SettingsError, TaskNotFoundError
+from pointsman.sdk.tasks import GLUE, METRICS, Task, custom_task, glue_task
+
+# Written down again by hand, from the data set card of nyu-mll/glue and Table 1 of the GLUE paper.
+EXPECTED = {
+    "cola": (("sentence",), ["unacceptable", "acceptable"], ["matthews_correlation"]),
+    "sst2": (("sentence",), ["negative", "positive"], ["accuracy"]),
+    "mrpc": (("sentence1", "sentence2"), ["not_equivalent", "equivalent"], ["accuracy", "f1"]),
+    "stsb": (("sentence1", "sentence2"), [], ["pearson", "spearmanr"]),
+    "qqp": (("question1", "question2"), ["not_duplicate", "duplicate"], ["accuracy", "f1"]),
+    "mnli": (("premise", "hypothesis"), ["entailment", "neutral", "contradiction"], ["accuracy"]),
+    "qnli": (("question", "sentence"), ["entailment", "not_entailment"], ["accuracy"]),
+    "rte": (("sentence1", "sentence2"), ["entailment", "not_entailment"], ["accuracy"]),
+    "wnli": (("sentence1", "sentence2"), ["not_entailment", "entailment"], ["accuracy"]),
+    "ax": (("premise", "hypothesis"), ["entailment", "neutral", "contradiction"], ["matthews_correlation"]),
+}
+
+
+def test_the_table_is_glues():
+    assert len(EXPECTED) == 10
+    assert list(GLUE) == list(EXPECTED)
+    for name, (text, labels, metrics) in EXPECTED.items():
+        task = GLUE[name]
+        assert (task.name, task.text, list(task.labels), list(task.metrics)) == (name, text, labels, metrics)
+        assert task.label == "label"
+        assert task.primary == metrics[0]
+        assert task.is_pair == (len(text) == 2)
+        assert task.num_labels == max(1, len(labels))
+        assert "\n" not in task.description
+
+
+def test_what_is_particular_to_a_task():
+    assert GLUE["stsb"].is_regression
+    assert GLUE["stsb"].bounds == (0.0, 5.0)
+    assert GLUE["mnli"].validation == ("validation_matched", "validation_mismatched")
+    assert GLUE["ax"].scored_with == "mnli"
+    assert GLUE["ax"].labels == GLUE["mnli"].labels
+    assert [name for name, task in GLUE.items() if not task.trainable] == ["ax"]
+
+
+def test_the_table_cannot_be_changed():
+    with pytest.raises(TypeError):
+        GLUE["own"] = GLUE["cola"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("SST-2", "sst2"), ("sts_b", "stsb"), ("cole", "cola"), ("MNLI", "mnli")])
+def test_an_unknown_task_lists_all_and_suggests_the_nearest(asked, meant):
+    with pytest.raises(TaskNotFoundError) as caught:
+        glue_task(asked)
+    assert f"did you mean {meant!r}" in str(caught.value)
+    assert all(name in str(caught.value) for name in GLUE)
+
+
+def test_a_task_far_from_all_gets_no_suggestion():
+    with pytest.raises(TaskNotFoundError) as caught:
+        glue_task("poetry")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_every_task_survives_json():
+    tasks = [*GLUE.values(), custom_task("mine", text=["a", "b"], label="y"), custom_task_of(3)]
+    assert len(tasks) == 12
+    for task in tasks:
+        assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+
+
+def custom_task_of(classes: int) -> Task:
+    return custom_task("mine", text=["body"], label="stars", labels=[f"c{index}" for index in range(classes)])
+
+
+def test_from_dict_is_strict():
+    values = GLUE["cola"].to_dict()
+    assert set(values) == {field.name for field in fields(Task)}
+    with pytest.raises(SettingsError, match="no field 'colour'; known: name"):
+        Task.from_dict({**values, "colour": "red"})
+    for name in values:
+        with pytest.raises(SettingsError, match=f"needs the field '{name}'"):
+            Task.from_dict({key: value for key, value in values.items() if key != name})
+    with pytest.raises(SettingsError, match="text must be a tuple"):
+        Task.from_dict({**values, "text": "sentence"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": " "}, "name must be"),
+        ({"description": 3}, "description must be"),
+        ({"text": ()}, "one or two columns"),
+        ({"text": ("a", "b", "c")}, "one or two columns"),
+        ({"text": ("a", "a")}, "something twice"),
+        ({"text": ("label",)}, "both text and label"),
+        ({"labels": ("only",)}, "one class"),
+        ({"labels": ("a", "b", "a")}, "something twice"),
+        ({"labels": ["a", "b"]}, "must be a tuple"),
+        ({"metrics": ("acuracy",)}, "no metric 'acuracy'; known: accuracy"),
+        ({"metrics": ("pearson",), "primary": "pearson"}, "classification has no metric 'pearson'"),
+        ({"labels": ()}, "regression has no metric"),
+        ({"metrics": ("f1",), "primary": "f1", "labels": ("a", "b", "c")}, "use f1_macro"),
+        ({"primary": "accuracy"}, "primary must be one of its metrics"),
+        ({"validation": ()}, "at least one split"),
+        ({"bounds": (0.0, 5.0)}, "bounds are"),
+        ({"scored_with": "cola"}, "another task"),
+    ],
+)
+def test_a_task_that_contradicts_itself_is_refused(change, message):
+    with pytest.raises(SettingsError, match=message):
+        replace(GLUE["cola"], **change)
+
+
+def test_bounds_must_be_in_order():
+    with pytest.raises(SettingsError, match="bounds are"):
+        replace(GLUE["stsb"], bounds=(5.0, 0.0))
+
+
+def test_a_primary_metric_is_better_when_greater():
+    with pytest.raises(SettingsError, match="better when greater"):
+        replace(custom_task("mine", text=["a"], label="y"), primary="mse")
+
+
+def test_metrics_of_own_tasks():
+    assert custom_task_of(2).metrics == ("accuracy", "f1", "matthews_correlation")
+    assert custom_task_of(5).metrics == ("accuracy", "f1_macro", "matthews_correlation")
+    assert custom_task_of(5).primary == "accuracy"
+    scored = custom_task("mine", text=["a", "b"], label="y")
+    assert scored.metrics == ("pearson", "spearmanr", "mse")
+    assert scored.primary == "pearson"
+    assert scored.is_regression
+    assert scored.is_pair
+    assert set(custom_task_of(2).metrics) | set(custom_task_of(3).metrics) | set(scored.metrics) == set(METRICS)
+
+
+def test_an_own_task_cannot_pass_for_glues():
+    with pytest.raises(SettingsError, match="'my-sst2'"):
+        custom_task("sst2", text=["a"], label="y", labels=["no", "yes"])
+
+
+def test_text_is_a_list_of_columns():
+    with pytest.raises(SettingsError, match="found the string 'body'"):
+        custom_task("mine", text="body", label="y")
+
+
+def test_listing_the_tasks_imports_nothing_heavy():
+    code = (
+        "import sys, pointsman.sdk.tasks; "
+        "print([m for m in ('torch', 'datasets', 'sklearn', 'numpy', 'pyarrow', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,36 @@
+"""The SDK: train adapters, and switch between them on one loaded base.
+
+Names are imported when they are first used: torch, transformers and adapters take seconds, and listing tasks needs none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .loop import Progress
+    from .settings import TrainSettings
+    from .switcher import Prediction, Switcher
+    from .tasks import GLUE, Task
+    from .training import train
+
+__all__ = ["GLUE", "Prediction", "Progress", "Switcher", "Task", "TrainSettings", "train"]
+
+_MODULES = {
+    "GLUE": "tasks",
+    "Prediction": "switcher",
+    "Progress": "loop",
+    "Switcher": "switcher",
+    "Task": "tasks",
+    "TrainSettings": "settings",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

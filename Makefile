@@ -1,0 +1,38 @@
+# The README's set-up, and what CI calls. `make install` starts everything else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test bench lint types clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pointsman needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/registry demo
+
+test: lint types
+	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python tests/benchmarks/run.py
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot follow an editable install of a namespace package, so it gets a folder that holds the same names.
+types: install
+	mkdir -p build/typecheck
+	ln -sfn ../.. build/typecheck/pointsman
+	$(BIN)/mypy -p pointsman.registry -p pointsman.sdk -p pointsman.cli -p pointsman.migrations
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,36 @@
+"""registry methods: how it can be learned."""
+
+import json
+
+import click
+
+from .options import json_option
+from .output import emit_json, pairs, table
+
+
+@click.command("methods")
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List adapter methods, or the fields of one, which 'registry train --set FIELD=VALUE' sets."""
+    from pointsman.sdk.methods import FORMER_NAMES, METHODS, configure, find_method
+
+    if name is None:
+        former = {now: then for then, now in FORMER_NAMES.items()}
+        if as_json:
+            emit_json(list(METHODS.values()))
+            return
+        table(
+            ["method", "formerly", "what it is", "paper"],
+            [(m.name, former.get(m.name, "-"), m.summary, m.paper) for m in METHODS.values()],
+        )
+        return
+    method = find_method(name)
+    config = configure(method.name)
+    if as_json:
+        emit_json({"name": method.name, "summary": method.summary, "paper": method.paper, "config": config})
+        return
+    click.echo(f"{method.name}: {method.summary} ({method.paper})\n")
+    for part in config.get("configs", [config]):
+        pairs([(field, json.dumps(value)) for field, value in part.items()])
+        click.echo()

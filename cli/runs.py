@@ -1,0 +1,42 @@
+"""registry runs: every training, also those that made no version."""
+
+import click
+
+from .options import json_option, open_registry
+from .output import duration, emit_json, local, note, table
+
+
+@click.command("runs")
+@click.argument("adapter", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@json_option
+@click.pass_context
+def command(context: click.Context, adapter: str | None, limit: int, as_json: bool) -> None:
+    """List trainings, newest first: of all adapters, or of ADAPTER.
+
+    The history of one is had with 'registry history run:UID'.
+    """
+    runs = open_registry(context).runs(adapter=adapter, limit=limit)
+    if as_json:
+        emit_json(runs)
+        return
+    if not runs:
+        note("no runs yet")
+        return
+    table(
+        ["run", "adapter", "method", "status", "version", "started", "took", "error"],
+        [
+            (
+                run.uid,
+                run.adapter,
+                run.method,
+                run.status,
+                run.version or "-",
+                local(run.started_at),
+                duration(((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds()),
+                run.error or "-",
+            )
+            for run in runs
+        ],
+        right=("took",),
+    )

@@ -1,0 +1,30 @@
+"""registry tasks: what can be learned."""
+
+import click
+
+from pointsman.sdk.tasks import GLUE, Task
+
+from .options import json_option
+from .output import emit_json, table
+
+
+@click.command("tasks")
+@json_option
+def command(as_json: bool) -> None:
+    """List GLUE's tasks; 'registry train --help' tells how to train on a task of your own."""
+    if as_json:
+        emit_json([task.to_dict() for task in GLUE.values()])
+        return
+    table(
+        ["task", "text", "labels", "metrics", "about"],
+        [
+            (task.name, ", ".join(task.text), _labels(task), ", ".join(task.metrics), task.description)
+            for task in GLUE.values()
+        ],
+    )
+
+
+def _labels(task: Task) -> str:
+    if task.bounds is None:
+        return ", ".join(task.labels)
+    return f"a score from {task.bounds[0]:g} to {task.bounds[1]:g}"

@@ -14,7 +14,14 @@ import sqlalchemy as sa
 
 from . import manifest as manifests
 from . import tables as t
-from .errors import AdapterNotFoundError, SettingsError, VersionNotFoundError, unknown
+from .errors import (
+    AdapterNotFoundError,
+    ConflictError,
+    RunNotFoundError,
+    SettingsError,
+    VersionNotFoundError,
+    unknown,
+)
 from .records import Base, Event, File, Version
 from .refs import BEST, LATEST, Ref
 
@@ -77,6 +84,7 @@ def insert_version(
     Args:
         parents: ``(role, ref)`` of the versions it was made from, in order.
     """
+    metrics = {key: float(value) for key, value in metrics.items()}
     if primary_metric is not None and primary_metric not in metrics:
         raise SettingsError(f"primary metric '{primary_metric}' is not among the metrics: {', '.join(metrics)}")
     if infinite := [key for key, value in metrics.items() if math.isinf(value)]:
@@ -117,7 +125,7 @@ def insert_version(
                 metrics={key: None if math.isnan(value) else value for key, value in metrics.items()},
                 primary_metric=primary_metric,
                 score=None if score is None or math.isnan(score) else score,
-                run_id=None if run is None else connection.scalar(sa.select(t.run.c.id).where(t.run.c.uid == run)),
+                run_id=None if run is None else _free_run(connection, run),
                 created_at=now(),
             )
         )
@@ -270,6 +278,16 @@ def set_alias(connection: sa.Connection, ref: Ref, alias: str) -> None:
     if connection.execute(t.alias.update().where(key).values(values)).rowcount == 0:
         connection.execute(t.alias.insert().values(adapter_id=adapter_id, name=alias, **values))
     record_event(connection, "alias", f"{ref.name}@{number}", {"alias": alias})
+
+
+def _free_run(connection: sa.Connection, uid: str) -> int:
+    """The row of the run, which must not have made a version yet."""
+    run_id = connection.scalar(sa.select(t.run.c.id).where(t.run.c.uid == uid))
+    if run_id is None:
+        raise RunNotFoundError(f"no run {uid[:80]!a}: give the uid of a run in this registry")
+    if connection.scalar(sa.select(t.version.c.id).where(t.version.c.run_id == run_id)) is not None:
+        raise ConflictError(f"run {uid} has made a version already: a run makes one")
+    return int(run_id)
 
 
 def _next_number(connection: sa.Connection, name: str) -> tuple[int, int]:

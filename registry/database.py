@@ -6,6 +6,10 @@ at once instead of waiting. The driver's own transaction handling is off, since 
 (docs.sqlalchemy.org, "SQLite transactions").
 """
 
+import errno
+import functools
+import json
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +20,21 @@ import sqlalchemy as sa
 
 from .errors import (
     BusyError,
+    ConflictError,
     DatabaseError,
     DiskFullError,
     NewSchemaError,
     NotARegistryError,
     OldSchemaError,
     ReadOnlyError,
+    SettingsError,
 )
 
 REVISIONS: Final = ("0001",)
 """Every schema revision ever released, oldest first; this program needs the last."""
+
+SCRIPTS: Final = "pointsman.migrations:."
+"""Where Alembic finds the migrations, also inside a wheel."""
 
 BUSY_SECONDS: Final = 60
 
@@ -62,6 +71,10 @@ class Database:
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": BUSY_SECONDS},
+            # As many connections as there are threads at work: SQLite's own lock is the only queue.
+            max_overflow=-1,
+            # Python would write NaN, which is no JSON and which SQLite's JSON functions refuse.
+            json_serializer=functools.partial(json.dumps, allow_nan=False),
         )
         sa.event.listen(self._engine, "connect", _configure)
         sa.event.listen(self._engine, "begin", _begin)
@@ -93,8 +106,9 @@ class Database:
 
     def check_writable(self) -> None:
         """Raise now what a later write would raise: ReadOnlyError, BusyError."""
-        with self.writing():
-            pass
+        with self.writing() as connection:
+            # BEGIN IMMEDIATE alone succeeds on a read-only database.
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
 
     def revision(self) -> str | None:
         """The schema revision of the file, or None where it holds no table at all.
@@ -111,7 +125,12 @@ class Database:
                     f"{self.path} is a SQLite database, but not a registry: found the tables "
                     f"{', '.join(sorted(names)[:5])}; name another home"
                 )
-            return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+            revisions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+            if len(revisions) != 1:
+                raise NotARegistryError(
+                    f"{self.path} names {len(revisions)} schema revisions instead of one: restore a backup"
+                )
+            return str(revisions[0])
 
     def upgrade(self) -> None:
         """Bring the schema to the newest revision, in one transaction: all of it happens, or nothing."""
@@ -120,25 +139,33 @@ class Database:
         from alembic.config import Config  # noqa: PLC0415
 
         config = Config()
-        config.set_main_option("script_location", "pointsman.migrations:.")
-        with self.writing() as connection:
+        config.set_main_option("script_location", SCRIPTS)
+        with (
+            self._translated(),
+            self._engine.connect().execution_options(pointsman_write=True) as connection,
+            _without_foreign_keys(connection),
+            connection.begin(),
+        ):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+                raise DatabaseError(f"the upgrade of {self.path} would orphan rows of the table {broken[0][0]}")
 
     def _open(self) -> None:
-        if not self.path.exists():
-            try:
+        try:
+            if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ReadOnlyError(f"the directory {self.path.parent} cannot be made: {error.strerror}") from error
+        except OSError as error:
+            kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ReadOnlyError
+            raise kind(f"the directory {self.path.parent} cannot be made: {error.strerror}") from error
         revision = self.revision()
         if revision is None:
             # Two processes may come here at once: the second waits for the first's lock and finds nothing left to do.
             self.upgrade()
         elif revision in REVISIONS[:-1]:
             raise OldSchemaError(
-                f"{self.path} has schema {revision}, this pointsman needs {REVISIONS[-1]}: "
-                f"run 'registry --home {self.path.parent} db upgrade' (it makes a backup first)"
+                f"{self.path} has schema {revision}, this pointsman needs {REVISIONS[-1]}; upgrade it "
+                f"(a backup is made first): registry --home {shlex.quote(str(self.path.parent))} db upgrade"
             )
         elif revision != REVISIONS[-1]:
             raise NewSchemaError(
@@ -149,15 +176,36 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeEncodeError as error:
+            raise SettingsError(f"text has to be valid Unicode: {error}") from error
+        except OverflowError as error:
+            raise SettingsError(f"whole numbers have to fit 64 bits: {error}") from error
+        except sa.exc.IntegrityError as error:
+            raise ConflictError(f"it contradicts what {self.path} holds: {error.orig}") from error
         except sa.exc.DBAPIError as error:
-            if isinstance(error, sa.exc.IntegrityError):
-                raise
             # Extended codes carry the primary one as a prefix: SQLITE_READONLY_DIRECTORY, SQLITE_IOERR_FSYNC.
             code = getattr(error.orig, "sqlite_errorname", "")
             for prefix, (kind, advice) in _ERRORS.items():
                 if code.startswith(prefix):
                     raise kind(f"the database {self.path} cannot be used: {advice} ({error.orig})") from error
             raise DatabaseError(f"the database {self.path} cannot be used: {error.orig}") from error
+        except sa.exc.StatementError as error:
+            # Not the database's doing: a value could not be brought into the form that it stores.
+            raise SettingsError(f"settings and the like have to be plain JSON: {error.orig}") from error
+
+
+@contextmanager
+def _without_foreign_keys(connection: sa.Connection) -> Iterator[None]:
+    """Let a migration make a table anew without deleting all rows that hang on the old one.
+
+    The pragma does nothing inside a transaction: this goes around it.
+    """
+    connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:  # by KeyboardInterrupt: then it is closed already
+            connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:

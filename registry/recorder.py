@@ -1,6 +1,7 @@
 """A run being recorded: points are buffered and reach the database within a second, whatever happens to the process."""
 
 import logging
+import operator
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +32,9 @@ class RunRecorder:
     def __init__(self, database: Database, uid: str) -> None:
         self.uid = uid
         self._database = database
+        # Two locks: whoever logs never waits for whoever waits for the database.
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._points: list[runs.LoggedPoint] = []
         self._ended = False
         with database.reading() as connection:
@@ -53,31 +56,42 @@ class RunRecorder:
             InvalidNameError: A metric's name breaks the rules; nothing was logged.
             SettingsError: The step is negative, or the run has ended.
         """
-        if self._ended:
-            raise SettingsError(f"run {self.uid} has ended: start another to log more")
+        step = operator.index(step)
         if step < 0 or step >= 2**63:
             raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
         at = time.time()
         values = [(check_metric(key), float(value)) for key, value in metrics.items()]
+        epoch = None if epoch is None else float(epoch)
         with self._lock:
+            if self._ended:
+                raise SettingsError(f"run {self.uid} has ended: start another to log more")
             for key, value in values:
                 self._points.append(runs.LoggedPoint(key, step, self._seq, value, epoch, at))
                 self._seq += 1
 
     def flush(self) -> None:
         """Write what is buffered now; when it returns, it is committed."""
-        with self._lock:
-            self._write()
+        self._write()
 
     def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
-        """Write what is buffered and how the run ended. A second call does nothing."""
-        if self._ended:
-            return
+        """Write what is buffered and how the run ended. A second call does nothing.
+
+        Raises:
+            DatabaseError: It could not be written; nothing is lost, and it can be called again.
+        """
+        # Messages quote file names, which need not be Unicode.
+        text = None if error is None else error.encode(errors="backslashreplace").decode()
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
         self._stop.set()
         self._thread.join()
-        with self._lock:
-            self._write(lambda connection: runs.end(connection, self.uid, status, error))
-            self._ended = True
+        try:
+            self._write(lambda connection: runs.end(connection, self.uid, status, text))
+        except BaseException:
+            self._ended = False
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -94,14 +108,18 @@ class RunRecorder:
 
     def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
         """Write the buffer in one transaction; if it fails, the buffer stays as it is."""
-        if not self._points and also is None:
-            return
-        with self._database.writing() as connection:
-            if self._points:
-                runs.insert_points(connection, self._run_id, self._points)
-            if also is not None:
-                also(connection)
-        self._points = []
+        with self._writing:
+            with self._lock:
+                points = self._points.copy()
+            if not points and also is None:
+                return
+            with self._database.writing() as connection:
+                if points:
+                    runs.insert_points(connection, self._run_id, points)
+                if also is not None:
+                    also(connection)
+            with self._lock:
+                del self._points[: len(points)]
 
     def _work(self) -> None:
         beaten = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -39,7 +40,8 @@ class Registry:
     """
 
     def __init__(self, home: str | Path | None = None) -> None:
-        self.home = Path(home) if home is not None else default_home()
+        # Absolute, so that a program may change its directory while the registry is open.
+        self.home = (Path(home) if home is not None else default_home()).absolute()
         self._store = Store(self.home / "objects")
         self._database = Database(self.home / "registry.db")
 
@@ -84,14 +86,17 @@ class Registry:
             base: The base it was trained on.
             max_length: Tokens that an input is cut to.
             parameters: Trained parameters, head included.
-            metrics: Scores on the validation rows by name; NaN is kept.
+            metrics: Finite scores on the validation rows by name; NaN is kept.
             primary_metric: The one of ``metrics`` that ``@best`` goes by; greater is better.
             run: The uid of the run that made it.
             parents: ``(role, ref)`` of the versions it was made from.
 
         Raises:
             InvalidNameError: A name breaks the rules.
-            SettingsError: No files, a file name with a path in it, or something that is not JSON.
+            SettingsError: No files, a file name with a path in it, an infinite metric, a primary metric that is not
+                among the metrics, or something that is not JSON.
+            NotFoundError: No such run or parent.
+            ConflictError: The run has made a version already.
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
         check_name(name)
@@ -103,8 +108,8 @@ class Registry:
         for filename in files:
             if (
                 filename in ("", ".", "..")
-                or len(filename) > 255
                 or not filename.isprintable()
+                or len(filename.encode()) > 255
                 or set("/\\") & {*filename}
             ):
                 raise SettingsError(f"file name {filename[:80]!a} is not valid: use a plain name without a path")
@@ -196,7 +201,7 @@ class Registry:
         for file in version.files:
             if file.name == name:
                 return self._store.read(file.sha256)
-        raise StoreError(f"{version.ref} has no file '{name}'; it has: {', '.join(f.name for f in version.files)}")
+        raise StoreError(f"{version.ref} has no file {name[:80]!a}; it has: {', '.join(f.name for f in version.files)}")
 
     def export(self, ref: str | Ref, directory: str | Path) -> Path:
         """Write a version's files into ``directory``, made if it does not exist, in the format of ``adapters``.
@@ -206,18 +211,22 @@ class Registry:
         Raises:
             ConflictError: The directory already has a file of one of the names with other content.
             ObjectMissingError, ObjectCorruptError: The store has lost or damaged a file; nothing was written.
+            StoreError: The directory cannot be written; the files that were written before are gone again.
         """
         directory = Path(directory)
         version = self.version(ref)
         contents = {file.name: self.read_file(version, file.name) for file in version.files}
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            for name, content in contents.items():
-                path = directory / name
-                if path.exists() and path.read_bytes() != content:
+            missing = {directory / name: content for name, content in contents.items()}
+            for path in [path for path in missing if path.exists()]:
+                if path.read_bytes() != missing.pop(path):
                     raise ConflictError(f"{path} exists and is another file: name an empty directory")
-            for name, content in contents.items():
-                write_atomically(directory / name, content)
+            with ExitStack() as undo:
+                for path, content in missing.items():
+                    undo.callback(path.unlink, missing_ok=True)
+                    write_atomically(path, content)
+                undo.pop_all()
         except OSError as error:
             raise StoreError(f"the directory {directory} cannot be written: {error.strerror}") from error
         return directory

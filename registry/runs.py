@@ -129,7 +129,7 @@ def run_id(connection: sa.Connection, uid: str) -> int:
         RunNotFoundError: There is none, or more than one.
     """
     query = sa.select(t.run.c.id, t.run.c.uid).where(t.run.c.uid.startswith(uid, autoescape=True))
-    found = connection.execute(query.order_by(t.run.c.id.desc()).limit(20)).all()
+    found = connection.execute(query.order_by(t.run.c.id.desc()).limit(20)).all() if uid else []
     if len(found) == 1:
         return int(found[0].id)
     if found:

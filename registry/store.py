@@ -83,7 +83,8 @@ class Store:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Make ``path`` hold ``content``, or leave it as it was: whoever reads it never sees a part."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    # Without the file's own name in it: that may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(16)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(descriptor, "wb") as file:

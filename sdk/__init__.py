@@ -1,6 +1,6 @@
 """The SDK: train adapters, and switch between them on one loaded base.
 
-Names are imported when they are first used: torch, transformers and adapters take seconds, and listing tasks needs none.
+Names are imported when they are first used: torch, transformers and adapters take seconds to import.
 """
 
 from importlib import import_module

@@ -7,14 +7,20 @@ import numpy as np
 import torch
 from adapters import AdapterSetup
 
-from .tokens import TokenRows
+from .tokens import TokenRows, cut
 
 BATCH_ROWS: Final = 64
 """Rows in a batch of inference."""
 
 
 def outputs(
-    model: Any, slot: str, rows: TokenRows, *, autocast: torch.dtype | None = None, batch_rows: int = BATCH_ROWS
+    model: Any,
+    slot: str,
+    rows: TokenRows,
+    *,
+    exact_lengths: bool = False,
+    autocast: torch.dtype | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> torch.Tensor:
     """The head's outputs for rows, ``(rows, outputs)`` in float32 on the CPU, in the order of the rows.
 
@@ -22,6 +28,7 @@ def outputs(
         model: An adapters model in evaluation mode.
         slot: The adapter and head in it.
         rows: The inputs.
+        exact_lengths: Never pad: only rows of the same length share a batch (see ``methods.reads_padding``).
         autocast: Compute matrix products in this type; None for the model's own.
         batch_rows: Rows in one forward.
     """
@@ -30,8 +37,8 @@ def outputs(
     order = np.argsort(-rows.lengths, kind="stable")
     parts = []
     with torch.inference_mode(), precision(device, autocast), AdapterSetup(slot):
-        for start in range(0, len(order), batch_rows):
-            batch = rows.batch(order[start : start + batch_rows].tolist())
+        for chosen in cut(rows.lengths[order], batch_rows, exact_lengths=exact_lengths):
+            batch = rows.batch(order[chosen].tolist())
             inputs = {name: tensor.to(device) for name, tensor in batch.items()}
             parts.append(model(**inputs, head=slot).logits.float().cpu())
     result = torch.cat(parts)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +93,7 @@ def run(
     settings: TrainSettings,
     *,
     primary: str,
+    exact_lengths: bool,
     autocast: torch.dtype | None,
     recorder: RunRecorder,
     hooks: Hooks,
@@ -105,6 +106,7 @@ def run(
         data: The training rows.
         settings: Completed settings.
         primary: The metric that says which checkpoint is best; greater is better.
+        exact_lengths: Never pad.
         autocast: Compute matrix products in this type; None for the model's own.
         recorder: Gets loss, learning rate and speed some 250 times, and every evaluation's metrics.
         hooks: What else to do.
@@ -114,20 +116,39 @@ def run(
         TrainingError: The loss is no longer a finite number.
     """
     arguments = _arguments(settings, model.device, directory)
+    buckets = LengthBuckets(
+        data.rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=exact_lengths
+    )
     trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=data,
-        buckets=LengthBuckets(data.rows.lengths, batch_size=settings.batch_size, seed=settings.seed),
+        buckets=buckets,
         autocast=autocast,
     )
     trainer.remove_callback(PrinterCallback)
-    conductor = _Conductor(trainer.losses, settings, primary=primary, recorder=recorder, hooks=hooks, rows=len(data))
+    conductor = _Conductor(
+        trainer.meter, settings, primary=primary, recorder=recorder, hooks=hooks, steps_per_epoch=len(buckets)
+    )
     trainer.add_callback(conductor)
     trainer.train()
     if conductor.best is None:
         raise TrainingError("the training ended before its first evaluation")
     return conductor.best
+
+
+@dataclass
+class _Meter:
+    """What the steps since the last report came to."""
+
+    losses: list[torch.Tensor] = field(default_factory=list)
+    rows: int = 0
+
+    def read(self) -> tuple[float, int]:
+        """The mean loss and the number of rows; starts anew."""
+        loss, rows = float(torch.stack(self.losses).float().mean()), self.rows
+        self.losses, self.rows = [], 0
+        return loss, rows
 
 
 class _Trainer(AdapterTrainer):  # type: ignore[misc]
@@ -137,7 +158,7 @@ class _Trainer(AdapterTrainer):  # type: ignore[misc]
         super().__init__(**options)
         self._buckets = buckets
         self._autocast = autocast
-        self.losses: list[torch.Tensor] = []
+        self.meter = _Meter()
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.train_dataset, batch_sampler=self._buckets, collate_fn=lambda batch: batch)
@@ -145,9 +166,10 @@ class _Trainer(AdapterTrainer):  # type: ignore[misc]
     def compute_loss_context_manager(self) -> Any:
         return precision(self.args.device, self._autocast)
 
-    def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*args, **options)
-        self.losses.append(loss.detach())
+    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **options)
+        self.meter.losses.append(loss.detach())
+        self.meter.rows += len(inputs["labels"])
         return loss
 
 
@@ -156,22 +178,22 @@ class _Conductor(TrainerCallback):
 
     def __init__(
         self,
-        losses: list[torch.Tensor],
+        meter: _Meter,
         settings: TrainSettings,
         *,
         primary: str,
         recorder: RunRecorder,
         hooks: Hooks,
-        rows: int,
+        steps_per_epoch: int,
     ) -> None:
         self.best: Best | None = None
-        self._losses = losses
+        self._meter = meter
         self._settings = settings
         self._primary = primary
         self._recorder = recorder
         self._hooks = hooks
-        self._evaluate_every = settings.eval_every or math.ceil(rows / settings.batch_size)
-        self._evaluations = self._without_gain = self._last_step = 0
+        self._evaluate_every = settings.eval_every or steps_per_epoch
+        self._evaluations = self._without_gain = 0
         self._training_seconds = self._evaluation_seconds = 0.0
         self._mark = 0.0
 
@@ -196,10 +218,9 @@ class _Conductor(TrainerCallback):
         step, steps = state.global_step, state.max_steps
         seconds = time.monotonic() - self._mark
         self._training_seconds += seconds
-        speed = (step - self._last_step) * self._settings.batch_size / seconds
-        self._last_step, self._mark = step, time.monotonic()
-        loss = float(torch.stack(self._losses).float().mean())
-        self._losses.clear()
+        loss, rows = self._meter.read()
+        speed = rows / seconds
+        self._mark = time.monotonic()
         self._recorder.log(
             {"train/loss": loss, "train/learning_rate": learning_rate, "train/samples_per_second": speed},
             step=step,

@@ -108,6 +108,16 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str
     return config
 
 
+def reads_padding(config: Mapping[str, Any]) -> bool:
+    """Whether a row's outputs depend on how far its batch is padded.
+
+    With gates (UniPELT), each is a mean over all tokens of the padded row; with prompt tuning, the library's attention
+    mask no longer fits the longer input. Such an adapter only gets batches without padding, in training and after.
+    """
+    parts = config["configs"] if config.get("architecture") == "union" else [config]
+    return any(part.get("architecture") == "prompt_tuning" or bool(part.get("use_gating")) for part in parts)
+
+
 def _check_kind(method: str, field: str, now: Any, value: Any) -> None:
     """Refuse a value of another kind than the field's own; a field that is None may hold anything."""
     kinds: tuple[type, ...]

@@ -1,6 +1,6 @@
 """The frozen base in two precisions: bf16 for training's forward passes, its own float32 for the scores that count."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,23 +16,29 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 class HalvedBase:
-    """Holds frozen parameters in bf16, and in float32 for as long as ``exact()`` lasts.
+    """Holds a base's matrices in bf16, and in float32 for as long as ``exact()`` lasts.
 
     Autocast casts a frozen float32 weight again at every forward pass, since its cache only keeps what needs a
     gradient; weights that are bf16 already cost nothing. The float32 tensors are kept aside, not cast back: they stay
-    as they were to the last bit.
+    as they were to the last bit. Normalisation layers stay in float32: they take inputs of either kind only so.
 
     Args:
-        parameters: The base's parameters, in float32.
+        base: The base in float32, before adapters are added to it.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def __init__(self, base: torch.nn.Module) -> None:
+        parameters = {
+            parameter
+            for module in base.modules()
+            if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
+            for parameter in module.parameters(recurse=False)
+        }
         self._pairs = [(parameter, parameter.data, parameter.data.to(torch.bfloat16)) for parameter in parameters]
         self._halve()
 
     @contextmanager
     def exact(self) -> Iterator[None]:
-        """The base in float32 inside the block, in bf16 after it."""
+        """The base in float32 inside the block, in bf16 again after it."""
         self.restore()
         try:
             yield

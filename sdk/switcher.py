@@ -23,6 +23,7 @@ from . import weights
 from .bases import load_base
 from .inference import outputs
 from .locks import SharedLock
+from .methods import reads_padding
 from .precision import HalvedBase
 from .tasks import Task
 from .tokens import tokenise
@@ -55,6 +56,7 @@ class _Loaded:
     version: Version
     task: Task
     slot: str
+    exact_lengths: bool
 
 
 class Switcher:
@@ -85,7 +87,7 @@ class Switcher:
         self._tokenizer = loaded.tokenizer
         self._base = loaded.record
         if precision == "bf16":
-            HalvedBase(self._model.parameters())
+            HalvedBase(self._model)
         self._autocast = torch.bfloat16 if precision == "bf16" else None
         self._lock = SharedLock()
         self._slots = itertools.count()
@@ -249,7 +251,10 @@ class Switcher:
             with self._lock.shared():
                 # Between finding it and coming here, another thread may have unloaded it: then find it again.
                 if self._loaded.get(found.version.ref) is found:
-                    return found.task, outputs(self._model, found.slot, tokens, autocast=self._autocast)
+                    logits = outputs(
+                        self._model, found.slot, tokens, exact_lengths=found.exact_lengths, autocast=self._autocast
+                    )
+                    return found.task, logits
 
     def _find(self, ref: Ref) -> _Loaded:
         """The loaded version that ``ref`` means, loaded first if need be."""
@@ -275,7 +280,9 @@ class Switcher:
                 slot = weights.slot_name(next(self._slots))
                 weights.insert(self._model, slot, files)
                 self._model.eval().requires_grad_(False)
-                found = self._loaded[version.ref] = _Loaded(version=version, task=task, slot=slot)
+                found = self._loaded[version.ref] = _Loaded(
+                    version=version, task=task, slot=slot, exact_lengths=reads_padding(version.config)
+                )
             self._meant = {**self._meant, ref: version.ref, Ref(version.name, version.number): version.ref}
         return found
 

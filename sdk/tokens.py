@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,6 +113,23 @@ def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config
     return max_length
 
 
+def cut(
+    lengths: np.ndarray[Any, np.dtype[np.int64]], batch_rows: int, *, exact_lengths: bool = False
+) -> Iterator[slice]:
+    """Cut rows that are sorted by length into batches, as slices.
+
+    Args:
+        lengths: Tokens of each row, ``(rows,)``.
+        batch_rows: Rows in a batch at most.
+        exact_lengths: Also cut wherever the length changes, so that no batch needs padding.
+    """
+    borders = np.flatnonzero(np.diff(lengths)) + 1 if exact_lengths else np.empty(0, dtype=np.int64)
+    edges = [0, *borders.tolist(), len(lengths)]
+    for first, last in pairwise(edges):
+        for start in range(first, last, batch_rows):
+            yield slice(start, min(start + batch_rows, last))
+
+
 class LengthBuckets(Sampler[list[int]]):
     """Batches of rows of like length, in an order that is random and given by the seed.
 
@@ -122,20 +140,32 @@ class LengthBuckets(Sampler[list[int]]):
         lengths: Tokens of each row, ``(rows,)``.
         batch_size: Rows in a batch; the last of a pool may have fewer.
         seed: Gives the order of every epoch.
-        pool: Batches sorted together.
+        exact_lengths: Never pad: all rows of a batch have the same length, and batches may be smaller.
     """
 
+    POOL: Final = 64
+    """Batches that are sorted together."""
+
     def __init__(
-        self, lengths: np.ndarray[Any, np.dtype[np.int64]], *, batch_size: int, seed: int, pool: int = 64
+        self,
+        lengths: np.ndarray[Any, np.dtype[np.int64]],
+        *,
+        batch_size: int,
+        seed: int,
+        exact_lengths: bool = False,
     ) -> None:
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
-        self._pool = pool * batch_size
+        self._exact_lengths = exact_lengths
+        # Without padding, only one pool of all rows fills its batches, and has the same number of them every epoch.
+        self._pool = max(len(lengths), 1) if exact_lengths else self.POOL * batch_size
         self.epoch = 0
 
     def __len__(self) -> int:
-        return math.ceil(len(self._lengths) / self._batch_size)
+        if not self._exact_lengths:
+            return math.ceil(len(self._lengths) / self._batch_size)
+        return sum(1 for _ in cut(np.sort(self._lengths), self._batch_size, exact_lengths=True))
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self._seed, self.epoch))
@@ -145,7 +175,8 @@ class LengthBuckets(Sampler[list[int]]):
         for start in range(0, len(order), self._pool):
             pool = order[start : start + self._pool]
             pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            batches += [pool[i : i + self._batch_size].tolist() for i in range(0, len(pool), self._batch_size)]
+            cuts = cut(self._lengths[pool], self._batch_size, exact_lengths=self._exact_lengths)
+            batches += [pool[chosen].tolist() for chosen in cuts]
         for batch in random.permutation(len(batches)):
             yield batches[batch]
 

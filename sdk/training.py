@@ -9,7 +9,7 @@ import torch
 from transformers import set_seed
 
 from pointsman.registry import Registry, Version
-from pointsman.registry.errors import DataError, SettingsError
+from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
 from . import loop, weights
@@ -18,7 +18,7 @@ from .data import Split, TaskData, load_table_data, load_task_data
 from .environment import environment
 from .inference import outputs
 from .loop import Progress
-from .methods import DEFAULT_METHOD, configure, find_method
+from .methods import DEFAULT_METHOD, configure, find_method, reads_padding
 from .metrics import compute
 from .precision import HalvedBase, has_fast_bf16
 from .settings import TrainSettings
@@ -110,8 +110,10 @@ def _train(
     if settings.max_train_rows is not None:
         train_split = train_split.sample(settings.max_train_rows, seed=settings.seed)
     settings = settings.completed(len(train_split))
+    exact_lengths = reads_padding(config)
     set_seed(settings.seed)
-    frozen = list(model.parameters())
+    half = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(device))
+    halved = HalvedBase(model) if half else None
     weights.add_slot(model, SLOT, config)
     weights.add_head(model, SLOT, labels=task.labels)
     model.to(device)
@@ -125,21 +127,19 @@ def _train(
     evaluations = _evaluations(data, settings.max_eval_rows)
     evaluated = {prefix: (split, tokens(split)) for prefix, split in evaluations.items()}
 
-    half = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(device))
     model.train_adapter(SLOT)
     model.active_head = SLOT
-    halved = HalvedBase(frozen) if half else HalvedBase([])
 
     def trained() -> dict[str, torch.Tensor]:
         return {**weights.adapter_tensors(model, SLOT), **weights.head_tensors(model, SLOT)}
 
     def evaluate() -> dict[str, float]:
         model.eval()
-        with halved.exact():
+        with halved.exact() if halved else nullcontext():
             scores = {
                 f"{prefix}/{metric}": value
                 for prefix, (split, rows) in evaluated.items()
-                for metric, value in score(model, SLOT, task, rows, split).items()
+                for metric, value in score(model, SLOT, task, rows, split, exact_lengths=exact_lengths).items()
             }
         model.train()
         return scores
@@ -164,6 +164,7 @@ def _train(
             examples,
             settings,
             primary=primary,
+            exact_lengths=exact_lengths,
             autocast=torch.bfloat16 if half else None,
             recorder=recorder,
             hooks=loop.Hooks(
@@ -173,7 +174,8 @@ def _train(
             ),
             directory=registry.home / "runs" / recorder.uid,
         )
-        halved.restore()
+        if halved:
+            halved.restore()
         with torch.no_grad():
             for key, tensor in trained().items():
                 tensor.copy_(best.weights[key])
@@ -192,7 +194,7 @@ def _train(
         )
 
 
-def score(model: Any, slot: str, task: Task, rows: TokenRows, split: Split) -> dict[str, float]:
+def score(model: Any, slot: str, task: Task, rows: TokenRows, split: Split, *, exact_lengths: bool) -> dict[str, float]:
     """The task's metrics of an adapter on labelled rows, and the mean loss.
 
     Args:
@@ -201,8 +203,9 @@ def score(model: Any, slot: str, task: Task, rows: TokenRows, split: Split) -> d
         task: Says which metrics.
         rows: The inputs, tokenised.
         split: The same rows with their labels.
+        exact_lengths: Never pad.
     """
-    result = outputs(model, slot, rows)
+    result = outputs(model, slot, rows, exact_lengths=exact_lengths)
     labels = torch.tensor(split.labels())
     if task.is_regression:
         predictions = result[:, 0]
@@ -233,9 +236,9 @@ def _load_data(
                 f"train '{glue_task(task).scored_with}'"
             )
         return load_task_data(task, data)
-    if data is None:
+    if data is None or data == "sample" or Path(data).is_dir():
         glue_task(task)  # raises, naming the tasks there are
-        raise DataError(f"task '{task}' needs a file of data")
+        raise AssertionError(task)
     columns = [text] if isinstance(text, str) else list(text)
     return load_table_data(
         task,

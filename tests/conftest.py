@@ -1,0 +1,34 @@
+"""What the tests share: a tiny real BERT with random weights, a registry in an empty directory, and no network."""
+
+import os
+
+# Before any library reads them: no test may look for the hub, and libraries must not fight over the cores.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.registry import Registry
+
+from helpers import make_tiny_base
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers, hidden size 128, with random weights and a tokenizer of its own, as a directory."""
+    return make_tiny_base(tmp_path_factory.mktemp("base") / "tiny-bert", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same architecture with other weights."""
+    return make_tiny_base(tmp_path_factory.mktemp("base") / "other-bert", seed=1)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with Registry(tmp_path / "home") as opened:
+        yield opened

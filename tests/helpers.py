@@ -1,0 +1,94 @@
+"""What several tests compare with: texts, random weights, and plain adapters itself."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pointsman.registry import Version
+
+if TYPE_CHECKING:
+    import torch
+
+TEXTS = [
+    "a gripping film",
+    "two dull hours",
+    "the cat chased the dog away .",
+    "no",
+    "it is a good story and a great film",
+]
+PAIRS = [("the dog ate", "the cat ate"), ("profit rose 5 percent", "profit fell"), ("a film", "no film at all")]
+
+WORDS = """
+the a an i you he she it we they is are was were be not no and or but of to in on at for with this that
+film movie story good great gripping warm awful boring dull bad fine never always dog cat house man woman
+chased ate saw went home away said company profit rose fell percent school storm question answer
+""".split()  # noqa: SIM905 - a list of this many short words is easier read as text
+
+MakeVersion = Callable[..., Version]
+
+
+def scramble(model: Any, slot: str) -> None:
+    """Random weights for an adapter and its head; of orthogonal ones (ReFT) only what may be any matrix."""
+    import torch
+
+    from pointsman.sdk import weights
+
+    with torch.no_grad():
+        for tensors in (weights.adapter_tensors(model, slot), weights.head_tensors(model, slot)):
+            for key, tensor in tensors.items():
+                if not key.endswith(".base"):
+                    tensor.add_(torch.randn_like(tensor) * 0.1)
+
+
+def plain_logits(base: Path, files: Path, texts: Sequence[Any]) -> "torch.Tensor":
+    """What plain adapters computes on a fresh model with only this adapter, from exported files, text by text."""
+    import torch
+    from adapters import AutoAdapterModel
+    from transformers import AutoTokenizer
+
+    model = AutoAdapterModel.from_pretrained(base)
+    name = model.load_adapter(str(files), use_safetensors=True)
+    model.set_active_adapters(name)
+    model.eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = []
+    with torch.inference_mode():
+        for text in texts:
+            columns = [text] if isinstance(text, str) else list(text)
+            encoded = tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")
+            rows.append(model(**encoded).logits[0])
+    return torch.stack(rows)
+
+
+def make_tiny_base(directory: Path, *, seed: int) -> Path:
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    directory.mkdir(parents=True)
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789.,?!'\"-")
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
+    vocabulary = list(dict.fromkeys(vocabulary))
+    (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    BertTokenizerFast(vocab_file=str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        # Weights as small as BERT's own make every output of two layers look the same.
+        initializer_range=0.1,
+    )
+    BertModel(config).save_pretrained(directory)
+    return directory

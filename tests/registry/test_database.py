@@ -1,0 +1,419 @@
+import os
+import random
+import shlex
+import sqlite3
+from contextlib import ExitStack, closing
+
+import pytest
+import sqlalchemy as sa
+
+from pointsman.registry import Registry, database, tables
+from pointsman.registry.database import BUSY_SECONDS, JOURNAL_MODE, REVISIONS, Database
+from pointsman.registry.errors import (
+    BusyError,
+    ConflictError,
+    DatabaseError,
+    DiskFullError,
+    NewSchemaError,
+    NotARegistryError,
+    NotFoundError,
+    OldSchemaError,
+    ReadOnlyError,
+    SettingsError,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def made(path):
+    """The file of a database that nobody has open."""
+    Database(path).close()
+    return path
+
+
+def execute(path, statement):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+def entries(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+# Making one
+
+
+def test_a_new_database_is_made_with_its_directories(tmp_path):
+    path = tmp_path / "not" / "there yet" / "registry.db"
+    with closing(Database(path)) as made:
+        assert made.revision() == REVISIONS[-1]
+    assert entries(path.parent) == ["registry.db"]
+    assert {name for (name,) in execute(path, "SELECT name FROM sqlite_master WHERE type = 'table'")} == {
+        "alembic_version",
+        *tables.metadata.tables,
+    }
+    assert len(tables.metadata.tables) == 12
+
+
+def test_an_empty_file_becomes_a_database(path):
+    path.touch()
+    with closing(Database(path)) as made:
+        assert made.revision() == REVISIONS[-1]
+
+
+def test_opening_again_changes_nothing(made):
+    before = made.read_bytes()
+    Database(made).close()
+    assert made.read_bytes() == before
+
+
+def test_processes_that_make_one_database_at_once(tmp_path, spawn):
+    code = """
+import sys
+from pathlib import Path
+from pointsman.registry.database import Database
+print("ready", flush=True)
+for line in sys.stdin:
+    database = Database(Path(line.strip()))
+    database.check_writable()
+    print(database.revision(), flush=True)
+"""
+    processes = [spawn(code) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for attempt in range(8):
+        path = tmp_path / f"home{attempt}" / "registry.db"
+        for process in processes:
+            process.stdin.write(f"{path}\n")
+            process.stdin.flush()
+        assert [process.stdout.readline().strip() for process in processes] == [REVISIONS[-1]] * 3
+        assert execute(path, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
+    for process in processes:
+        _, error = process.communicate(timeout=60)
+        assert (process.returncode, error) == (0, "")
+
+
+def test_a_relative_home_stays_where_it_was(tmp_path, monkeypatch, fields):
+    monkeypatch.chdir(tmp_path)
+    with Registry("home") as registry:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        registry.add_version("sst2", **fields)
+    with Registry(tmp_path / "home") as registry:
+        version = registry.version("sst2")
+        assert registry.read_file(version, "adapter_config.json") == b"{}"
+    assert entries(tmp_path / "elsewhere") == []
+
+
+# Refusing what is none
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all", b"\0" * 5_000, random.Random(0).randbytes(5_000), b"PK\x03\x04" * 999]
+)
+def test_a_file_that_is_no_database(path, content):
+    path.write_bytes(content)
+    with pytest.raises(NotARegistryError, match="not a SQLite database"):
+        Database(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_something_else(path):
+    execute(path, "CREATE TABLE bookmarks (url TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(NotARegistryError, match="not a registry: found the tables bookmarks; name another home"):
+        Database(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_something_else_that_uses_alembic(path):
+    execute(path, "CREATE TABLE alembic_version (version_num TEXT)")
+    execute(path, f"INSERT INTO alembic_version VALUES ('{REVISIONS[-1]}')")
+    with pytest.raises(NotARegistryError, match="found the tables alembic_version"):
+        Database(path)
+
+
+def test_a_database_that_does_not_know_its_revision(made):
+    execute(made, "DELETE FROM alembic_version")
+    with pytest.raises(NotARegistryError, match="revision"):
+        Database(made)
+
+
+def test_a_truncated_database(made):
+    os.truncate(made, made.stat().st_size // 2)
+    with pytest.raises(NotARegistryError, match="restore a backup"):
+        Database(made)
+
+
+def test_a_database_with_a_damaged_page(made):
+    content = bytearray(made.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    made.write_bytes(content)
+    with pytest.raises(NotARegistryError, match="restore a backup"):
+        Database(made)
+
+
+def test_a_directory_where_the_file_should_be(path):
+    path.mkdir()
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        Database(path)
+
+
+def test_a_file_where_the_directory_should_be(path):
+    path.touch()
+    with pytest.raises(ReadOnlyError, match="cannot be made: File exists"):
+        Database(path / "registry.db")
+
+
+def test_a_home_whose_name_is_too_long(tmp_path):
+    with pytest.raises(DatabaseError, match="File name too long"):
+        Database(tmp_path / ("h" * 300) / "registry.db")
+
+
+def test_a_newer_database_is_refused(made):
+    execute(made, "UPDATE alembic_version SET version_num = '9999'")
+    before = made.read_bytes()
+    with pytest.raises(NewSchemaError, match=f"has schema 9999, newer than .* {REVISIONS[-1]}: upgrade pointsman"):
+        Database(made)
+    assert made.read_bytes() == before
+
+
+@pytest.mark.parametrize("home", ["plain", "with a space", "with 'quotes'"])
+def test_an_older_database_is_refused_with_the_command_that_upgrades_it(tmp_path, monkeypatch, home):
+    path = tmp_path / home / "registry.db"
+    Database(path).close()
+    before = path.read_bytes()
+    monkeypatch.setattr(database, "REVISIONS", (*REVISIONS, "9999"))
+    with pytest.raises(OldSchemaError, match=f"has schema {REVISIONS[-1]}, this pointsman needs 9999") as error:
+        Database(path)
+    command = shlex.join(["registry", "--home", str(path.parent), "db", "upgrade"])
+    assert str(error.value).endswith(f": {command}")
+    assert path.read_bytes() == before
+
+
+# What cannot be written
+
+
+READ = """
+import sys
+from pointsman.registry import Registry
+from pointsman.registry.errors import ReadOnlyError
+registry = Registry(sys.argv[1])
+version = registry.version("sst2")
+assert registry.read_file(version, "adapter_config.json") == b"{}"
+for write in (registry.check_writable, lambda: registry.set_alias("sst2", "production")):
+    try:
+        write()
+    except ReadOnlyError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_read_only_registry_is_read_and_not_written(home, registry, add, unprivileged, what):
+    add()
+    registry.close()
+    target = home if what == "directory" else home / "registry.db"
+    before = (home / "registry.db").read_bytes()
+    target.chmod(target.stat().st_mode & ~0o222)
+    messages = unprivileged(READ, home).splitlines()
+    target.chmod(0o755)
+    assert len(messages) == 2
+    for message in messages:
+        assert message.startswith(f"the database {home / 'registry.db'} cannot be used: ")
+        assert "check" in message
+        assert "permissions" in message or "can be written" in message
+    assert (home / "registry.db").read_bytes() == before
+    assert entries(home) == ["objects", "registry.db"]
+
+
+OPEN = """
+import sys
+from pointsman.registry import Registry
+from pointsman.registry.errors import ReadOnlyError
+try:
+    Registry(sys.argv[1])
+except ReadOnlyError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "no permission"])
+def test_a_home_that_cannot_be_made(tmp_path, unprivileged, mode):
+    parent = tmp_path / "parent"
+    parent.mkdir(mode=0o755)
+    parent.chmod(mode)
+    message = unprivileged(OPEN, parent / "home")
+    parent.chmod(0o755)
+    assert "Permission denied" in message
+    assert entries(parent) == []
+
+
+def test_a_database_without_permission_to_read(home, registry, unprivileged):
+    registry.close()
+    (home / "registry.db").chmod(0o000)
+    assert "cannot be opened" in unprivileged(OPEN, home)
+
+
+def test_a_full_disk_while_a_database_is_made(small_disk):
+    (small_disk / "filler").write_bytes(bytes(2**20 - 64 * 1024))
+    with pytest.raises(DiskFullError, match=r"no space is left.*nothing was half-written"):
+        Registry(small_disk / "home")
+    (small_disk / "filler").unlink()
+    with Registry(small_disk / "home") as registry:
+        assert registry.versions() == []
+
+
+def test_a_full_disk_while_versions_are_added(small_disk, fields):
+    with Registry(small_disk / "home") as registry:
+        added = []
+
+        def fill():
+            for number in range(1, 100):
+                fields["files"] = {"adapter.safetensors": bytes([number]) * 40_000}
+                added.append(registry.add_version("sst2", **fields).ref)
+
+        with pytest.raises(DiskFullError):
+            fill()
+        assert 3 < len(added) < 27
+        assert [version.ref for version in registry.versions()] == added
+        for number, version in enumerate(registry.versions(), 1):
+            assert registry.read_file(version, "adapter.safetensors") == bytes([number]) * 40_000
+        assert execute(registry.home / "registry.db", "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_full_disk_while_metrics_are_logged(small_disk, start_run):
+    with Registry(small_disk / "home") as registry, start_run(registry) as run:
+        with pytest.raises(OSError, match="No space"):
+            (small_disk / "filler").write_bytes(bytes(2**20))
+        for step in range(5_000):
+            run.log({"loss": step}, step=step)
+        with pytest.raises(DiskFullError):
+            run.flush()
+        (small_disk / "filler").unlink()
+        run.flush()
+        assert [point.step for point in registry.history(f"run:{run.uid}", "loss")] == list(range(5_000))
+
+
+def test_a_database_at_its_greatest_size(made):
+    with closing(Database(made)) as opened:
+        with opened.reading() as connection:
+            # The pool hands the same connection out again.
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        before = made.read_bytes()
+        with pytest.raises(DiskFullError, match="no space is left"), opened.writing() as connection:
+            connection.execute(tables.metric_key.insert(), [{"name": f"{number:0200}"} for number in range(100)])
+        assert made.read_bytes() == before
+        with opened.reading() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalars().all() == ["ok"]
+            assert connection.execute(sa.select(tables.metric_key)).all() == []
+
+
+# Connections
+
+
+def test_every_connection_has_the_pragmas(made):
+    with closing(Database(made)) as opened, ExitStack() as stack:
+        connections = [stack.enter_context(opened.reading()) for _ in range(20)]
+        assert len({id(connection.connection.driver_connection) for connection in connections}) == 20
+        for connection in connections:
+            found = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("foreign_keys", "synchronous", "busy_timeout", "journal_mode", "mmap_size")
+            }
+            assert found == {
+                "foreign_keys": 1,
+                "synchronous": 2,
+                "busy_timeout": BUSY_SECONDS * 1000,
+                "journal_mode": JOURNAL_MODE.lower(),
+                "mmap_size": 0,
+            }
+
+
+def test_wal_only_where_sqlite_is_free_of_its_bug():
+    assert ("DELETE" if sqlite3.sqlite_version_info < (3, 51, 3) else "WAL") == JOURNAL_MODE
+
+
+def test_foreign_keys_are_enforced(made):
+    with closing(Database(made)) as opened:
+        with pytest.raises(ConflictError, match="FOREIGN KEY"), opened.writing() as connection:
+            connection.execute(tables.tag.insert().values(version_id=999, key="a", value="b"))
+        with opened.reading() as connection:
+            assert connection.execute(sa.select(tables.tag)).all() == []
+
+
+def test_a_writer_holds_the_lock_from_its_start(made):
+    with closing(Database(made)) as opened, closing(sqlite3.connect(made, timeout=0)) as other:
+        with opened.writing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+
+
+def test_an_error_rolls_all_of_a_transaction_back(made):
+    with closing(Database(made)) as opened:
+
+        def write_and_fail():
+            with opened.writing() as connection:
+                connection.execute(tables.metric_key.insert().values(name="loss"))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write_and_fail()
+        with opened.reading() as connection:
+            assert connection.execute(sa.select(tables.metric_key)).all() == []
+
+
+def test_a_busy_database_says_so(made, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BusyError, match="other processes held it"):
+            opened.check_writable()
+        other.execute("ROLLBACK")
+        opened.check_writable()
+
+
+def test_a_commit_that_readers_hold_up_leaves_nothing(made, monkeypatch):
+    if JOURNAL_MODE == "WAL":
+        pytest.skip("in WAL mode readers hold no writer up")
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM metric_key").fetchall()
+        with pytest.raises(BusyError), opened.writing() as connection:
+            connection.execute(tables.metric_key.insert().values(name="loss"))
+        other.execute("COMMIT")
+        with opened.writing() as connection:
+            assert connection.execute(sa.select(tables.metric_key)).all() == []
+
+
+# What SQLite cannot hold
+
+
+@pytest.mark.parametrize("change", [{"seed": 2**63}, {"settings": {"at": float("nan")}}, {"data": {"a": object()}}])
+def test_values_that_cannot_be_stored_are_refused(registry, start, change):
+    with pytest.raises(SettingsError):
+        start(**change)
+    assert registry.runs() == []
+
+
+@pytest.mark.parametrize("text", ["\udcff", "a\0b", "a" * 10_000, "'; drop table run; --", "%", "\u202e"])
+def test_hostile_text_finds_nothing(registry, start, text):
+    start().finish()
+    refused = SettingsError if text == "\udcff" else NotFoundError
+    for look_up in (registry.run, lambda uid: registry.summaries(f"run:{uid}")):
+        with pytest.raises(refused) as error:
+            look_up(text)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 300
+    for criterion in ("name", "task", "base", "method"):
+        if refused is SettingsError:
+            with pytest.raises(SettingsError, match="Unicode"):
+                registry.versions(**{criterion: text})
+        else:
+            assert registry.versions(**{criterion: text}) == []
+    assert len(registry.runs()) == 1

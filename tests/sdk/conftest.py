@@ -1,0 +1,49 @@
+"""Adapters with random weights on the tiny base, registered without training: what switching is tested with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointsman.registry import Registry, Version
+from pointsman.sdk import weights
+from pointsman.sdk.bases import LoadedBase, load_base
+from pointsman.sdk.methods import configure
+from pointsman.sdk.tasks import GLUE, Task
+
+from helpers import MakeVersion, scramble
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def loaded(tiny_base: Path) -> LoadedBase:
+    return load_base(str(tiny_base))
+
+
+@pytest.fixture
+def make_version(registry: Registry, tiny_base: Path) -> MakeVersion:
+    """Registers an adapter whose weights are random and far from zero: none behaves like another, or like the base."""
+
+    def make(
+        name: str, task: Task = GLUE["sst2"], *, method: str = "seq_bn", seed: int = 0, base: Path = tiny_base
+    ) -> Version:
+        loaded = load_base(str(base))
+        torch.manual_seed(seed)
+        config = configure(method)
+        slot = weights.slot_name(0)
+        weights.add_slot(loaded.model, slot, config)
+        weights.add_head(loaded.model, slot, labels=task.labels)
+        scramble(loaded.model, slot)
+        return registry.add_version(
+            name,
+            files=weights.extract(loaded.model, slot, name=name, base="tiny"),
+            task=task.to_dict(),
+            method=method,
+            config=config,
+            base=loaded.record,
+            max_length=32,
+            parameters=1,
+        )
+
+    return make

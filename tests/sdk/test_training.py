@@ -1,0 +1,206 @@
+"""Training registers what it says, remembers how it went, and ends honestly."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pointsman.registry import Registry, RunStatus
+from pointsman.registry.errors import DataError, PointsmanError, SettingsError, TrainingError
+from pointsman.sdk import Progress, Switcher, TrainSettings, train
+from pointsman.sdk.data import load_task_data
+from pointsman.sdk.methods import METHODS
+from pointsman.sdk.metrics import compute
+from pointsman.sdk.tasks import GLUE
+
+from helpers import make_tiny_base
+
+SMALL: dict[str, Any] = {"data": "sample", "epochs": 1, "max_train_rows": 96, "max_eval_rows": 40, "max_length": 32}
+
+
+def test_a_version_scores_what_its_metrics_say(registry: Registry, tiny_base: Path) -> None:
+    """And what they say is what predict gives from the stored files, recomputed from the labels here."""
+    version = train("mrpc", base=str(tiny_base), registry=registry, **SMALL | {"epochs": 3})
+    split = load_task_data("mrpc", "sample").splits["validation"].head(40)
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        answers = switcher.predict("mrpc", split.texts())
+    predicted = np.array([GLUE["mrpc"].labels.index(str(answer.label)) for answer in answers])
+    expected = compute(("accuracy", "f1"), predicted, split.labels())
+    assert {key: version.metrics[f"eval/{key}"] for key in expected} == pytest.approx(expected)
+    assert version.score == version.metrics["eval/accuracy"]
+    assert registry.version("mrpc@best") == version
+
+
+def test_a_run_remembers_everything(registry: Registry, tiny_base: Path) -> None:
+    version = train("sst2", base=str(tiny_base), registry=registry, overrides={"reduction_factor": 8}, **SMALL)
+    assert version.run is not None
+    run = registry.run(version.run)
+    assert run.status is RunStatus.FINISHED
+    assert run.version == version.ref
+    assert run.settings["learning_rate"] == 1e-3
+    assert run.settings["config"] == version.config
+    assert version.config["reduction_factor"] == 8
+    assert run.data["rows"] == {"train": 96, "eval": 40}
+    assert run.data["fingerprint"] == load_task_data("sst2", "sample").fingerprint
+    assert run.environment["packages"]["adapters"] == "1.3.0"
+    assert [point.step for point in registry.history("sst2", "train/loss")] == [1, 2, 3]
+    assert [point.step for point in registry.history("sst2", "eval/accuracy")] == [3]
+    assert {summary.key for summary in registry.summaries("sst2")} == {
+        "eval/accuracy",
+        "eval/loss",
+        "train/learning_rate",
+        "train/loss",
+        "train/samples_per_second",
+    }
+    assert not list((registry.home / "runs").rglob("*.bin"))
+
+
+def test_the_history_can_be_read_while_it_grows(registry: Registry, tiny_base: Path) -> None:
+    seen: list[int] = []
+
+    def look(progress: Progress) -> None:
+        with Registry(registry.home) as other:
+            (run,) = other.runs()
+            assert run.status is RunStatus.RUNNING
+            seen.append(sum(summary.count for summary in other.summaries(f"run:{run.uid}")))
+
+    train("sst2", base=str(tiny_base), registry=registry, report=look, **SMALL | {"max_train_rows": 2000, "epochs": 2})
+    assert seen == sorted(seen)
+    assert seen[-1] > 0
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(registry: Registry, tiny_base: Path) -> None:
+    options = {**SMALL, "epochs": 3, "eval_every": 1, "learning_rate": 0.01}
+    version = train("sst2", base=str(tiny_base), registry=registry, **options)
+    points = registry.history("sst2", "eval/accuracy")
+    assert len(points) == 9
+    assert version.score == max(point.value for point in points)
+
+
+def test_patience_stops_early(registry: Registry, tiny_base: Path) -> None:
+    train("sst2", base=str(tiny_base), registry=registry, eval_every=1, patience=1, **SMALL | {"epochs": 50})
+    points = [point.value for point in registry.history("sst2", "eval/accuracy")]
+    assert len(points) < 150
+    assert points[-1] <= max(points[:-1])
+
+
+def test_the_same_seed_gives_the_same_weights(registry: Registry, tiny_base: Path) -> None:
+    first, same, other = (
+        train("sst2", base=str(tiny_base), registry=registry, seed=seed, **SMALL) for seed in (1, 1, 2)
+    )
+    assert first.digest == same.digest != other.digest
+    assert (first.number, same.number, other.number) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_in_bf16_and_comes_back(method: str, registry: Registry, tiny_base: Path) -> None:
+    version = train("sst2", base=str(tiny_base), method=method, registry=registry, precision="bf16", **SMALL)
+    split = load_task_data("sst2", "sample").splits["validation"].head(40)
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        labels = [GLUE["sst2"].labels.index(str(answer.label)) for answer in switcher.predict("sst2", split.texts())]
+    assert np.mean(np.array(labels) == split.labels()) == pytest.approx(version.metrics["eval/accuracy"])
+    assert version.parameters > 0
+
+
+@pytest.mark.parametrize("task", [name for name, task in GLUE.items() if task.trainable])
+def test_every_task_of_glue_trains(task: str, registry: Registry, tiny_base: Path) -> None:
+    version = train(task, base=str(tiny_base), registry=registry, **SMALL)
+    expected = {f"eval/{metric}" for metric in (*GLUE[task].metrics, "loss")}
+    if task == "mnli":
+        expected |= {"eval_mismatched/accuracy", "eval_mismatched/loss"}
+    assert set(version.metrics) == expected
+
+
+def test_the_table_of_trainable_tasks_is_complete() -> None:
+    assert sum(task.trainable for task in GLUE.values()) == 9
+
+
+def test_bf16_training_gives_the_base_back_exactly(registry: Registry, tiny_base: Path) -> None:
+    from pointsman.sdk.bases import load_base
+    from pointsman.sdk.precision import HalvedBase
+
+    model = load_base(str(tiny_base)).model
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    halved = HalvedBase(model)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
+    with halved.exact():
+        assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert model.get_input_embeddings().weight.dtype is torch.bfloat16
+    halved.restore()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_an_interrupted_run_says_so_and_keeps_its_history(registry: Registry, tiny_base: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("sst2", base=str(tiny_base), registry=registry, report=interrupt, **SMALL)
+    (run,) = registry.runs()
+    assert run.status is RunStatus.INTERRUPTED
+    assert len(registry.history(f"run:{run.uid}", "train/loss")) == 2
+    assert registry.versions() == []
+
+
+def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Path) -> None:
+    """A base with a broken weight: its outputs are NaN from the first step on."""
+    from adapters import AutoAdapterModel
+
+    broken = make_tiny_base(tmp_path / "broken", seed=3)
+    model = AutoAdapterModel.from_pretrained(broken)
+    with torch.no_grad():
+        model.base_model.encoder.layer[1].output.dense.weight[0, 0] = math.nan
+    model.base_model.save_pretrained(broken)
+    with pytest.raises(TrainingError, match="loss became nan by step 1 of 3"):
+        train("sst2", base=str(broken), registry=registry, **SMALL)
+    (run,) = registry.runs()
+    assert run.status is RunStatus.FAILED
+    assert run.error is not None
+    assert "lower the learning rate" in run.error
+    assert math.isnan(registry.history(f"run:{run.uid}", "train/loss")[0].value)
+    assert registry.versions() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"task": "sst3"}, PointsmanError, "sst2"),
+        ({"task": "ax"}, SettingsError, "mnli"),
+        ({"task": "reviews", "data": None}, PointsmanError, "reviews"),
+        ({"method": "lore"}, PointsmanError, "lora"),
+        ({"overrides": {"reduction": 2}}, SettingsError, "reduction_factor"),
+        ({"name": "No Good"}, PointsmanError, "not valid"),
+        ({"epochs": 0}, SettingsError, "epochs has to be over 0"),
+        ({"learning_rate": -1}, SettingsError, "learning_rate"),
+        ({"learning_rate": math.nan}, SettingsError, "learning_rate"),
+        ({"batch_size": 97}, SettingsError, "more than the 96 training rows"),
+        ({"max_length": 65}, SettingsError, "8 to 64 tokens"),
+        ({"max_length": 2}, SettingsError, "8 or more"),
+        ({"seed": -1}, SettingsError, "seed"),
+        ({"precision": "fp8"}, SettingsError, "bf16"),
+        ({"device": "gpu"}, PointsmanError, "'cpu' always works"),
+        ({"eval_each": 3}, SettingsError, "eval_every"),
+        ({"text": ["a"]}, SettingsError, "GLUE"),
+        ({"data": "nowhere"}, DataError, "nowhere"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_recorded(
+    arguments: dict[str, Any], kind: type[Exception], message: str, registry: Registry, tiny_base: Path
+) -> None:
+    given = {"task": "sst2", "base": str(tiny_base), "registry": registry, **SMALL, **arguments}
+    with pytest.raises(kind, match=message):
+        train(given.pop("task"), **given)
+    assert registry.runs() == []
+    assert registry.versions() == []
+
+
+def test_epochs_follow_the_number_of_rows() -> None:
+    def epochs(rows: int) -> float | None:
+        return TrainSettings().completed(rows).epochs
+
+    assert [epochs(rows) for rows in (635, 8551, 67_349, 392_702)] == [10, 7, 2, 2]
+    assert TrainSettings(epochs=1.5).completed(1000).epochs == 1.5

@@ -1,0 +1,171 @@
+"""Versions leave a model as files and come back exactly, or not at all."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from adapters import ADAPTER_CONFIG_MAP, AdapterSetup
+
+from pointsman.registry import Registry
+from pointsman.registry.errors import SettingsError, WeightsError
+from pointsman.sdk import Switcher, weights
+from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk.methods import FORMER_NAMES, METHODS, configure, find_method
+from pointsman.sdk.tasks import GLUE
+
+from helpers import PAIRS, TEXTS, MakeVersion, plain_logits, scramble
+
+SLOT = weights.slot_name(0)
+
+
+def test_the_table_of_methods_is_the_librarys() -> None:
+    assert set(METHODS) == set(ADAPTER_CONFIG_MAP) - set(FORMER_NAMES) - {"mtl_lora"}
+    assert len(METHODS) == 21
+    for former, now in FORMER_NAMES.items():
+        assert ADAPTER_CONFIG_MAP[former].to_dict() == ADAPTER_CONFIG_MAP[now].to_dict()
+        assert find_method(former).name == now
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_exported_for_plain_adapters(
+    method: str, make_version: MakeVersion, registry: Registry, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Among them those whose tensors the library cannot save as safetensors, and prompt tuning under another name."""
+    version = make_version("layer", method=method)  # a name that is part of the model's own names, too
+    directory = registry.export(version.ref, tmp_path / "out")
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        singly = torch.cat([switcher.logits("layer", [text]) for text in TEXTS])
+        together = switcher.logits("layer", TEXTS)
+    torch.testing.assert_close(singly, plain_logits(tiny_base, directory, TEXTS), rtol=1e-6, atol=1e-6)
+    # Whoever shares the batch, and however far it is padded: the same numbers, but for rounding.
+    torch.testing.assert_close(together, singly, rtol=1e-4, atol=1e-4)
+
+
+def test_pairs_and_scores_are_exported_too(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path, tmp_path: Path
+) -> None:
+    make_version("stsb", GLUE["stsb"])
+    directory = registry.export("stsb", tmp_path / "out")
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        ours = torch.cat([switcher.logits("stsb", [pair]) for pair in PAIRS])
+    assert ours.shape == (3, 1)
+    torch.testing.assert_close(ours, plain_logits(tiny_base, directory, PAIRS), rtol=1e-6, atol=1e-6)
+
+
+def files_of(loaded: LoadedBase, method: str = "seq_bn", name: str = "keys") -> dict[str, bytes]:
+    weights.add_slot(loaded.model, SLOT, configure(method))
+    weights.add_head(loaded.model, SLOT, labels=("no", "yes"))
+    scramble(loaded.model, SLOT)
+    files = weights.extract(loaded.model, SLOT, name=name, base="tiny")
+    weights.remove_slot(loaded.model, SLOT)
+    return files
+
+
+def test_files_name_the_adapter_and_nothing_of_the_machine(loaded: LoadedBase, tiny_base: Path) -> None:
+    files = files_of(loaded, name="my-task")
+    config = json.loads(files[weights.ADAPTER_CONFIG])
+    assert config["name"] == "my-task"
+    assert config["config"] == configure("seq_bn")
+    assert str(tiny_base).encode() not in b"".join(files.values())
+    assert all(".my-task." in key for key in safetensors.torch.load(files[weights.ADAPTER_WEIGHTS]))
+
+
+def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:  # noqa: PLR0911
+    name = weights.ADAPTER_WEIGHTS
+    tensors = safetensors.torch.load(files[name])
+    first = min(tensors)
+    match kind:
+        case "truncated":
+            return {**files, name: files[name][:-10]}
+        case "header longer than the file":
+            return {**files, name: (2**40).to_bytes(8, "little") + files[name][8:]}
+        case "pickle":
+            return {**files, name: pickle.dumps(tensors)}
+        case "missing tensor":
+            del tensors[first]
+        case "unexpected tensor":
+            tensors["bert.extra"] = torch.zeros(3)
+        case "another shape":
+            tensors[first] = torch.zeros(*tensors[first].shape, 2)
+        case "another type":
+            tensors[first] = tensors[first].double()
+        case "missing file":
+            return {key: value for key, value in files.items() if key != weights.HEAD_CONFIG}
+        case "configuration of another size":
+            config = json.loads(files[weights.ADAPTER_CONFIG])
+            config["config"]["reduction_factor"] = 4
+            return {**files, weights.ADAPTER_CONFIG: json.dumps(config).encode()}
+        case "configuration that is no JSON":
+            return {**files, weights.ADAPTER_CONFIG: b"{"}
+        case "head of another size":
+            head = safetensors.torch.load(files[weights.HEAD_WEIGHTS])
+            head["heads.keys.4.bias"] = torch.zeros(5)
+            return {**files, weights.HEAD_WEIGHTS: safetensors.torch.save(head)}
+    return {**files, name: safetensors.torch.save(tensors)}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "truncated",
+        "header longer than the file",
+        "pickle",
+        "missing tensor",
+        "unexpected tensor",
+        "another shape",
+        "another type",
+        "missing file",
+        "configuration of another size",
+        "configuration that is no JSON",
+        "head of another size",
+    ],
+)
+def test_whatever_does_not_fit_is_refused_and_leaves_no_trace(loaded: LoadedBase, kind: str) -> None:
+    """The library's own loader logs most of these and goes on with random weights."""
+    files = files_of(loaded)
+    before = set(loaded.model.state_dict())
+    with pytest.raises(WeightsError):
+        weights.insert(loaded.model, SLOT, damaged(files, kind))
+    assert set(loaded.model.state_dict()) == before
+    weights.insert(loaded.model, SLOT, files)
+
+
+def test_one_methods_weights_do_not_load_as_anothers(loaded: LoadedBase) -> None:
+    lora, bottleneck = files_of(loaded, "lora"), files_of(loaded)
+    mixed = {**bottleneck, weights.ADAPTER_WEIGHTS: lora[weights.ADAPTER_WEIGHTS]}
+    with pytest.raises(WeightsError, match="missing"):
+        weights.insert(loaded.model, SLOT, mixed)
+
+
+def test_slots_whose_numbers_share_a_beginning_stay_apart(loaded: LoadedBase) -> None:
+    inputs = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    slots = [weights.slot_name(index) for index in (1, 10, 100)]
+    for slot in slots:
+        weights.insert(loaded.model, slot, files_of(loaded))
+
+    def logits(slot: str) -> torch.Tensor:
+        with torch.inference_mode(), AdapterSetup(slot):
+            return loaded.model.eval()(**inputs, head=slot).logits
+
+    before = logits(slots[2])
+    assert not torch.equal(logits(slots[0]), before)
+    weights.remove_slot(loaded.model, slots[0])
+    assert torch.equal(logits(slots[2]), before)
+
+
+def test_fields_are_set_and_checked() -> None:
+    assert configure("pfeiffer", {"reduction_factor": 8})["reduction_factor"] == 8
+    union = configure("mam", {"bottleneck_size": 100, "reduction_factor": 4})
+    assert [part.get("bottleneck_size", part.get("reduction_factor")) for part in union["configs"]] == [100, 4]
+    for overrides, message in [
+        ({"reduction": 8}, "reduction_factor"),
+        ({"reduction_factor": "many"}, "has to be"),
+        ({"reduction_factor": 0}, "greater than 0"),
+        ({"ln_before": 1}, "bool"),
+        ({"architecture": "lora"}, "no field"),
+    ]:
+        with pytest.raises(SettingsError, match=message):
+            configure("seq_bn", overrides)

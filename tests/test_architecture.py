@@ -1,0 +1,139 @@
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pointsman.registry
+from pointsman.registry import Registry, errors
+
+LAYERS = ("registry", "sdk", "cli")
+"""From the bottom to the top: each may import itself and what stands before it."""
+
+FEWEST_MODULES = {"registry": 12, "sdk": 15, "cli": 1}
+HEAVY = {"torch", "transformers", "adapters", "datasets"}
+
+
+def folder(layer):
+    (path,) = importlib.util.find_spec(f"pointsman.{layer}").submodule_search_locations
+    return Path(path)
+
+
+def modules(layer):
+    """The name and path of every module of a layer."""
+    for path in sorted(folder(layer).rglob("*.py")):
+        parts = path.relative_to(folder(layer)).with_suffix("").parts
+        yield ".".join(("pointsman", layer, *(part for part in parts if part != "__init__"))), path
+
+
+def imported(name, path):
+    """Every module that a module imports, at its head or anywhere inside, by absolute name."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            absolute = importlib.util.resolve_name(source, package)
+            yield absolute
+            yield from (f"{absolute}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_run_one_way(layer):
+    allowed = {f"pointsman.{below}" for below in LAYERS[: LAYERS.index(layer) + 1]}
+    checked = 0
+    for name, path in modules(layer):
+        for target in imported(name, path):
+            top, _, rest = target.partition(".")
+            assert top not in LAYERS, f"{name} imports {target}, a second copy of pointsman.{target}"
+            if top == "pointsman" and rest:
+                assert ".".join(target.split(".")[:2]) in allowed, f"{name} imports {target}"
+        checked += 1
+    assert checked >= FEWEST_MODULES[layer]
+
+
+def test_the_registry_knows_nothing_of_models():
+    targets = {target for name, path in modules("registry") for target in imported(name, path)}
+    assert {"sqlalchemy", "alembic", "sqlite3", "pointsman.registry.errors"} <= targets
+    assert not {target.partition(".")[0] for target in targets} & HEAVY
+
+
+def test_the_registry_starts_without_models():
+    code = "import sys, pointsman.registry; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "pointsman.registry.catalog" in loaded
+    assert not HEAVY & set(loaded)
+    # Needed once in a database's life, and slower to import than all else here.
+    assert "alembic" not in loaded
+
+
+def test_the_public_face_is_complete_and_sorted():
+    names = pointsman.registry.__all__
+    assert names == sorted(set(names))
+    public = {
+        name
+        for name, value in vars(pointsman.registry).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(names) == public
+    assert len(names) >= 13
+
+
+def test_the_public_face_has_all_that_a_registry_takes_and_gives():
+    used = set()
+    functions = [value for name, value in vars(Registry).items() if inspect.isfunction(value) and name[0] != "_"]
+    assert len(functions) >= 14
+    for function in functions:
+        for hint in typing.get_type_hints(function).values():
+            used |= {hint, *flattened(hint)}
+    ours = {hint.__name__ for hint in used if getattr(hint, "__module__", "").startswith("pointsman.")}
+    assert {"Version", "Run", "RunRecorder", "Ref"} <= ours <= set(pointsman.registry.__all__)
+
+
+def flattened(hint):
+    for argument in typing.get_args(hint):
+        yield argument
+        yield from flattened(argument)
+
+
+def drawn_tree():
+    """Each error in the drawing at the head of errors.py, with the error that it hangs on."""
+    parents, line_of_ancestors = {}, []
+    for line in errors.__doc__.splitlines():
+        if found := re.match(r"    ((?:│   |    )*(?:[├└]── )?)([A-Z]\w+)", line):
+            depth = len(found[1]) // 4
+            del line_of_ancestors[depth:]
+            assert found[2] not in parents
+            parents[found[2]] = line_of_ancestors[-1] if line_of_ancestors else "Exception"
+            line_of_ancestors.append(found[2])
+    return parents
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is():
+    real = {
+        name: value.__bases__[0].__name__
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, BaseException)
+    }
+    assert drawn_tree() == real
+    assert len(real) >= 27
+    assert all(len(getattr(errors, name).__bases__) == 1 for name in real)
+
+
+def test_every_error_says_what_it_is_for():
+    for name in drawn_tree():
+        assert getattr(errors, name).__doc__.endswith(".")
+
+
+def test_errors_imports_nothing_of_ours():
+    targets = set(imported(errors.__name__, Path(errors.__file__)))
+    assert not any(target.startswith("pointsman") for target in targets)
+    assert importlib.import_module("pointsman.registry.errors") is errors

@@ -13,7 +13,7 @@ import click
 
 from pointsman.registry.errors import PointsmanError
 
-from .output import printable
+from .output import no_color, printable
 
 COMMANDS: Final = (
     "train",
@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "show",
     "history",
     "predict",
+    "evaluate",
     "alias",
     "export",
     "runs",
@@ -61,6 +62,8 @@ def cli(context: click.Context, home: Path | None) -> None:
     registry predict sst2 "a gripping film" use it
     """
     context.obj = home
+    if no_color():
+        context.color = False
 
 
 def main() -> None:

@@ -3,17 +3,29 @@
 import dataclasses
 import json
 import math
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
+
+_HIDDEN: Final = ("Cc", "Cf", "Cs")
+"""Unicode's categories of control characters, format characters (among them the bidirectional ones) and surrogates."""
 
 
 def emit_json(value: Any) -> None:
     """Print one JSON document. NaN and the infinities, which JSON has not, are the strings NaN, Infinity, -Infinity."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that people can read and no terminal acts on: what is hidden is escaped, and only that."""
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def plain(value: Any) -> Any:
@@ -33,8 +45,7 @@ def plain(value: Any) -> Any:
 
 def printable(text: str) -> str:
     """Text with nothing in it that a terminal would act on: control characters and the like become escapes."""
-    hidden = ("Cc", "Cf", "Cs")  # control, format (among them the bidirectional ones), surrogate
-    return "".join(ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in hidden else c for c in text)
+    return "".join(ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), title: str = "") -> None:
@@ -49,11 +60,16 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
         drawn.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(highlight=False)
+    console = Console(highlight=False, color_system=None if no_color() else "auto")
     if not console.is_terminal:
         # Nobody folds lines for a pipe: every row stays on one line, however long.
         console = Console(highlight=False, width=10_000)
     console.print(drawn)
+
+
+def no_color() -> bool:
+    """Whether the user wants no escape codes: NO_COLOR is set (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> None:

@@ -1,16 +1,18 @@
 """registry predict: what an adapter says of some texts."""
 
+import io
 import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 import click
 
 from pointsman.registry.errors import SettingsError
 
 from .options import device_option, json_option, open_registry, quiet_libraries
-from .output import plain, printable
+from .output import json_text, plain, printable
 
 
 @click.command("predict")
@@ -47,11 +49,12 @@ def command(
         kept, asked = itertools.tee(rows)  # no further apart than what predict_stream takes at a time
         answers = zip(kept, switcher.predict_stream(version.ref, asked), strict=True)
         if as_json:
-            _print_json({"text": list(row), **plain(answer)} for row, answer in answers)
+            _print_json({"text": row, **plain(answer)} for row, answer in answers)
             return
         for row, answer in answers:
             label = [] if answer.label is None else [answer.label]
-            click.echo("\t".join(printable(cell) for cell in (*label, f"{answer.score:.4f}", *row)))
+            cells = (*label, f"{answer.score:.4f}", *row)
+            click.echo("\t".join(printable(cell).replace("\n", "\\n") for cell in cells))  # one line a row
 
 
 def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -59,13 +62,27 @@ def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterato
         raise click.UsageError(
             f"this task takes pairs ({', '.join(columns)}), so texts come two by two; found {len(texts)}"
         )
+    for number, text in enumerate(texts, start=1):
+        _check_unicode(text, f"text {number}")
     return (tuple(texts[i : i + len(columns)]) for i in range(0, len(texts), len(columns)))
 
 
-def _from_lines(lines: Iterable[str], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _from_lines(lines: TextIO, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(lines, io.TextIOWrapper):
+        lines.reconfigure(errors="surrogateescape")  # so that a wrong byte is found where its line's number is known
     for index, line in enumerate(lines, start=1):
         text = line.rstrip("\r\n")
-        yield (text,) if len(columns) == 1 else _pair(text, columns, index)
+        row = (text,) if len(columns) == 1 else _pair(text, columns, index)
+        for cell in row:
+            _check_unicode(cell, f"line {index}")
+        yield row
+
+
+def _check_unicode(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{where} is not valid Unicode: {error}; write it in UTF-8") from error
 
 
 def _pair(line: str, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
@@ -91,5 +108,5 @@ def _print_json(items: Iterable[object]) -> None:
     """One JSON array, printed as it comes."""
     click.echo("[", nl=False)
     for index, item in enumerate(items):
-        click.echo(("," if index else "") + "\n  " + json.dumps(item, ensure_ascii=False), nl=False)
+        click.echo(("," if index else "") + "\n  " + json_text(item), nl=False)
     click.echo("\n]")

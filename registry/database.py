@@ -12,7 +12,8 @@ import json
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,14 +61,17 @@ class Database:
 
     Args:
         path: The SQLite file; it and its directory are made if they do not exist.
+        upgrade: Bring an older release's database up to date, after a backup, instead of refusing it.
 
     Raises:
         NotARegistryError: The file is something else.
         OldSchemaError, NewSchemaError: Another release of pointsman made it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, upgrade: bool = False) -> None:
         self.path = path
+        self.backup: Path | None = None
+        """Where the database is as it was before it was upgraded, if it was."""
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": BUSY_SECONDS},
@@ -79,7 +83,7 @@ class Database:
         sa.event.listen(self._engine, "connect", _configure)
         sa.event.listen(self._engine, "begin", _begin)
         try:
-            self._open()
+            self._open(upgrade)
         except BaseException:
             self.close()
             raise
@@ -151,7 +155,7 @@ class Database:
             if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
                 raise DatabaseError(f"the upgrade of {self.path} would orphan rows of the table {broken[0][0]}")
 
-    def _open(self) -> None:
+    def _open(self, upgrade: bool) -> None:
         try:
             if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,6 +166,9 @@ class Database:
         if revision is None:
             # Two processes may come here at once: the second waits for the first's lock and finds nothing left to do.
             self.upgrade()
+        elif revision in REVISIONS[:-1] and upgrade:
+            self.backup = self._back_up(revision)
+            self.upgrade()
         elif revision in REVISIONS[:-1]:
             raise OldSchemaError(
                 f"{self.path} has schema {revision}, this pointsman needs {REVISIONS[-1]}; upgrade it "
@@ -171,6 +178,17 @@ class Database:
             raise NewSchemaError(
                 f"{self.path} has schema {revision}, newer than this pointsman's {REVISIONS[-1]}: upgrade pointsman"
             )
+
+    def _back_up(self, revision: str) -> Path:
+        """Copy the database as it is at one moment, also while others write, to a new file beside it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        path = self.path.with_name(f"{self.path.name}.{revision}.{stamp}.backup")
+        with self._translated(), self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            with closing(sqlite3.connect(path)) as copy:
+                raw.backup(copy)
+        return path
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

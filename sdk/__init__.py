@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .evaluation import evaluate
     from .loop import Progress
     from .settings import TrainSettings
     from .switcher import Prediction, Switcher
     from .tasks import GLUE, Task
     from .training import train
 
-__all__ = ["GLUE", "Prediction", "Progress", "Switcher", "Task", "TrainSettings", "train"]
+__all__ = ["GLUE", "Prediction", "Progress", "Switcher", "Task", "TrainSettings", "evaluate", "train"]
 
 _MODULES = {
     "GLUE": "tasks",
@@ -22,6 +23,7 @@ _MODULES = {
     "Switcher": "switcher",
     "Task": "tasks",
     "TrainSettings": "settings",
+    "evaluate": "evaluation",
     "train": "training",
 }
 

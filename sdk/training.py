@@ -16,13 +16,12 @@ from . import loop, weights
 from .bases import LoadedBase, load_base, torch_device
 from .data import Split, TaskData, load_table_data, load_task_data
 from .environment import environment
-from .inference import outputs
+from .evaluation import score
 from .loop import Progress
 from .methods import DEFAULT_METHOD, configure, find_method, reads_padding
-from .metrics import compute
 from .precision import HalvedBase, has_fast_bf16
 from .settings import TrainSettings
-from .tasks import GLUE, Task, glue_task
+from .tasks import GLUE
 from .tokens import TokenRows, check_max_length, tokenise
 
 SLOT = weights.slot_name(0)
@@ -194,28 +193,6 @@ def _train(
         )
 
 
-def score(model: Any, slot: str, task: Task, rows: TokenRows, split: Split, *, exact_lengths: bool) -> dict[str, float]:
-    """The task's metrics of an adapter on labelled rows, and the mean loss.
-
-    Args:
-        model: An adapters model in evaluation mode.
-        slot: The adapter and head in it.
-        task: Says which metrics.
-        rows: The inputs, tokenised.
-        split: The same rows with their labels.
-        exact_lengths: Never pad.
-    """
-    result = outputs(model, slot, rows, exact_lengths=exact_lengths)
-    labels = torch.tensor(split.labels())
-    if task.is_regression:
-        predictions = result[:, 0]
-        loss = torch.nn.functional.mse_loss(predictions, labels)
-    else:
-        predictions = result.argmax(dim=1)
-        loss = torch.nn.functional.cross_entropy(result, labels)
-    return {**compute(task.metrics, predictions.numpy(), labels.numpy()), "loss": float(loss)}
-
-
 def _settings(options: Mapping[str, Any]) -> TrainSettings:
     try:
         return TrainSettings(**options)
@@ -227,18 +204,13 @@ def _settings(options: Mapping[str, Any]) -> TrainSettings:
 def _load_data(
     task: str, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str
 ) -> TaskData:
-    if task in GLUE:
-        if text or validation:
-            raise SettingsError(f"'{task}' is a task of GLUE: it takes no text columns and no validation file of yours")
-        if not glue_task(task).trainable:
-            raise SettingsError(
-                f"'{task}' has no training data: it is scored on {glue_task(task).scored_with}'s adapter; "
-                f"train '{glue_task(task).scored_with}'"
-            )
-        return load_task_data(task, data)
-    if data is None or data == "sample" or Path(data).is_dir():
-        glue_task(task)  # raises, naming the tasks there are
-        raise AssertionError(task)
+    if task in GLUE and (text or validation):
+        raise SettingsError(f"'{task}' is a task of GLUE: it takes no text columns and no validation file of yours")
+    if task in GLUE and not GLUE[task].trainable:
+        other = GLUE[task].scored_with
+        raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")
+    if task in GLUE or data is None or data == "sample" or Path(data).is_dir():
+        return load_task_data(task, data)  # an unknown task without a file of its own is refused there
     columns = [text] if isinstance(text, str) else list(text)
     return load_table_data(
         task,

@@ -97,13 +97,9 @@ def lines(path):
 
 
 def upgrade(path):
-    """What ``registry db upgrade`` does to a database that cannot be opened otherwise."""
-    opened = object.__new__(Database)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "_open", lambda self: None)
-        opened.__init__(path)
-    with closing(opened):
-        opened.upgrade()
+    """What ``registry db upgrade`` does; returns where the database is as it was."""
+    with closing(Database(path, upgrade=True)) as opened:
+        return opened.backup
 
 
 def schema(connection):
@@ -178,7 +174,10 @@ def test_an_upgrade_keeps_the_rows_that_hang_on_a_table_made_anew(filled, next_r
             name: connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in tables.metadata.tables
         }
     assert counts["version_file"] == (4,)
-    upgrade(filled)
+    before = dump(filled)
+    backup = upgrade(filled)
+    assert dump(backup) == before
+    assert upgrade(filled) is None
     with closing(Database(filled)) as opened, opened.reading() as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
         for name, count in counts.items():

@@ -1,0 +1,41 @@
+"""registry evaluate: score a version again, or on another task's rows."""
+
+import click
+
+from .options import device_option, json_option, open_registry, quiet_libraries
+from .output import emit_json, number, table
+
+
+@click.command("evaluate")
+@click.argument("ref")
+@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--task", help="The task to score it on: 'registry evaluate mnli --task ax'. [default: its own]")
+@click.option("--split", help="The split to score it on. [default: the task's validation split]")
+@click.option("--max-rows", type=click.IntRange(min=1), help="Only the first so many rows.")
+@click.option("--base", help="Where to load the base from, if not from where it was at training.")
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    ref: str,
+    data: str | None,
+    task: str | None,
+    split: str | None,
+    max_rows: int | None,
+    base: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Score version REF on a labelled split of GLUE."""
+    registry = open_registry(context)
+    version = registry.version(ref)
+    quiet_libraries()
+    from pointsman.sdk import Switcher, evaluate
+
+    with Switcher(base or version.base.name, registry=registry, device=device) as switcher:
+        metrics = evaluate(switcher, version.ref, data=data, task=task, split=split, max_rows=max_rows)
+    if as_json:
+        emit_json({"ref": version.ref, "task": task or version.task["name"], "metrics": metrics})
+        return
+    table(["metric", "value"], [(key, number(value)) for key, value in metrics.items()], right=("value",))

@@ -1,0 +1,52 @@
+"""`make bench`: every figure beside its peer, in one run, one JSON object a line.
+
+    python tests/benchmarks/run.py [BENCH …] [--glue DIR]
+
+Rows come from GLUE's SST-2 in the hub's layout (DIR, or ../shared/glue/hub); without it from the synthetic sample,
+which the figure then says. A ratio over 1 is better than the peer. Each bench runs in a process of its own: what one
+loads or allocates does not weigh on the next.
+"""
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHES = {
+    "train-sst2": "train",
+    "predict-sst2": "predict",
+    "predict-sst2-bf16": "predict",
+    "cli-start": "cli_start",
+}
+HERE = Path(__file__).resolve().parent
+GLUE = HERE.parents[2] / "shared" / "glue" / "hub"
+
+
+def main() -> int:
+    """Run the benches that are asked for, or all."""
+    parser = argparse.ArgumentParser(description="Compare pointsman with its peers.")
+    parser.add_argument("bench", nargs="*", help=", ".join(BENCHES))
+    parser.add_argument("--glue", type=Path, default=GLUE)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.bench) - BENCHES.keys():
+        parser.error(f"no bench {', '.join(sorted(unknown))}; there is: {', '.join(BENCHES)}")
+    data = str(arguments.glue) if arguments.glue.is_dir() else "sample"
+    if arguments.here:
+        sys.path.insert(0, str(HERE))
+        (bench,) = arguments.bench
+        figure = importlib.import_module(BENCHES[bench]).run(bench, data)
+        rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in figure.items()}
+        print(json.dumps({"bench": bench, **rounded}), flush=True)
+        return 0
+    failed = 0
+    for bench in arguments.bench or BENCHES:
+        command = [sys.executable, __file__, bench, "--here", "--glue", str(arguments.glue)]
+        failed += subprocess.run(command, check=False).returncode != 0
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

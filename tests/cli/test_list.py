@@ -1,0 +1,83 @@
+"""registry list: filters, order, and what programs get."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def refs(result: Any) -> list[str]:
+    assert result.code == 0, result.err
+    return [f"{version['name']}@{version['number']}" for version in result.json]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["mrpc@1", "sst2@2", "stsb@1"]),
+        (["--all"], ["mrpc@1", "sst2@1", "sst2@2", "stsb@1"]),
+        (["sst2"], ["sst2@1", "sst2@2"]),
+        (["--task", "mrpc"], ["mrpc@1"]),
+        (["--method", "seq_bn"], ["mrpc@1", "stsb@1"]),
+        (["--method", "seq_bn", "--all"], ["mrpc@1", "sst2@1", "stsb@1"]),
+        (["--task", "sst2", "--method", "compacter"], ["sst2@2"]),
+        (["--limit", "2"], ["mrpc@1", "sst2@2"]),
+        (["--limit", "9" * 18], ["mrpc@1", "sst2@2", "stsb@1"]),
+        (["nosuch"], []),
+        (["--task", "nosuch"], []),
+        (["--base", "nosuch"], []),
+        (["--method", "'; drop table version --"], []),
+    ],
+    ids=lambda value: " ".join(value) or "-",
+)
+def test_what_is_listed(arguments: list[str], expected: list[str], run: Any, trained: Path) -> None:
+    assert refs(run("list", "--json", *arguments, home=trained)) == expected
+
+
+def test_bases_by_name_and_by_fingerprint(run: Any, trained: Path, tiny_base: Path) -> None:
+    (version,) = run("list", "--json", "--limit", "1", home=trained).json
+    for base in (str(tiny_base.resolve()), version["base"]["fingerprint"][:8]):
+        assert len(refs(run("list", "--json", "--base", base, home=trained))) == 3
+
+
+def test_best_first(run: Any, trained: Path) -> None:
+    """Versions without the metric come last."""
+    versions = run("list", "--json", "--all", "--sort", "eval/accuracy", home=trained).json
+    scores = [version["metrics"].get("eval/accuracy") for version in versions]
+    assert len([score for score in scores if score is not None]) == 3
+    assert scores[:3] == sorted(scores[:3], reverse=True)
+    assert scores[3] is None
+
+
+def test_an_unknown_metric_lists_those_there_are(run: Any, trained: Path) -> None:
+    run("list", "--sort", "eval/accuracies", home=trained).refused("eval/accuracies", "eval/accuracy", "eval/pearson")
+
+
+def test_the_table_for_people(run: Any, trained: Path) -> None:
+    result = run("list", home=trained)
+    assert result.err == ""
+    header, _, *rows = result.lines
+    assert header.split()[:3] == ["adapter", "task", "method"]
+    assert [row.split()[:3] for row in rows] == [
+        ["mrpc@1", "mrpc", "seq_bn"],
+        ["sst2@2", "sst2", "compacter"],
+        ["stsb@1", "stsb", "seq_bn"],
+    ]
+
+
+def test_sorting_shows_the_metric(run: Any, trained: Path) -> None:
+    result = run("list", "--sort", "eval/f1", home=trained)
+    score = run("show", "mrpc", "--json", home=trained).json["metrics"]["eval/f1"]
+    assert "eval/f1" in result.lines[0]
+    assert result.lines[2].startswith("mrpc@1")
+    assert f"{score:.4f}" in result.lines[2]
+
+
+def test_nothing_to_list(run: Any, trained: Path) -> None:
+    """Whoever reads the output gets nothing; the person is told."""
+    empty = run("list")
+    assert (empty.code, empty.out) == (0, "")
+    assert "registry train" in empty.err
+    none = run("list", "nosuch", home=trained)
+    assert (none.code, none.out, none.err) == (0, "", "no adapter matches\n")
+    assert run("list", "--json").out == "[]\n"

@@ -1,0 +1,100 @@
+"""Tokens: packed, cached, cut into batches of like length, and padded only to the longest beside them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.registry.errors import SettingsError
+from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk.tokens import LengthBuckets, check_max_length, cut, tokenise
+
+from helpers import PAIRS, TEXTS
+
+ROWS = [(text,) for text in TEXTS]
+lengths_of_rows = st.lists(st.integers(1, 40), min_size=1, max_size=200).map(np.array)
+
+
+def test_batches_are_the_tokenizers_own(loaded: LoadedBase) -> None:
+    for rows, columns in [(ROWS, [TEXTS]), (PAIRS, [list(column) for column in zip(*PAIRS, strict=True)])]:
+        tokens = tokenise(loaded.tokenizer, rows, max_length=12)
+        expected = loaded.tokenizer(*columns, padding=True, truncation=True, max_length=12, return_tensors="pt")
+        batch = tokens.batch(range(len(rows)))
+        assert set(batch) == set(expected) == {"input_ids", "attention_mask", "token_type_ids"}
+        for name, tensor in batch.items():
+            assert torch.equal(tensor, expected[name])
+
+
+def test_a_batch_is_no_longer_than_its_longest_row(loaded: LoadedBase) -> None:
+    tokens = tokenise(loaded.tokenizer, ROWS, max_length=32)
+    for row in range(len(ROWS)):
+        assert tokens.batch([row])["input_ids"].shape == (1, tokens.lengths[row])
+        assert tokens.batch([row])["attention_mask"].all()
+
+
+def test_padding_goes_where_the_tokenizer_puts_it(loaded: LoadedBase) -> None:
+    loaded.tokenizer.padding_side = "left"
+    batch = tokenise(loaded.tokenizer, ROWS, max_length=32).batch(range(len(ROWS)))
+    expected = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+
+
+def test_the_cache_gives_the_same_tokens_and_survives_damage(loaded: LoadedBase, tmp_path: Path) -> None:
+    first = tokenise(loaded.tokenizer, ROWS, max_length=32, cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    again = tokenise(loaded.tokenizer, ROWS, max_length=32, cache=tmp_path)
+    assert file.stat().st_mtime_ns == before
+    file.write_bytes(file.read_bytes()[:-5])
+    mended = tokenise(loaded.tokenizer, ROWS, max_length=32, cache=tmp_path)
+    for other in (again, mended):
+        assert torch.equal(other.ids, first.ids)
+        assert torch.equal(other.offsets, first.offsets)
+    tokenise(loaded.tokenizer, ROWS, max_length=16, cache=tmp_path)
+    tokenise(loaded.tokenizer, ROWS[1:], max_length=32, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@given(lengths=lengths_of_rows, batch=st.integers(1, 20), seed=st.integers(0, 5), exact=st.booleans())
+def test_every_epoch_has_every_row_once(lengths: np.ndarray, batch: int, seed: int, exact: bool) -> None:  # type: ignore[type-arg]
+    buckets = LengthBuckets(lengths, batch_size=batch, seed=seed, exact_lengths=exact)
+    first, second = list(buckets), list(buckets)
+    for batches in (first, second):
+        assert len(batches) == len(buckets)
+        assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
+        assert max(len(rows) for rows in batches) <= batch
+        if exact:
+            assert all(len(set(lengths[rows])) == 1 for rows in batches)
+    assert first == list(LengthBuckets(lengths, batch_size=batch, seed=seed, exact_lengths=exact))
+
+
+def test_buckets_pad_little_and_shuffle_much() -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, size=4000)
+    buckets = LengthBuckets(lengths, batch_size=32, seed=0)
+    first, second = list(buckets), list(buckets)
+    padded = sum(len(rows) * lengths[rows].max() for rows in first)
+    assert padded / lengths.sum() < 1.05
+    assert first != second
+    assert {tuple(sorted(rows)) for rows in first}.isdisjoint(tuple(sorted(rows)) for rows in second)
+
+
+@given(lengths=lengths_of_rows, batch=st.integers(1, 20), exact=st.booleans())
+def test_cuts_are_whole(lengths: np.ndarray, batch: int, exact: bool) -> None:  # type: ignore[type-arg]
+    ordered = np.sort(lengths)
+    slices = list(cut(ordered, batch, exact_lengths=exact))
+    assert [row for chosen in slices for row in range(len(ordered))[chosen]] == list(range(len(ordered)))
+
+
+def test_lengths_that_the_base_cannot_take_are_refused(loaded: LoadedBase) -> None:
+    assert check_max_length(64, loaded.tokenizer, loaded.model.config) == 64
+    for length in (7, 65):
+        with pytest.raises(SettingsError, match="8 to 64 tokens"):
+            check_max_length(length, loaded.tokenizer, loaded.model.config)
+
+
+def test_a_text_of_100000_characters_is_cut(loaded: LoadedBase) -> None:
+    assert tokenise(loaded.tokenizer, [("film " * 20_000,)], max_length=64).lengths.tolist() == [64]

@@ -45,6 +45,8 @@ def plain(value: Any) -> Any:
 
 def printable(text: str) -> str:
     """Text with nothing in it that a terminal would act on: control characters and the like become escapes."""
+    if text.isprintable():
+        return text
     return "".join(ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
@@ -57,7 +59,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
 
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False)
     for header in headers:
-        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", min_width=len(header))
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(highlight=False, color_system=None if no_color() else "auto")

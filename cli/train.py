@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @click.option("--name", help="The adapter to make a version of. [default: the task's name]")
 @click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")
-@click.option("--epochs", type=float, help="Passes over the rows. [default: by their number, 2 to 10]")
+@click.option("--epochs", type=float, help="Passes over the rows. [default: by their number, 2 to 6]")
 @click.option("--lr", "learning_rate", type=float, help="Peak learning rate. [default: 0.001]")
-@click.option("--batch-size", type=int, help="Rows a step. [default: 32]")
-@click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: 128]")
+@click.option("--batch-size", type=int, help="Rows a step. [default: 16]")
+@click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: 128, or the base's most]")
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed.")
 @click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows.")
@@ -65,6 +65,7 @@ def command(
     registry train pairs --base minilm --data pairs.jsonl --text a --text b --label same
     """
     registry = open_registry(context)
+    registry.check_writable()  # before the seconds that the libraries take to load
     overrides = _overrides(fields)
     note(f"loading {base} …")
     quiet_libraries()

@@ -82,9 +82,16 @@ def load_base(name: str, *, device: str = "cpu") -> LoadedBase:
             source, config=config, output_loading_info=True, use_safetensors=True, dtype=torch.float32
         )
         model, info = loaded
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unusable(name, config, error) from error
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
+    # Where a tokenizer's files are missing, transformers raises whatever it trips over.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise BaseError(
+            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights, "
+            "tokenizer.save_pretrained(DIRECTORY)"
+        ) from error
     # Checkpoints often lack the pooler, which no head of ours reads; anything else missing would be random weights.
     missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
     if missing or info["mismatched_keys"]:
@@ -139,7 +146,7 @@ def torch_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # so that "meta" is refused too, which has no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise BaseError(f"the device '{name}' cannot be used: {reason}; 'cpu' always works") from error

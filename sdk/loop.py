@@ -1,10 +1,10 @@
 """The training loop: adapters' AdapterTrainer, with our batches, our precision, and one callback that runs the show."""
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -97,7 +97,6 @@ def run(
     autocast: torch.dtype | None,
     recorder: RunRecorder,
     hooks: Hooks,
-    directory: Path,
 ) -> Best:
     """Train the active adapter of a model and return the best checkpoint that an evaluation found.
 
@@ -110,28 +109,29 @@ def run(
         autocast: Compute matrix products in this type; None for the model's own.
         recorder: Gets loss, learning rate and speed some 250 times, and every evaluation's metrics.
         hooks: What else to do.
-        directory: For what the trainer may write.
 
     Raises:
         TrainingError: The loss is no longer a finite number.
     """
-    arguments = _arguments(settings, model.device, directory)
-    buckets = LengthBuckets(
-        data.rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=exact_lengths
-    )
-    trainer = _Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=data,
-        buckets=buckets,
-        autocast=autocast,
-    )
-    trainer.remove_callback(PrinterCallback)
-    conductor = _Conductor(
-        trainer.meter, settings, primary=primary, recorder=recorder, hooks=hooks, steps_per_epoch=len(buckets)
-    )
-    trainer.add_callback(conductor)
-    trainer.train()
+    # The trainer wants a directory of its own, though all that it would write there is the conductor's to keep.
+    with tempfile.TemporaryDirectory() as directory:
+        arguments = _arguments(settings, model.device, directory)
+        buckets = LengthBuckets(
+            data.rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=exact_lengths
+        )
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            buckets=buckets,
+            autocast=autocast,
+        )
+        trainer.remove_callback(PrinterCallback)
+        conductor = _Conductor(
+            trainer.meter, settings, primary=primary, recorder=recorder, hooks=hooks, steps_per_epoch=len(buckets)
+        )
+        trainer.add_callback(conductor)
+        trainer.train()
     if conductor.best is None:
         raise TrainingError("the training ended before its first evaluation")
     return conductor.best
@@ -152,19 +152,29 @@ class _Meter:
 
 
 class _Trainer(AdapterTrainer):  # type: ignore[misc]
-    """AdapterTrainer on batches of like length, with matrix products in the precision we choose."""
+    """AdapterTrainer on batches of like length, in the precision and on the device that the model is on.
+
+    Left alone, the trainer would move the model and the batches to the first GPU it finds.
+    """
 
     def __init__(self, *, buckets: LengthBuckets, autocast: torch.dtype | None, **options: Any) -> None:
         super().__init__(**options)
         self._buckets = buckets
         self._autocast = autocast
         self.meter = _Meter()
+        self.accelerator.device_placement = False
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.train_dataset, batch_sampler=self._buckets, collate_fn=lambda batch: batch)
 
     def compute_loss_context_manager(self) -> Any:
-        return precision(self.args.device, self._autocast)
+        return precision(self.model.device, self._autocast)
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
+    def _move_model_to_device(self, model: Any, device: Any) -> None:
+        pass
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(model, inputs, *args, **options)
@@ -257,10 +267,10 @@ class _Conductor(TrainerCallback):
         return metrics
 
 
-def _arguments(settings: TrainSettings, device: torch.device, directory: Path) -> TrainingArguments:
+def _arguments(settings: TrainSettings, device: torch.device, directory: str) -> TrainingArguments:
     assert settings.epochs is not None
     arguments = TrainingArguments(
-        output_dir=str(directory),
+        output_dir=directory,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
@@ -278,6 +288,5 @@ def _arguments(settings: TrainSettings, device: torch.device, directory: Path) -
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    # One device, and the one that was asked for: left alone, the trainer takes every GPU it finds.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # more would be trained on at once
     return arguments

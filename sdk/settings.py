@@ -9,7 +9,7 @@ from pointsman.registry.errors import SettingsError
 PRECISIONS: Final = ("auto", "bf16", "fp32")
 
 _ROWS_TO_SEE: Final = 60_000
-_EPOCHS: Final = (2, 10)
+_EPOCHS: Final = (2, 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class TrainSettings:
     """
 
     epochs: float | None = None
-    """Passes over the training rows; None: enough to see 60,000 rows, at least 2 and at most 10."""
+    """Passes over the training rows; None: enough to see 60,000 rows, at least 2 and at most 6."""
     learning_rate: float = 1e-3
     """Peak of the schedule: up over the first 6 % of the steps, then linearly down to 0."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Rows in an optimiser step."""
-    max_length: int = 128
-    """Tokens that an input is cut to."""
+    max_length: int | None = None
+    """Tokens that an input is cut to; None: 128, or as many as the base takes if that is less."""
     seed: int = 0
     """Of the new weights, the order of rows and dropout."""
     max_train_rows: int | None = None
@@ -54,7 +54,7 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} has to be 1 or more; found {value}")
-        if self.max_length < 8:
+        if self.max_length is not None and self.max_length < 8:
             raise SettingsError(f"max_length has to be 8 or more; found {self.max_length}")
         if self.precision not in PRECISIONS:
             raise SettingsError(f"precision has to be one of {', '.join(PRECISIONS)}; found '{self.precision}'")

@@ -296,4 +296,8 @@ class Switcher:
         for index, row in enumerate(rows):
             if len(row) != len(task.text) or not all(isinstance(text, str) for text in row):
                 raise SettingsError(f"'{task.name}' takes {due}: input {index} is {str(inputs[index])[:80]!r}")
+            try:
+                "".join(row).encode()
+            except UnicodeEncodeError as error:  # tokenizers would refuse the type, without saying which text
+                raise SettingsError(f"input {index} is not valid Unicode: {error}") from error
         return rows

@@ -20,6 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.store import write_atomically
 
+DEFAULT_LENGTH: Final = 128
+
 CHUNK: Final = 4096
 """Rows that are tokenised at a time."""
 
@@ -101,13 +103,15 @@ def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
     return int(min(positions, tokenizer.model_max_length))
 
 
-def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return ``max_length`` if the base takes so many tokens.
+def choose_max_length(max_length: int | None, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return ``max_length`` if the base takes so many tokens; for None, 128 or as many as it takes.
 
     Raises:
         SettingsError: It is under 8 or over the base's positions.
     """
     most = longest_input(tokenizer, config)
+    if max_length is None:
+        return min(DEFAULT_LENGTH, most)
     if not 8 <= max_length <= most:
         raise SettingsError(f"max_length {max_length} cannot work: this base takes 8 to {most} tokens")
     return max_length

@@ -22,7 +22,7 @@ from .methods import DEFAULT_METHOD, configure, find_method, reads_padding
 from .precision import HalvedBase, has_fast_bf16
 from .settings import TrainSettings
 from .tasks import GLUE
-from .tokens import TokenRows, check_max_length, tokenise
+from .tokens import TokenRows, choose_max_length, tokenise
 
 SLOT = weights.slot_name(0)
 
@@ -104,7 +104,7 @@ def _train(
 ) -> Version:
     model, task = base.model, data.task
     device = model.device
-    check_max_length(settings.max_length, base.tokenizer, model.config)
+    max_length = choose_max_length(settings.max_length, base.tokenizer, model.config)
     train_split = data.splits["train"]
     if settings.max_train_rows is not None:
         train_split = train_split.sample(settings.max_train_rows, seed=settings.seed)
@@ -120,7 +120,7 @@ def _train(
     cache = registry.home / "cache" / "tokens"
 
     def tokens(split: Split) -> TokenRows:
-        return tokenise(base.tokenizer, split.texts(), max_length=settings.max_length, cache=cache)
+        return tokenise(base.tokenizer, split.texts(), max_length=max_length, cache=cache)
 
     examples = loop.LabelledRows(tokens(train_split), torch.tensor(train_split.labels()))
     evaluations = _evaluations(data, settings.max_eval_rows)
@@ -149,7 +149,7 @@ def _train(
         task=task.name,
         method=method,
         base=base.record,
-        settings={**settings.to_dict(), "config": config},
+        settings={**settings.to_dict(), "max_length": max_length, "config": config},
         data={
             "source": data.source,
             "fingerprint": data.fingerprint,
@@ -171,7 +171,6 @@ def _train(
                 snapshot=lambda: {key: tensor.detach().clone() for key, tensor in trained().items()},
                 report=report,
             ),
-            directory=registry.home / "runs" / recorder.uid,
         )
         if halved:
             halved.restore()
@@ -185,7 +184,7 @@ def _train(
             method=method,
             config=config,
             base=base.record,
-            max_length=settings.max_length,
+            max_length=max_length,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             metrics=best.metrics,
             primary_metric=primary,

@@ -56,7 +56,7 @@ def test_show_for_people(run: Any, trained: Path) -> None:
         ("", "not valid"),
     ],
 )
-def test_an_unknown_ref(command: list[str], ref: str, said: str, run: Any, trained: Path, tmp_path: Path) -> None:
+def test_an_unknown_ref(command: list[str], ref: str, said: str, *, run: Any, trained: Path, tmp_path: Path) -> None:
     more = {"alias": ["production"], "export": [tmp_path / "files"], "predict": ["text"]}.get(command[0], [])
     run(*command, ref, *more, home=trained).refused(said)
     assert not (tmp_path / "files").exists()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk.bases import LoadedBase
-from pointsman.sdk.tokens import LengthBuckets, check_max_length, cut, tokenise
+from pointsman.sdk.tokens import LengthBuckets, choose_max_length, cut, tokenise
 
 from helpers import PAIRS, TEXTS
 
@@ -90,10 +90,11 @@ def test_cuts_are_whole(lengths: np.ndarray, batch: int, exact: bool) -> None:  
 
 
 def test_lengths_that_the_base_cannot_take_are_refused(loaded: LoadedBase) -> None:
-    assert check_max_length(64, loaded.tokenizer, loaded.model.config) == 64
+    assert choose_max_length(None, loaded.tokenizer, loaded.model.config) == 64
+    assert choose_max_length(64, loaded.tokenizer, loaded.model.config) == 64
     for length in (7, 65):
         with pytest.raises(SettingsError, match="8 to 64 tokens"):
-            check_max_length(length, loaded.tokenizer, loaded.model.config)
+            choose_max_length(length, loaded.tokenizer, loaded.model.config)
 
 
 def test_a_text_of_100000_characters_is_cut(loaded: LoadedBase) -> None:

@@ -80,9 +80,9 @@ class Switcher:
     ) -> None:
         if precision not in PRECISIONS:
             raise SettingsError(f"precision has to be one of {', '.join(PRECISIONS)}; found '{precision}'")
+        loaded = load_base(base, device=device)
         self._registry = registry if registry is not None else Registry()
         self._owns_registry = registry is None
-        loaded = load_base(base, device=device)
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._base = loaded.record

@@ -13,7 +13,7 @@ import click
 from pointsman.registry import Registry
 from pointsman.registry.errors import DataError
 
-from .history import command as history
+from .history import draw_terminal
 from .options import quiet_libraries
 from .output import note, number, printable, share, size, table
 
@@ -51,7 +51,7 @@ def command(context: click.Context) -> None:
         _title("What is registered (cola and mrpc learned synthetic sample data: no GLUE scores)")
         _list(registry)
         _title("How the reviews' loss went")
-        context.invoke(history, ref="reviews", metric="train/loss", plot=True)
+        draw_terminal(registry.history("reviews", "train/loss"), "train/loss", "reviews")
         with Switcher("minilm", registry=registry) as switcher:
             _switch(switcher)
     click.echo(f"\ndone in {time.monotonic() - began:.0f} s; look around: registry --home {home} list")

@@ -50,7 +50,7 @@ def command(
         _draw_png(points, metric, ref, png)
         note(f"{len(points)} points drawn in {png}")
     if plot:
-        _draw_terminal(points, metric, ref)
+        draw_terminal(points, metric, ref)
     if as_json:
         emit_json(points)
     elif as_csv:
@@ -65,7 +65,8 @@ def command(
         )
 
 
-def _draw_terminal(points: Sequence[MetricPoint], metric: str, ref: str) -> None:
+def draw_terminal(points: Sequence[MetricPoint], metric: str, ref: str) -> None:
+    """Draw points as a line in the terminal, on standard output."""
     import plotext
 
     finite = [p for p in points if math.isfinite(p.value)]

@@ -131,6 +131,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings: dict[str, Any] = {
         "data": "sample",
         "max_train_rows": 64,
+        "batch_size": 32,
         "max_eval_rows": 32,
         "max_length": 32,
         "epochs": 1,

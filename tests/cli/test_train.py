@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 FEW = ("--epochs", "1", "--max-length", "32", "--batch-size", "8")
-SAMPLE = ("--data", "sample", "--max-train-rows", "64", "--max-eval-rows", "32", "--epochs", "1", "--max-length", "32")
+SAMPLE = (
+    *("--data", "sample", "--max-train-rows", "64", "--max-eval-rows", "32", "--epochs", "1"),
+    *("--max-length", "32", "--batch-size", "32"),
+)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pointsman.registry.errors import DataError
 
 from .history import draw_terminal
 from .options import quiet_libraries
-from .output import note, number, printable, share, size, table
+from .output import count, note, number, printable, share, size, table
 
 if TYPE_CHECKING:
     from pointsman.sdk import Switcher
@@ -96,7 +96,7 @@ def _list(registry: Registry) -> None:
                 version.task["name"],
                 str(version.primary_metric),
                 number(version.score),
-                f"{version.parameters:,}",
+                count(version.parameters),
                 share(version.parameters, version.base.parameters),
                 size(version.size),
                 share(version.size, version.base.size),

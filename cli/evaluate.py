@@ -2,7 +2,7 @@
 
 import click
 
-from .options import device_option, json_option, open_registry, quiet_libraries
+from .options import base_option, device_option, json_option, open_registry, quiet_libraries
 from .output import emit_json, number, table
 
 
@@ -12,7 +12,7 @@ from .output import emit_json, number, table
 @click.option("--task", help="The task to score it on: 'registry evaluate mnli --task ax'. [default: its own]")
 @click.option("--split", help="The split to score it on. [default: the task's validation split]")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Only the first so many rows.")
-@click.option("--base", help="Where to load the base from, if not from where it was at training.")
+@base_option
 @device_option
 @json_option
 @click.pass_context

@@ -13,6 +13,10 @@ device_option: Callable[[Any], Any] = click.option(
     "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1, mps."
 )
 
+base_option: Callable[[Any], Any] = click.option(
+    "--base", help="Where to load the base from, if not from where it was at training."
+)
+
 
 def open_registry(context: click.Context) -> Registry:
     """The registry of this call, closed when the command ends."""

@@ -11,14 +11,14 @@ import click
 
 from pointsman.registry.errors import SettingsError
 
-from .options import device_option, json_option, open_registry, quiet_libraries
+from .options import base_option, device_option, json_option, open_registry, quiet_libraries
 from .output import json_text, plain, printable
 
 
 @click.command("predict")
 @click.argument("ref")
 @click.argument("texts", nargs=-1)
-@click.option("--base", help="Where to load the base from, if not from where it was at training.")
+@base_option
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @device_option
 @json_option

@@ -2,9 +2,8 @@
 
 import json
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -235,20 +234,6 @@ def test_a_base_that_cannot_be_used(
     spoil(base)
     run("train", "sst2", "--base", base, *SAMPLE).refused(str(base), said)
     nothing_left()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a disk of one mebibyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def test_a_full_disk(run: Any, tiny_base: Path, small_disk: Path) -> None:

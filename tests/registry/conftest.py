@@ -130,17 +130,3 @@ def unprivileged(spawn):
         return out
 
     return run
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A directory on a disk of one mebibyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", path], check=True)

@@ -149,7 +149,8 @@ class TrainingError(PointsmanError):
 def unknown(kind: type[_E], what: str, name: str, known: Iterable[object], advice: str = "") -> _E:
     """An error for a name that is not there, with the near ones first among those that are."""
     names = [str(item) for item in known]
-    near = get_close_matches(name, names, n=3)
+    lowered = {item.lower(): item for item in names}
+    near = [lowered[item] for item in get_close_matches(name.lower(), lowered, n=3)]
     shown = ascii(name if len(name) <= 80 else name[:77] + "...")
     parts = [f"no {what} {shown}"]
     if near:

@@ -63,12 +63,13 @@ def find_base(name: str) -> str:
     return name
 
 
-def load_base(name: str, *, device: str = "cpu") -> LoadedBase:
+def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -> LoadedBase:
     """Load a base in float32, ready for adapters.
 
     Args:
         name: ``minilm``, a directory, or a name on the Hugging Face hub.
         device: Where to put it, as torch names it.
+        attention: How to compute attention, by transformers' name; None: as transformers thinks best.
 
     Raises:
         BaseNotFoundError: Neither a directory with a model, nor cached, nor to be had from the hub.
@@ -79,7 +80,12 @@ def load_base(name: str, *, device: str = "cpu") -> LoadedBase:
     config = _load_config(name, source)
     try:
         loaded: tuple[Any, dict[str, Any]] = AutoAdapterModel.from_pretrained(
-            source, config=config, output_loading_info=True, use_safetensors=True, dtype=torch.float32
+            source,
+            config=config,
+            output_loading_info=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=attention,
         )
         model, info = loaded
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

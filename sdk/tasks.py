@@ -3,13 +3,12 @@
 This module imports nothing heavy, so that listing the tasks starts at once.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from pointsman.registry.errors import SettingsError, TaskNotFoundError
+from pointsman.registry.errors import SettingsError, TaskNotFoundError, unknown
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
@@ -208,16 +207,12 @@ def glue_task(name: str) -> Task:
     """GLUE's task of that name.
 
     Raises:
-        TaskNotFoundError: GLUE has none of that name; the message suggests the nearest and lists all.
+        TaskNotFoundError: GLUE has none of that name; the message names the near ones and lists all.
     """
     if name in GLUE:
         return GLUE[name]
-    near = difflib.get_close_matches(name.lower().replace("-", "").replace("_", ""), GLUE, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise TaskNotFoundError(
-        f"no GLUE task is called {name!r}{hint} Known: {', '.join(GLUE)}. "
-        "For a task of your own, give a file of data with its text and label columns"
-    )
+    advice = "for a task of your own, give a file of data with its text and label columns"
+    raise unknown(TaskNotFoundError, "GLUE task", name, GLUE, advice)
 
 
 def custom_task(

@@ -15,6 +15,7 @@ from pointsman.registry.refs import check_name
 from . import loop, weights
 from .bases import LoadedBase, load_base, torch_device
 from .data import Split, TaskData, load_table_data, load_task_data
+from .dropout import pool_dropout
 from .environment import environment
 from .evaluation import score
 from .loop import Progress
@@ -81,7 +82,7 @@ def train(
         opened.check_writable()
         return _train(
             _load_data(task, data, validation, text, label),
-            load_base(base, device=settings.device),
+            load_base(base, device=settings.device, attention=_attention(settings.device)),
             method=method,
             config=config,
             name=name,
@@ -116,6 +117,8 @@ def _train(
     weights.add_slot(model, SLOT, config)
     weights.add_head(model, SLOT, labels=task.labels)
     model.to(device)
+    if device.type == "cpu":
+        pool_dropout(model)
 
     cache = registry.home / "cache" / "tokens"
 
@@ -190,6 +193,14 @@ def _train(
             primary_metric=primary,
             run=recorder.uid,
         )
+
+
+def _attention(device: str) -> str | None:
+    """How to compute attention in training.
+
+    With dropout in it, a CPU has no fused attention; written out, it takes the same time, and its dropout is a module.
+    """
+    return "eager" if torch_device(device).type == "cpu" else None
 
 
 def _settings(options: Mapping[str, Any]) -> TrainSettings:

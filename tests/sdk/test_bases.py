@@ -61,6 +61,19 @@ def test_a_checkpoint_with_a_head_is_the_same_base(tiny_base: Path, copy: Path) 
     assert fingerprint(copy) == loaded.record.fingerprint  # the pooler that it lacks is random, and no part of it
 
 
+def test_how_attention_is_computed_is_no_part_of_a_base(tiny_base: Path) -> None:
+    fused, written_out = load_base(str(tiny_base)), load_base(str(tiny_base), attention="eager")
+    assert written_out.record == fused.record
+    inputs = fused.tokenizer(["a film", "a much longer film than that"], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            written_out.model.base_model(**inputs).last_hidden_state[0, :4],
+            fused.model.base_model(**inputs).last_hidden_state[0, :4],
+            atol=1e-5,
+            rtol=0,
+        )
+
+
 def test_what_the_registry_keeps(tiny_base: Path) -> None:
     from transformers import BertModel
 

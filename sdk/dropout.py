@@ -1,0 +1,71 @@
+"""Dropout at the price of one product: masks come out of a pool of random ones that was drawn once."""
+
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+_SMALLEST: Final = 1 << 22
+"""Elements of the smallest pool; the largest has at least four times those of the largest mask asked for."""
+
+
+class MaskPool:
+    """Random scaled dropout masks, drawn once: an element is 0 with probability ``p``, and else ``1 / (1 - p)``.
+
+    A CPU draws random numbers one after another, and dropout's take an eighth of a training step on a small base.
+    A mask out of the pool is a stretch of it from a random place: each of its elements is as random as a new one, and
+    two masks only share any where their stretches overlap, shifted against each other.
+
+    Which place, torch's generator says. What the pool holds depends on torch's seed alone, not on what was asked
+    before, so the same seed gives the same masks.
+    """
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+        self._seed = torch.initial_seed()
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._kept = torch.empty(0, dtype=torch.bool)
+        self._scaled: dict[torch.dtype, torch.Tensor] = {}
+
+    def mask(self, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        """A mask of that shape and type, to multiply with; a view of the pool, not to be written to."""
+        count = shape.numel()
+        size = max(_SMALLEST, 1 << (4 * count - 1).bit_length())
+        start = int(torch.randint(size - count + 1, ()))
+        return self._pool(size, dtype)[start : start + count].view(shape)
+
+    def _pool(self, size: int, dtype: torch.dtype) -> torch.Tensor:
+        while len(self._kept) < size:
+            more = torch.rand(_SMALLEST, generator=self._generator) >= self.p
+            self._kept = torch.cat([self._kept, more])
+            self._scaled.clear()
+        if dtype not in self._scaled:
+            self._scaled[dtype] = self._kept.to(dtype).div_(1 - self.p)
+        return self._scaled[dtype]
+
+
+class PooledDropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) as ``torch.nn.Dropout`` does it, with masks out of a pool."""
+
+    def __init__(self, pool: MaskPool) -> None:
+        super().__init__()
+        self.p = pool.p  # what some models read off their dropout
+        self._pool = pool
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The input with elements dropped in training, the input itself in evaluation; the same shape and type."""
+        return hidden * self._pool.mask(hidden.shape, hidden.dtype) if self.training else hidden
+
+
+def pool_dropout(model: nn.Module) -> None:
+    """Give a model on the CPU pooled dropout wherever it has torch's; one pool for each probability."""
+    pools: dict[float, MaskPool] = {}
+    found: list[tuple[Any, str, nn.Dropout]] = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if type(child) is nn.Dropout and 0 < child.p < 1
+    ]
+    for module, name, child in found:
+        pool = pools.setdefault(child.p, MaskPool(child.p))
+        setattr(module, name, PooledDropout(pool).train(child.training))

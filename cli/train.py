@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")
 @click.option("--epochs", type=float, help="Passes over the rows. [default: by their number, 2 to 6]")
-@click.option("--lr", "learning_rate", type=float, help="Peak learning rate. [default: 0.001]")
+@click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: 0.001]")
 @click.option("--batch-size", type=int, help="Rows a step. [default: 16]")
 @click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: 128, or the base's most]")
 @click.option("--seed", type=int, help="[default: 0]")

@@ -15,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from pointsman.registry import RunRecorder
 from pointsman.registry.errors import TrainingError
 
+from .averaging import TAIL, WeightAverage
 from .inference import precision
 from .settings import TrainSettings
 from .tokens import LengthBuckets, TokenRows
@@ -100,6 +101,9 @@ def run(
 ) -> Best:
     """Train the active adapter of a model and return the best checkpoint that an evaluation found.
 
+    The learning rate rises over the first steps and stays; after the last step the weights are the mean over the last
+    fifth of the steps.
+
     Args:
         model: An adapters model with one adapter active and trainable.
         data: The training rows.
@@ -128,7 +132,13 @@ def run(
         )
         trainer.remove_callback(PrinterCallback)
         conductor = _Conductor(
-            trainer.meter, settings, primary=primary, recorder=recorder, hooks=hooks, steps_per_epoch=len(buckets)
+            trainer.meter,
+            settings,
+            average=WeightAverage(parameter for parameter in model.parameters() if parameter.requires_grad),
+            primary=primary,
+            recorder=recorder,
+            hooks=hooks,
+            steps_per_epoch=len(buckets),
         )
         trainer.add_callback(conductor)
         trainer.train()
@@ -188,13 +198,14 @@ class _Trainer(AdapterTrainer):  # type: ignore[misc]
 
 
 class _Conductor(TrainerCallback):
-    """After each step: records, evaluates when due, keeps the best weights, stops when there is no more to gain."""
+    """After each step: averages, records, evaluates when due, keeps the best weights, stops when nothing is gained."""
 
     def __init__(
         self,
         meter: _Meter,
         settings: TrainSettings,
         *,
+        average: WeightAverage,
         primary: str,
         recorder: RunRecorder,
         hooks: Hooks,
@@ -203,6 +214,7 @@ class _Conductor(TrainerCallback):
         self.best: Best | None = None
         self._meter = meter
         self._settings = settings
+        self._average = average
         self._primary = primary
         self._recorder = recorder
         self._hooks = hooks
@@ -218,6 +230,10 @@ class _Conductor(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any) -> None:
         step, steps = state.global_step, state.max_steps
+        if step > (1 - TAIL) * steps:
+            self._average.add()
+        if step == steps:
+            self._average.apply()
         due = step == steps or step % self._evaluate_every == 0
         if not due and step % math.ceil(steps / _POINTS) != 0:
             return
@@ -278,7 +294,7 @@ def _arguments(settings: TrainSettings, device: torch.device, directory: str) ->
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
-        lr_scheduler_type="linear",
+        lr_scheduler_type="constant_with_warmup",
         warmup_ratio=WARMUP,
         weight_decay=0.0,
         optim="adamw_torch_fused",

@@ -23,7 +23,7 @@ class TrainSettings:
     epochs: float | None = None
     """Passes over the training rows; None: enough to see 60,000 rows, at least 2 and at most 6."""
     learning_rate: float = 1e-3
-    """Peak of the schedule: up over the first 6 % of the steps, then linearly down to 0."""
+    """Reached over the first 6 % of the steps, and kept; the weights of the last fifth of the steps are averaged."""
     batch_size: int = 16
     """Rows in an optimiser step."""
     max_length: int | None = None

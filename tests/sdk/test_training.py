@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import DataError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, Switcher, TrainSettings, train
+from pointsman.sdk.averaging import WeightAverage
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.methods import METHODS
 from pointsman.sdk.metrics import compute
@@ -85,6 +87,34 @@ def test_the_best_checkpoint_is_kept_not_the_last(registry: Registry, tiny_base:
     points = registry.history("sst2", "eval/accuracy")
     assert len(points) == 9
     assert version.score == max(point.value for point in points)
+
+
+def test_the_last_weights_are_the_mean_over_the_last_fifth_of_the_steps(
+    registry: Registry, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the learning rate, once it is reached, is kept until then."""
+    added: list[list[torch.Tensor]] = []
+
+    class Watched(WeightAverage):
+        def add(self) -> None:
+            super().add()
+            added.append([parameter.detach().clone() for parameter in self._parameters])
+
+    monkeypatch.setattr("pointsman.sdk.loop.WeightAverage", Watched)
+    version = train(
+        "sst2", base=str(tiny_base), registry=registry, eval_every=20, **SMALL | {"max_train_rows": 320, "epochs": 2}
+    )
+    assert len(added) == 4  # of twenty steps
+    stored = {}
+    for file in ("adapter.safetensors", "model_head.safetensors"):
+        stored |= load(registry.read_file(version, file))
+    means = [torch.stack(step).mean(dim=0) for step in zip(*added, strict=True)]
+    assert sum(mean.numel() for mean in means) == sum(tensor.numel() for tensor in stored.values())
+    for mean in means:
+        assert any(mean.shape == tensor.shape and torch.allclose(mean, tensor) for tensor in stored.values())
+    rates = [point.value for point in registry.history("sst2", "train/learning_rate")]
+    assert rates[0] < 1e-3
+    assert rates[2:] == [1e-3] * 18
 
 
 def test_patience_stops_early(registry: Registry, tiny_base: Path) -> None:

@@ -20,7 +20,7 @@ class WeightAverage:
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        self._parameters = list(parameters)
+        self._parameters: list[torch.Tensor] = list(parameters)
         self._mean: list[torch.Tensor] = []
         self._count = 0
 

@@ -8,7 +8,7 @@ import pytest
 
 def refs(result: Any) -> list[str]:
     assert result.code == 0, result.err
-    return [f"{version['name']}@{version['number']}" for version in result.json]
+    return [version["ref"] for version in result.json]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import click
 
 from .options import json_option, open_registry
-from .output import ago, count, emit_json, note, number, plain, size, table
+from .output import ago, count, emit_json, note, number, size, table, version_json
 
 
 @click.command("list")
@@ -39,7 +39,7 @@ def command(
         limit=limit,
     )
     if as_json:
-        emit_json([{**plain(version), "ref": version.ref} for version in versions])
+        emit_json([version_json(version) for version in versions])
         return
     if not versions:
         if any(value is not None for value in (name, task, base, method)):

@@ -7,9 +7,12 @@ import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from pointsman.registry import Version
 
 _HIDDEN: Final = ("Cc", "Cf", "Cs")
 """Unicode's categories of control characters, format characters (among them the bidirectional ones) and surrogates."""
@@ -41,6 +44,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
     return value
+
+
+def version_json(version: "Version") -> dict[str, Any]:
+    """A version as JSON has it, with its ref."""
+    return {**plain(version), "ref": version.ref}
 
 
 def printable(text: str) -> str:

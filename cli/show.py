@@ -5,7 +5,7 @@ import json
 import click
 
 from .options import json_option, open_registry
-from .output import count, duration, emit_json, local, number, pairs, plain, share, size, table
+from .output import count, duration, emit_json, local, number, pairs, share, size, table, version_json
 
 
 @click.command("show")
@@ -18,7 +18,7 @@ def command(context: click.Context, ref: str, as_json: bool) -> None:
     version = registry.version(ref)
     run = None if version.run is None else registry.run(version.run)
     if as_json:
-        emit_json({**plain(version), "ref": version.ref, "run": run})
+        emit_json({**version_json(version), "run": run})
         return
     base = version.base
     pairs(

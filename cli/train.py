@@ -10,7 +10,7 @@ import click
 from pointsman.registry import Registry, Version
 
 from .options import device_option, json_option, open_registry, quiet_libraries
-from .output import count, duration, emit_json, note, number, pairs, plain, share, size
+from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
@@ -88,7 +88,7 @@ def command(
             **{key: value for key, value in options.items() if value is not None},
         )
     if as_json:
-        emit_json({**plain(version), "ref": version.ref, "seconds": time.monotonic() - began})
+        emit_json({**version_json(version), "seconds": time.monotonic() - began})
     else:
         summarise(registry, version, time.monotonic() - began)
 

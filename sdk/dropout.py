@@ -1,6 +1,6 @@
 """Dropout at the price of one product: masks come out of a pool of random ones that was drawn once."""
 
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
@@ -22,8 +22,7 @@ class MaskPool:
 
     def __init__(self, p: float) -> None:
         self.p = p
-        self._seed = torch.initial_seed()
-        self._generator = torch.Generator().manual_seed(self._seed)
+        self._generator = torch.Generator().manual_seed(torch.initial_seed())
         self._kept = torch.empty(0, dtype=torch.bool)
         self._scaled: dict[torch.dtype, torch.Tensor] = {}
 
@@ -60,12 +59,8 @@ class PooledDropout(nn.Module):
 def pool_dropout(model: nn.Module) -> None:
     """Give a model on the CPU pooled dropout wherever it has torch's; one pool for each probability."""
     pools: dict[float, MaskPool] = {}
-    found: list[tuple[Any, str, nn.Dropout]] = [
-        (module, name, child)
-        for module in model.modules()
-        for name, child in module.named_children()
-        if type(child) is nn.Dropout and 0 < child.p < 1
-    ]
-    for module, name, child in found:
-        pool = pools.setdefault(child.p, MaskPool(child.p))
-        setattr(module, name, PooledDropout(pool).train(child.training))
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Dropout and 0 < child.p < 1:
+                pool = pools.setdefault(child.p, MaskPool(child.p))
+                setattr(module, name, PooledDropout(pool).train(child.training))

@@ -77,12 +77,12 @@ def train(
     name = check_name(name or task)
     method = find_method(method).name
     config = configure(method, overrides)
-    torch_device(settings.device)
+    device = torch_device(settings.device)
     with nullcontext(registry) if registry is not None else Registry() as opened:
         opened.check_writable()
         return _train(
             _load_data(task, data, validation, text, label),
-            load_base(base, device=settings.device, attention=_attention(settings.device)),
+            load_base(base, device=settings.device, attention=_attention(device)),
             method=method,
             config=config,
             name=name,
@@ -195,12 +195,12 @@ def _train(
         )
 
 
-def _attention(device: str) -> str | None:
+def _attention(device: torch.device) -> str | None:
     """How to compute attention in training.
 
     With dropout in it, a CPU has no fused attention; written out, it takes the same time, and its dropout is a module.
     """
-    return "eager" if torch_device(device).type == "cpu" else None
+    return "eager" if device.type == "cpu" else None
 
 
 def _settings(options: Mapping[str, Any]) -> TrainSettings:

@@ -426,7 +426,7 @@ def test_places_without_data(tmp_path):
         load_task_data("cola", tmp_path)
     with pytest.raises(DataError, match="is a file, and cola is a task of GLUE"):
         load_task_data("cola", tmp_path / "reviews.csv")
-    with pytest.raises(TaskNotFoundError, match="did you mean cola"):
+    with pytest.raises(TaskNotFoundError, match=r"did you mean cola[?]"):
         load_task_data("CoLA", tmp_path)
 
 

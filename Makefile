@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# What the registry's benches compare with, in an environment of its own: it asks for other releases of our libraries.
+MLFLOW := 3.17.2
+PEERS := .venv-mlflow
 
-.PHONY: install demo test bench lint types clean
+.PHONY: install demo test bench peers lint types clean
 
 install: $(INSTALLED)
 
@@ -24,6 +27,13 @@ test: lint types
 bench: install
 	$(BIN)/python tests/benchmarks/run.py
 
+peers: $(PEERS)/.installed-$(MLFLOW)
+
+$(PEERS)/.installed-$(MLFLOW):
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet mlflow==$(MLFLOW)
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +45,4 @@ types: install
 	$(BIN)/mypy -p pointsman.registry -p pointsman.sdk -p pointsman.cli -p pointsman.migrations
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -2,18 +2,40 @@
 
 import click
 
+from pointsman.registry import Ref
+
 from .options import open_registry
 from .output import note
 
 
-@click.command("alias")
+@click.command("alias", short_help="Point a name such as production at a version.")
 @click.argument("ref")
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option(
+    "--if-currently",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only if it points to version N now; 0: only if it does not exist. Of several at once, one succeeds.",
+)
+@click.option("--remove", is_flag=True, help="Take the alias REF (as sst2@production) away; the version stays.")
 @click.pass_context
-def command(context: click.Context, ref: str, name: str) -> None:
+def command(context: click.Context, ref: str, name: str | None, if_currently: int | None, remove: bool) -> None:
     """Point the alias NAME at the version that REF means now: 'registry alias sst2@3 production'.
 
-    From then on 'sst2@production' is that version. An alias that exists moves.
+    From then on 'sst2@production' is that version. An alias that exists moves, at once for everyone. latest, best,
+    numbers and vN are no aliases: they mean something already.
     """
-    version = open_registry(context).set_alias(ref, name)
+    registry = open_registry(context)
+    if remove:
+        if name is not None or if_currently is not None:
+            raise click.UsageError("--remove takes one argument, the alias: registry alias sst2@production --remove")
+        if "@" not in ref:
+            raise click.UsageError("name the alias to remove: registry alias sst2@production --remove")
+        parsed = Ref.parse(ref)
+        registry.remove_alias(parsed.name, str(parsed.selector))
+        note(f"{ref} is no alias any more")
+        return
+    if name is None:
+        raise click.UsageError("name the alias: registry alias sst2@3 production")
+    version = registry.set_alias(ref, name, if_currently=if_currently)
     note(f"{version.name}@{name} is {version.ref}")

@@ -1,28 +1,25 @@
 """registry db: the database behind the registry."""
 
-from pathlib import Path
-
 import click
 
-from pointsman.registry import default_home
-from pointsman.registry.database import REVISIONS, Database
+from pointsman.registry import Registry
+from pointsman.registry.database import REVISIONS
 
 from .output import note
 
 
-@click.group("db")
+@click.group("db", short_help="Upgrade the database of an older pointsman.")
 def command() -> None:
     """Look after the registry's database."""
 
 
-@command.command("upgrade")
+@command.command("upgrade", short_help="Bring it up to date, after a backup.")
 @click.pass_context
 def upgrade(context: click.Context) -> None:
     """Bring the database of an older pointsman up to date; makes a backup first, and changes all or nothing."""
-    home: Path = context.obj or default_home()
-    database = Database(home / "registry.db", upgrade=True)
-    database.close()
-    if database.backup is None:
-        note(f"{database.path} is up to date (schema {REVISIONS[-1]})")
-    else:
-        note(f"{database.path} now has schema {REVISIONS[-1]}; as it was: {database.backup}")
+    with Registry(context.obj, upgrade=True) as registry:
+        database = registry.database
+        if database.backup is None:
+            note(f"{database.label} is up to date (schema {REVISIONS[-1]})")
+        else:
+            note(f"{database.label} now has schema {REVISIONS[-1]}; as it was: {database.backup}")

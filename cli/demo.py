@@ -13,9 +13,9 @@ import click
 from pointsman.registry import Registry
 from pointsman.registry.errors import DataError
 
-from .history import draw_terminal
 from .options import quiet_libraries
 from .output import count, note, number, printable, share, size, table
+from .pictures import Line, draw_terminal
 
 if TYPE_CHECKING:
     from pointsman.sdk import Switcher
@@ -30,7 +30,7 @@ _INPUTS: Mapping[str, Sequence[str | tuple[str, str]]] = {
 }
 
 
-@click.command("demo")
+@click.command("demo", short_help="Train, list, draw and switch in one go, offline.")
 @click.pass_context
 def command(context: click.Context) -> None:
     """Train three adapters on MiniLM, list them, and switch between them in one process; takes a few minutes.
@@ -51,7 +51,8 @@ def command(context: click.Context) -> None:
         _title("What is registered (cola and mrpc learned synthetic sample data: no GLUE scores)")
         _list(registry)
         _title("How the reviews' loss went")
-        draw_terminal(registry.history("reviews", "train/loss"), "train/loss", "reviews")
+        points = [(point.step, point.value) for point in registry.history("reviews", "train/loss")]
+        draw_terminal([Line("reviews", points)], title="train/loss of reviews", x="step")
         with Switcher("minilm", registry=registry) as switcher:
             _switch(switcher)
     click.echo(f"\ndone in {time.monotonic() - began:.0f} s; look around: registry --home {home} list")

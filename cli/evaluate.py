@@ -6,7 +6,7 @@ from .options import base_option, device_option, json_option, open_registry, qui
 from .output import emit_json, number, table
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Score a version on a labelled split of GLUE.")
 @click.argument("ref")
 @click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
 @click.option("--task", help="The task to score it on: 'registry evaluate mnli --task ax'. [default: its own]")

@@ -1,23 +1,41 @@
-"""registry export: a version's files, for plain adapters and for anyone."""
+"""registry export: a version's files for plain adapters, or a bundle for another registry."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from .options import open_registry
-from .output import note
+from .output import count, note, size
+
+_PACKED: Final = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 
 
-@click.command("export")
-@click.argument("ref")
-@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.command("export", short_help="A version's files, or versions as one bundle.")
+@click.argument("refs", nargs=-1, metavar="REF...")
+@click.argument("target", type=click.Path(path_type=Path))
 @click.pass_context
-def command(context: click.Context, ref: str, directory: Path) -> None:
-    """Write a version's files into DIRECTORY, as the adapters library reads them.
+def command(context: click.Context, refs: tuple[str, ...], target: Path) -> None:
+    """Write one version's files into the directory TARGET, or versions into the bundle TARGET, which ends in .tar.
 
-    model.load_adapter(DIRECTORY, use_safetensors=True) loads it.
+    From a directory, model.load_adapter(TARGET, use_safetensors=True) of the adapters library loads it. A bundle has
+    all that is known of the versions and of those that they were made from; 'registry import' brings it into another
+    registry.
     """
+    if not refs:
+        raise click.UsageError("name a version and where to write it: registry export sst2@3 sst2.tar")
+    if target.suffix.lower() in _PACKED and not target.is_dir():
+        raise click.UsageError(f"a bundle ends in .tar, and is never compressed: {target.suffix!a} is something else")
     registry = open_registry(context)
-    version = registry.version(ref)
-    registry.export(version.ref, directory)
-    note(f"{version.ref} written to {directory}: {', '.join(file.name for file in version.files)}")
+    if target.suffix.lower() == ".tar":
+        from pointsman.registry.upkeep import export_bundle
+
+        versions = export_bundle(registry, refs, target)
+        refs_written = ", ".join(version.ref for version in versions[:10]) + (" …" if len(versions) > 10 else "")
+        note(f"{target} ({size(target.stat().st_size)}): {count(len(versions))} versions: {refs_written}")
+        return
+    if len(refs) > 1:
+        raise click.UsageError("a directory takes one version; for several, name a bundle: a file that ends in .tar")
+    version = registry.version(refs[0])
+    registry.export(version.ref, target)
+    note(f"{version.ref} written to {target}: {', '.join(file.name for file in version.files)}")

@@ -1,69 +1,146 @@
-"""registry list: what there is."""
+"""registry list: what there is, and search."""
 
 import click
 
 from .options import json_option, open_registry
-from .output import ago, count, emit_json, note, number, size, table, version_json
+from .output import ago, count, emit_csv, emit_json, note, number, size, table, version_json
+
+TABLE_ROWS = 100
+"""How many rows a table has unless it is told."""
 
 
-@click.command("list")
+@click.command(
+    "list",
+    short_help="What there is; --where searches.",
+    epilog="\n".join(
+        (
+            "\b",
+            "A query for --where:",
+            "  task in (sst2, cola) and best(eval/accuracy) >= 0.85 and config.r = 8",
+            "  created > 7d ago and (alias = production or tags.owner = ann)",
+            "  not name like 'test%' and parent is null",
+            "",
+            "\b",
+            "  AND OR NOT ( )   = != < <= > >=   IN (...)   LIKE '%...'   IS [NOT] NULL",
+            "  name number task method base fingerprint digest run seed parent alias",
+            "  note parameters size max_length score primary_metric created",
+            "  tags.KEY  config.FIELD  settings.FIELD",
+            "  eval/accuracy: its own score; metrics.NAME for a name without /",
+            "  last(M) best(M) first(M) min(M) max(M) mean(M) count(M): M in its run",
+        )
+    ),
+)
 @click.argument("name", required=False)
+@click.option("--where", metavar="QUERY", help="Only versions that match a query, see below; of all versions.")
 @click.option("--task", help="Only adapters of this task.")
 @click.option("--base", help="Only those on the base of this name, or whose fingerprint begins so.")
 @click.option("--method", help="Only those of this adapter method.")
-@click.option("--sort", metavar="METRIC", help="Best first by this metric, as eval/accuracy.")
+@click.option(
+    "--sort",
+    metavar="FIELD",
+    default="name",
+    show_default=True,
+    help="name (from a to z), or greatest first: created, score, parameters, size, a metric as eval/accuracy.",
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--all", "every", is_flag=True, help="Every version, not only the newest of each adapter.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.  [default: 100 in a table, else all]")
+@click.option("--page", type=click.IntRange(min=1), default=1, help="Which page of --limit versions.")
+@click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option
 @click.pass_context
 def command(
     context: click.Context,
     name: str | None,
+    where: str | None,
     task: str | None,
     base: str | None,
     method: str | None,
-    sort: str | None,
+    sort: str,
+    reverse: bool,
     every: bool,
     limit: int | None,
+    page: int,
+    only_count: bool,
+    as_csv: bool,
     as_json: bool,
 ) -> None:
-    """List adapters: the newest version of each, or every version of NAME."""
+    """List adapters: the newest version of each, or every version of NAME or that a query finds."""
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
     registry = open_registry(context)
-    versions = registry.versions(
+    if limit is None and not as_json and not as_csv:
+        limit = TABLE_ROWS
+    if limit is None and page > 1:
+        raise click.UsageError("--page needs --limit: it says how long a page is")
+    found = registry.versions(
+        where,
         name=name,
         task=task,
         base=base,
         method=method,
         sort=sort,
-        newest_only=not every and name is None,
-        limit=limit,
+        reverse=reverse,
+        newest_only=not every and name is None and where is None,
+        limit=1 if only_count else limit,
+        offset=0 if only_count or limit is None else (page - 1) * limit,
     )
+    if only_count:
+        click.echo(found.total)
+        return
     if as_json:
-        emit_json([version_json(version) for version in versions])
-        return
-    if not versions:
-        if any(value is not None for value in (name, task, base, method)):
-            note("no adapter matches")
-        else:
-            note(f"no adapters in {registry.home} yet: train one with 'registry train'")
-        return
-    shown = sort or "score"
-    table(
-        ["adapter", "task", "method", "base", "metric", shown, "parameters", "size", "aliases", "made"],
-        [
-            (
-                version.ref,
-                version.task["name"],
-                version.method,
-                version.base.name,
-                sort or version.primary_metric or "-",
-                number(version.metrics.get(sort) if sort else version.score),
-                count(version.parameters),
-                size(version.size),
-                ", ".join(version.aliases) or "-",
-                ago(version.created_at),
-            )
-            for version in versions
-        ],
-        right=(shown, "parameters", "size"),
-    )
+        emit_json([version_json(version) for version in found])
+    elif as_csv:
+        emit_csv(
+            ["ref", "task", "method", "base", "metric", "score", "parameters", "size", "aliases", "created"],
+            [
+                (
+                    version.ref,
+                    version.task["name"],
+                    version.method,
+                    version.base.name,
+                    version.primary_metric,
+                    version.score,
+                    version.parameters,
+                    version.size,
+                    " ".join(version.aliases),
+                    version.created_at.isoformat(),
+                )
+                for version in found
+            ],
+        )
+    elif found:
+        metric = sort if "/" in sort else None
+        shown = metric or "score"
+        # Sorted by a metric, its name is that of the column, and is not said again in every row.
+        named = [] if metric else ["metric"]
+        table(
+            ["adapter", "task", "method", "base", *named, shown, "parameters", "size", "aliases", "made"],
+            [
+                (
+                    version.ref,
+                    version.task["name"],
+                    version.method,
+                    version.base.name,
+                    *(version.primary_metric or "-" for _ in named),
+                    number(version.metrics.get(metric) if metric else version.score),
+                    count(version.parameters),
+                    size(version.size),
+                    ", ".join(version.aliases) or "-",
+                    ago(version.created_at),
+                )
+                for version in found
+            ],
+            right=(shown, "parameters", "size"),
+        )
+    elif found.total:
+        note(f"no page {page}: there are {found.total} in all")
+    elif any(value is not None for value in (name, where, task, base, method)):
+        note("no adapter matches")
+    else:
+        note(f"no adapters in {registry.home} yet: train one with 'registry train'")
+    if len(found) and limit is not None and found.total > len(found):
+        last = found.offset + len(found)
+        more = f"; more: --page {page + 1}, --limit N" if last < found.total else ""
+        note(f"{found.offset + 1} to {last} of {count(found.total)}{more}")

@@ -6,6 +6,7 @@ import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,21 +16,14 @@ from pointsman.registry.errors import PointsmanError
 
 from .output import no_color, printable
 
-COMMANDS: Final = (
-    "train",
-    "list",
-    "show",
-    "history",
-    "predict",
-    "evaluate",
-    "alias",
-    "export",
-    "runs",
-    "tasks",
-    "methods",
-    "db",
-    "demo",
-)
+SECTIONS: Final = {
+    "Train and use": ("train", "predict", "evaluate", "tasks", "methods", "demo"),
+    "Look": ("list", "show", "history", "compare", "runs", "log"),
+    "Label": ("alias", "tag", "note"),
+    "Move and remove": ("export", "import", "rm"),
+    "Upkeep": ("verify", "gc", "backup", "doctor", "db"),
+}
+COMMANDS: Final = tuple(name for names in SECTIONS.values() for name in names)
 
 
 class _Commands(click.Group):
@@ -38,10 +32,17 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                commands = [(name, self.get_command(ctx, name)) for name in names]
+                formatter.write_dl([(name, command.get_short_help_str(90)) for name, command in commands if command])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"pointsman.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = import_module(f"pointsman.cli.{module}").command
         return command
 
 
@@ -58,8 +59,10 @@ def cli(context: click.Context, home: Path | None) -> None:
 
     \b
     registry train sst2 --base minilm       train an adapter and register it
-    registry list                           what there is
+    registry list --where "task = sst2 and eval/accuracy > 0.9"
     registry predict sst2 "a gripping film" use it
+
+    A REF is a version: sst2 (the latest), sst2@3, sst2@best, sst2@production (an alias).
     """
     context.obj = home
     if no_color():

@@ -8,7 +8,7 @@ from .options import json_option
 from .output import emit_json, pairs, table
 
 
-@click.command("methods")
+@click.command("methods", short_help="Adapter methods and their fields.")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:

@@ -1,7 +1,9 @@
 """Options that several commands share, and the registry they open."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import click
 
@@ -16,6 +18,26 @@ device_option: Callable[[Any], Any] = click.option(
 base_option: Callable[[Any], Any] = click.option(
     "--base", help="Where to load the base from, if not from where it was at training."
 )
+
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Moment(click.ParamType[datetime]):
+    """A time: 2026-11-01, 2026-11-01T12:00 (on this machine's clock unless it names a zone), or 2h ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or say what cannot be read."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            if ago := re.fullmatch(r"(\d{1,6}(?:\.\d+)?) ?([smhdw])(?: ago)?", value.strip()):
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!a} is no time: write 2026-11-01, 2026-11-01T12:00 or '2h ago'", param, ctx)
 
 
 def open_registry(context: click.Context) -> Registry:

@@ -1,9 +1,11 @@
 """How results leave the program: data on standard output, as tables or JSON; the rest on standard error."""
 
+import csv
 import dataclasses
 import json
 import math
 import os
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,8 +16,9 @@ import click
 if TYPE_CHECKING:
     from pointsman.registry import Version
 
-_HIDDEN: Final = ("Cc", "Cf", "Cs")
-"""Unicode's categories of control characters, format characters (among them the bidirectional ones) and surrogates."""
+_HIDDEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, format characters (among them the bidirectional ones), surrogates, and
+what some programs take for the end of a line."""
 
 
 def emit_json(value: Any) -> None:
@@ -35,6 +38,8 @@ def plain(value: Any) -> Any:
     """Records, times and numbers as what JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -44,6 +49,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
     return value
+
+
+def emit_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print comma-separated values. No cell of text begins with what a spreadsheet takes for a formula."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([_harmless(header) for header in headers])
+    writer.writerows([_harmless(plain(cell)) for cell in row] for row in rows)
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    # OWASP, "CSV Injection": a quote before it, and it is text. Numbers come as numbers, also those below zero.
+    return f"'{text}" if text.startswith(tuple("=+-@＝＋－＠\n")) and text != "-Infinity" else text
 
 
 def version_json(version: "Version") -> dict[str, Any]:
@@ -65,16 +85,64 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False)
-    for header in headers:
-        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", min_width=len(header))
-    for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(highlight=False, color_system=None if no_color() else "auto")
-    if not console.is_terminal:
+    piped = not console.is_terminal
+    cells = [[printable(cell).replace("\n", "\\n" if piped else "\n") for cell in row] for row in rows]
+    most = 10_000 if piped else console.width
+    widths = [min(most, max(_width(cell) for cell in column)) for column in zip(headers, *cells, strict=True)]
+    if not piped:
         # Nobody folds lines for a pipe: every row stays on one line, however long.
-        console = Console(highlight=False, width=10_000)
+        least = [width if header in right else _width(header) for header, width in zip(headers, widths, strict=True)]
+        _narrow(widths, least, console.width)
+    console.width = max(console.width, sum(widths) + _GAP * len(widths))
+    drawn = Table(
+        box=box.SIMPLE_HEAD,
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+    )
+    for header, width in zip(headers, widths, strict=True):
+        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", width=width)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     console.print(drawn)
+
+
+_GAP: Final = 2
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.split("\n")))
+
+
+def _narrow(widths: list[int], least: Sequence[int], width: int) -> None:
+    """Make the widest columns narrower until all fit, or until they are as narrow as may be: none is ever left out."""
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    while excess > 0:
+        wide = [column for column, found in enumerate(widths) if found > least[column]]
+        if not wide:
+            return
+        widths[max(wide, key=lambda column: widths[column])] -= 1
+        excess -= 1
+
+
+def print_tree(tree: tuple[str, list[Any]]) -> None:
+    """Print a tree of ``(label, branches)``."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    root = Tree(Text(printable(tree[0])))
+    todo = [(root, tree[1])]
+    while todo:
+        drawn, branches = todo.pop()
+        todo += [(drawn.add(Text(printable(label))), below) for label, below in branches]
+    # However deep it is, no label is folded into its branch's narrow column.
+    Console(highlight=False, color_system=None if no_color() else "auto", width=10_000).print(root)
 
 
 def no_color() -> bool:
@@ -87,7 +155,9 @@ def pairs(rows: Iterable[tuple[str, str]]) -> None:
     rows = list(rows)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        click.echo(f"{click.style(name.ljust(width), bold=True)}  {printable(value)}")
+        # The lines of a value stand below each other: none passes for a name of its own.
+        text = printable(value).replace("\n", f"\n{' ' * (width + 2)}")
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {text}")
 
 
 def note(text: str) -> None:
@@ -97,7 +167,9 @@ def note(text: str) -> None:
 
 def number(value: float | None) -> str:
     """A metric's value."""
-    return "-" if value is None else f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def count(value: int) -> str:

@@ -15,7 +15,7 @@ from .options import base_option, device_option, json_option, open_registry, qui
 from .output import json_text, plain, printable
 
 
-@click.command("predict")
+@click.command("predict", short_help="Predict with a version.")
 @click.argument("ref")
 @click.argument("texts", nargs=-1)
 @base_option

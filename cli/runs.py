@@ -6,7 +6,7 @@ from .options import json_option, open_registry
 from .output import duration, emit_json, local, note, table
 
 
-@click.command("runs")
+@click.command("runs", short_help="Every training, also those that made no version.")
 @click.argument("adapter", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @json_option

@@ -4,17 +4,23 @@ import json
 
 import click
 
+from pointsman.registry import Lineage, Registry
+
 from .options import json_option, open_registry
-from .output import count, duration, emit_json, local, number, pairs, share, size, table, version_json
+from .output import count, duration, emit_json, local, number, pairs, print_tree, share, size, table, version_json
 
 
-@click.command("show")
+@click.command("show", short_help="Everything about a version; --tree is its lineage.")
 @click.argument("ref")
+@click.option("--tree", is_flag=True, help="What it was made from and what was made from it, as far as it goes.")
 @json_option
 @click.pass_context
-def command(context: click.Context, ref: str, as_json: bool) -> None:
-    """Show a version: configuration, files, base, metrics, run, data and environment."""
+def command(context: click.Context, ref: str, tree: bool, as_json: bool) -> None:
+    """Show a version: configuration, files, base, metrics, tags, run, data and environment."""
     registry = open_registry(context)
+    if tree:
+        _show_tree(registry, ref, as_json)
+        return
     version = registry.version(ref)
     run = None if version.run is None else registry.run(version.run)
     if as_json:
@@ -25,6 +31,8 @@ def command(context: click.Context, ref: str, as_json: bool) -> None:
         [
             ("version", version.ref),
             ("aliases", ", ".join(version.aliases) or "-"),
+            ("tags", ", ".join(f"{key}={value}" for key, value in version.tags.items()) or "-"),
+            ("note", version.note or "-"),
             ("digest", version.digest),
             ("made", local(version.created_at)),
             ("made from", ", ".join(version.parents) or "-"),
@@ -61,3 +69,51 @@ def command(context: click.Context, ref: str, as_json: bool) -> None:
         [(file.name, size(file.size), file.sha256) for file in version.files],
         right=("size",),
     )
+
+
+def _show_tree(registry: Registry, ref: str, as_json: bool) -> None:
+    lineage = registry.lineage(ref)
+    if as_json:
+        emit_json(lineage)
+        return
+    click.echo("made from")
+    print_tree(_made_from(registry, lineage, lineage.ref, set()))
+    click.echo("\nwhat was made from it")
+    print_tree(_made_of(lineage, lineage.ref, set()) if lineage.children.get(lineage.ref) else ("nothing yet", []))
+
+
+_Tree = tuple[str, list["_Tree"]]
+_DEPTH = 50
+
+
+def _made_from(registry: Registry, lineage: Lineage, ref: str, seen: set[str], depth: int = 0) -> _Tree:
+    """A version with its base, run, data and parents; one that was drawn before is only named."""
+    if ref in seen or depth > _DEPTH:
+        return f"{ref} ({'see above' if ref in seen else 'and so on'})", []
+    seen.add(ref)
+    version = registry.version(ref)
+    branches: list[_Tree] = [(f"base {version.base.name}, sha256 {version.base.fingerprint[:12]}", [])]
+    if version.run is not None:
+        run = registry.run(version.run)
+        said = ", ".join(f"{key} {_short(value)}" for key, value in run.data.items() if isinstance(value, str | int))
+        branches += [(f"run {run.uid}, seed {run.seed}", []), (f"data: {said}", [])]
+    for parent in lineage.parents.get(ref, ()):
+        if parent.present:
+            label, below = _made_from(registry, lineage, parent.ref, seen, depth + 1)
+            branches.append((f"{parent.role} of {label}", below))
+        else:
+            branches.append((f"{parent.role} of {parent.ref}, not here any more, digest {parent.digest[:12]}", []))
+    return ref, branches
+
+
+def _made_of(lineage: Lineage, ref: str, seen: set[str], depth: int = 0) -> _Tree:
+    if ref in seen or depth > _DEPTH:
+        return f"{ref} ({'see above' if ref in seen else 'and so on'})", []
+    seen.add(ref)
+    return ref, [_made_of(lineage, child, seen, depth + 1) for child in lineage.children.get(ref, ())]
+
+
+def _short(value: str | int) -> str:
+    """A fingerprint's first digits, anything else as it is."""
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

@@ -8,7 +8,7 @@ from .options import json_option
 from .output import emit_json, table
 
 
-@click.command("tasks")
+@click.command("tasks", short_help="GLUE's tasks.")
 @json_option
 def command(as_json: bool) -> None:
     """List GLUE's tasks; 'registry train --help' tells how to train on a task of your own."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pointsman.sdk import Progress
 
 
-@click.command("train")
+@click.command("train", short_help="Train an adapter and register it as the next version.")
 @click.argument("task")
 @click.option("--base", required=True, help="minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
@@ -61,8 +61,8 @@ def command(
 
     \b
     registry train sst2 --base minilm --data glue/
-    registry train reviews --base minilm --data reviews.csv --text text --label label
-    registry train pairs --base minilm --data pairs.jsonl --text a --text b --label same
+    registry train reviews --base minilm --data r.csv --text body --label stars
+    registry train pairs --base minilm --data pairs.jsonl --text a --text b
     """
     registry = open_registry(context)
     registry.check_writable()  # before the seconds that the libraries take to load

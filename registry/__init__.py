@@ -2,16 +2,34 @@
 
 from .errors import PointsmanError
 from .recorder import RunRecorder
-from .records import Base, Event, File, MetricPoint, MetricSummary, Run, RunStatus, Version
+from .records import (
+    Base,
+    ComparedField,
+    Event,
+    File,
+    Lineage,
+    MetricPoint,
+    MetricSummary,
+    Page,
+    Parent,
+    Run,
+    RunStatus,
+    Version,
+    VersionPoint,
+)
 from .refs import Ref
 from .registry import Registry, default_home
 
 __all__ = [
     "Base",
+    "ComparedField",
     "Event",
     "File",
+    "Lineage",
     "MetricPoint",
     "MetricSummary",
+    "Page",
+    "Parent",
     "PointsmanError",
     "Ref",
     "Registry",
@@ -19,5 +37,6 @@ __all__ = [
     "RunRecorder",
     "RunStatus",
     "Version",
+    "VersionPoint",
     "default_home",
 ]

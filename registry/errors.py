@@ -11,7 +11,9 @@
     │   ├── MethodNotFoundError
     │   └── BaseNotFoundError
     ├── ConflictError             it would overwrite what must not change
+    │   └── InUseError            other things hang on what would be removed
     ├── SettingsError             a setting whose value cannot work
+    ├── QueryError                a query that cannot be understood
     ├── DatabaseError             the database cannot serve the request
     │   ├── NotARegistryError     a file or database that is not a registry
     │   ├── OldSchemaError        made by an older pointsman: upgrade it
@@ -19,6 +21,7 @@
     │   ├── ReadOnlyError         it cannot be written
     │   ├── BusyError             other writers held it too long
     │   └── DiskFullError         no space left
+    ├── BundleError               a bundle that cannot be trusted or read
     ├── StoreError                the object store cannot serve the request
     │   ├── ObjectMissingError    a file that the database names is not there
     │   └── ObjectCorruptError    a file whose sha256 is not its name
@@ -82,8 +85,16 @@ class ConflictError(PointsmanError):
     """It would overwrite something that must not change."""
 
 
+class InUseError(ConflictError):
+    """Other versions or aliases hang on what would be removed."""
+
+
 class SettingsError(PointsmanError):
     """A setting whose value cannot work; the message names the field and what is allowed."""
+
+
+class QueryError(PointsmanError):
+    """A query that cannot be understood; the message points at the character."""
 
 
 class DatabaseError(PointsmanError):
@@ -112,6 +123,10 @@ class BusyError(DatabaseError):
 
 class DiskFullError(DatabaseError):
     """No space is left where the registry lives."""
+
+
+class BundleError(PointsmanError):
+    """A bundle that is damaged, hostile or of another kind; nothing of it was imported."""
 
 
 class StoreError(PointsmanError):

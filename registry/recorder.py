@@ -1,6 +1,7 @@
 """A run being recorded: points are buffered and reach the database within a second, whatever happens to the process."""
 
 import logging
+import math
 import operator
 import threading
 import time
@@ -13,11 +14,15 @@ import sqlalchemy as sa
 from . import runs
 from .database import Database
 from .errors import PointsmanError, SettingsError
+from .points import LoggedPoint, insert_points
 from .records import RunStatus
 from .refs import check_metric
 
 FLUSH_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
+
+MOST_OF_AN_ERROR: Final = 10_000
+"""Characters of a message that are kept: some libraries print whole tensors."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +40,10 @@ class RunRecorder:
         # Two locks: whoever logs never waits for whoever waits for the database.
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._points: list[runs.LoggedPoint] = []
+        self._points: list[LoggedPoint] = []
         self._ended = False
         with database.reading() as connection:
             self._run_id = runs.run_id(connection, uid)
-            self._seq = runs.next_seq(connection, self._run_id)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"run-{uid}", daemon=True)
         self._thread.start()
@@ -61,13 +65,12 @@ class RunRecorder:
             raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
         at = time.time()
         values = [(check_metric(key), float(value)) for key, value in metrics.items()]
-        epoch = None if epoch is None else float(epoch)
+        epoch = None if epoch is None or math.isnan(epoch) else float(epoch)
         with self._lock:
             if self._ended:
                 raise SettingsError(f"run {self.uid} has ended: start another to log more")
             for key, value in values:
-                self._points.append(runs.LoggedPoint(key, step, self._seq, value, epoch, at))
-                self._seq += 1
+                self._points.append(LoggedPoint(key, step, value, epoch, at))
 
     def flush(self) -> None:
         """Write what is buffered now; when it returns, it is committed."""
@@ -80,7 +83,7 @@ class RunRecorder:
             DatabaseError: It could not be written; nothing is lost, and it can be called again.
         """
         # Messages quote file names, which need not be Unicode.
-        text = None if error is None else error.encode(errors="backslashreplace").decode()
+        text = None if error is None else error[:MOST_OF_AN_ERROR].encode(errors="backslashreplace").decode()
         with self._lock:
             if self._ended:
                 return
@@ -115,7 +118,7 @@ class RunRecorder:
                 return
             with self._database.writing() as connection:
                 if points:
-                    runs.insert_points(connection, self._run_id, points)
+                    insert_points(connection, self._run_id, points)
                 if also is not None:
                     also(connection)
             with self._lock:

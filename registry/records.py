@@ -1,10 +1,12 @@
 """What leaves the registry: frozen records, never database rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar, overload
+
+_T = TypeVar("_T")
 
 
 class RunStatus(StrEnum):
@@ -64,8 +66,10 @@ class Version:
     """The value of ``primary_metric``; greater is better."""
     files: tuple[File, ...]
     aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    note: str | None
     parents: tuple[str, ...]
-    """Refs of the versions it was made from."""
+    """Refs of the versions it was made from, as they were called then."""
     run: str | None
     created_at: datetime
 
@@ -98,8 +102,7 @@ class Run:
     heartbeat_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
+class MetricPoint(NamedTuple):
     """One value of one metric of one run."""
 
     step: int
@@ -107,6 +110,18 @@ class MetricPoint:
     epoch: float | None
     wall_time: float
     """Seconds since 1970-01-01 UTC."""
+
+
+class VersionPoint(NamedTuple):
+    """One version's place in the history of a metric across the versions of an adapter."""
+
+    number: int
+    value: float
+    """The version's own score, or else the last value in the run that made it."""
+    min: float | None
+    max: float | None
+    """The least and the greatest value in the run that made it, if a run did and logged it."""
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +148,66 @@ class Event:
 
     at: datetime
     actor: str
+    """The user and the machine: ann@lab3."""
     action: str
     subject: str
+    """What it was done to: a version's ref, an adapter's name."""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedField:
+    """One field of several versions or runs side by side."""
+
+    name: str
+    values: tuple[Any, ...]
+    """In the order they were asked for; None where one does not have it."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether they do not all have the same value; two NaN are the same."""
+        first, *others = (repr(value) for value in self.values)
+        return any(other != first for other in others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """What a version was made from."""
+
+    ref: str
+    """What the parent was called when the child was made."""
+    digest: str
+    role: str
+    present: bool
+    """Whether it is in this registry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """What a version was made from and what was made from it, as far as it goes."""
+
+    ref: str
+    parents: Mapping[str, tuple[Parent, ...]]
+    """By the ref of the child."""
+    children: Mapping[str, tuple[str, ...]]
+    """By the ref of the parent."""
+
+
+@dataclass(frozen=True)
+class Page(Sequence[_T], Generic[_T]):
+    """Some of what was found, in order, and how much was found in all."""
+
+    items: tuple[_T, ...]
+    total: int
+    offset: int = 0
+    """How many come before the first of ``items``."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_T, ...]: ...
+    def __getitem__(self, index: int | slice) -> _T | tuple[_T, ...]:
+        return self.items[index]

@@ -8,16 +8,18 @@ sst2@production    the version that the alias production points to
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import InvalidNameError
+from .errors import InvalidNameError, SettingsError
 
 LATEST: Final = "latest"
 BEST: Final = "best"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
+_RUN = re.compile(r"[0-9a-f]{12}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _RESERVED_ALIAS = re.compile(r"latest|best|v?[0-9]+")
 
@@ -56,6 +58,70 @@ def check_metric(text: str) -> str:
     if len(text) > 200 or not _METRIC.fullmatch(text):
         raise InvalidNameError(f"metric name {_shown(text)} is not valid: use letters, digits and '_.-', parted by '/'")
     return text
+
+
+def check_length(what: str, text: str, most: int) -> str:
+    """Return ``text`` if it is no longer than ``most`` characters.
+
+    Raises:
+        SettingsError: It is.
+    """
+    if len(text) > most:
+        raise SettingsError(f"{what} {_shown(text)} is {len(text):,} characters long: {most} are the most")
+    return text
+
+
+def check_run(text: str) -> str:
+    """Return ``text`` if it may be a run's uid: 12 hexadecimal digits.
+
+    Raises:
+        InvalidNameError: It is something else.
+    """
+    if not _RUN.fullmatch(text):
+        raise InvalidNameError(f"run {_shown(text)} is not valid: it has to be 12 hexadecimal digits")
+    return text
+
+
+def check_filename(text: str) -> str:
+    """Return ``text`` if it may name a file of a version: a plain name without a path.
+
+    Raises:
+        SettingsError: It is empty, has a separator or a character that is not printable, or is over 255 bytes.
+    """
+    plain = text not in ("", ".", "..") and text.isprintable() and not set("/\\") & {*text}
+    if not plain or len(text.encode()) > 255:
+        raise SettingsError(f"file name {_shown(text)} is not valid: use a plain name without a path")
+    return text
+
+
+def check_tag(key: str, value: str | None) -> None:
+    """Refuse a tag that cannot be: its key follows the rules for metric names, its value is a text of some length.
+
+    Raises:
+        InvalidNameError: The key breaks the rules, or the value is over 5,000 characters or has control characters.
+    """
+    if len(key) > 200 or not _METRIC.fullmatch(key):
+        raise InvalidNameError(f"tag {_shown(key)} is not valid: use letters, digits and '_.-', parted by '/'")
+    if value is not None:
+        _check_text(f"the value of the tag '{key}'", value, 5_000)
+
+
+def check_note(text: str) -> str:
+    """Return ``text`` if it may be a version's note.
+
+    Raises:
+        InvalidNameError: It is over 65,536 characters, or has control characters other than line breaks and tabs.
+    """
+    _check_text("the note", text, 65_536)
+    return text
+
+
+def _check_text(what: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise InvalidNameError(f"{what} is {len(text):,} characters long: {most:,} are the most")
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+            raise InvalidNameError(f"{what} has the character {character!a} in it: use plain text")
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,12 @@ version = _table(
     sa.Column("max_length", sa.Integer, nullable=False),
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("primary_metric", sa.String(200)),
+    # The value of the primary metric, once more: `@best` is a look into one index.
     sa.Column("score", sa.Double),
     sa.Column("run_id", sa.ForeignKey("run.id"), unique=True),
     sa.Column("created_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("note", sa.Text),
     sa.UniqueConstraint("adapter_id", "number"),
     sa.Index(None, "adapter_id", "score"),
 )
@@ -111,11 +112,25 @@ version_file = _table(
     sqlite_with_rowid=False,
 )
 
+# A version's scores; NULL is NaN. A version can be found and sorted by them without reading its JSON.
+version_metric = _table(
+    "version_metric",
+    sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_id", sa.ForeignKey("metric_key.id"), primary_key=True),
+    sa.Column("value", sa.Double),
+    sa.Index(None, "key_id", "value"),
+    sqlite_with_rowid=False,
+)
+
+# What a version was made from outlives the parent's row: its digest is part of the child's own identity, and a parent
+# that was removed, or did not come along into this registry, is still named.
 lineage = _table(
     "lineage",
     sa.Column("child_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("parent_id", sa.ForeignKey("version.id"), nullable=False, index=True),
+    sa.Column("parent_id", sa.ForeignKey("version.id", ondelete="SET NULL"), index=True),
+    sa.Column("parent_ref", sa.String(80), nullable=False),
+    sa.Column("parent_digest", sa.String(64), nullable=False, index=True),
     sa.Column("role", sa.String(32), nullable=False),
     sqlite_with_rowid=False,
 )
@@ -144,8 +159,8 @@ metric_key = _table(
     sa.Column("name", sa.String(200), nullable=False, unique=True),
 )
 
-# One run's points of one metric lie side by side in the file, in the order they are read in.
-# SQLite stores NaN as NULL, and no point is ever without a value: NULL is NaN here.
+# One run's points of one metric lie side by side in the file, in the order they are read in; seq counts them in the
+# order they were logged in. SQLite stores NaN as NULL, and no point is ever without a value: NULL is NaN here.
 metric_point = _table(
     "metric_point",
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
@@ -176,12 +191,41 @@ metric_summary = _table(
     sqlite_with_rowid=False,
 )
 
+# Where the extremes of each stretch of a metric's points are, for stretches of three sizes (see history.py): a picture
+# of ten million points is drawn from a thousand of them.
+metric_bucket = _table(
+    "metric_bucket",
+    sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_id", sa.ForeignKey("metric_key.id"), primary_key=True),
+    sa.Column("level", sa.Integer, primary_key=True),
+    sa.Column("bucket", sa.BigInteger, primary_key=True),
+    sa.Column("first_step", sa.BigInteger, nullable=False),
+    sa.Column("last_step", sa.BigInteger, nullable=False),
+    sa.Column("first_time", sa.Double, nullable=False),
+    sa.Column("last_time", sa.Double, nullable=False),
+    sa.Column("min", sa.Double),
+    sa.Column("min_step", sa.BigInteger),
+    sa.Column("min_epoch", sa.Double),
+    sa.Column("min_time", sa.Double),
+    sa.Column("max", sa.Double),
+    sa.Column("max_step", sa.BigInteger),
+    sa.Column("max_epoch", sa.Double),
+    sa.Column("max_time", sa.Double),
+    sa.Column("nan_step", sa.BigInteger),
+    sa.Column("nan_epoch", sa.Double),
+    sa.Column("nan_time", sa.Double),
+    sqlite_with_rowid=False,
+)
+
+# Append-only: triggers refuse every change of a row, whoever tries it.
 event = _table(
     "event",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("actor", sa.String(200), nullable=False),
     sa.Column("action", sa.String(32), nullable=False),
+    # The adapter's name where it is about one, so that its log is a look into an index.
+    sa.Column("adapter_name", sa.String(64), index=True),
     sa.Column("subject", sa.String(200), nullable=False, index=True),
     sa.Column("details", sa.JSON, nullable=False),
 )

@@ -85,7 +85,7 @@ def tokenise(
         tensors = _tokenised(tokenizer, rows, max_length)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, safetensors.torch.save(tensors))
+            write_atomically(path, [safetensors.torch.save(tensors)])
     return TokenRows(
         ids=tensors["ids"],
         segments=tensors.get("segments"),

@@ -1,8 +1,13 @@
 """What several tests compare with: texts, random weights, and plain adapters itself."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from pointsman.registry import Version
 
@@ -58,6 +63,38 @@ def plain_logits(base: Path, files: Path, texts: Sequence[Any]) -> "torch.Tensor
             encoded = tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")
             rows.append(model(**encoded).logits[0])
     return torch.stack(rows)
+
+
+def dump(path: Path) -> list[str]:
+    """All of a database's schema and rows."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def lines(path: Path) -> list[str]:
+    """All of a database's schema and rows, whatever the order that Alembic copies a table's constraints in."""
+    return sorted(line.strip(" ,\t") for statement in dump(path) for line in statement.splitlines())
+
+
+@contextlib.contextmanager
+def interrupted_before(number: int, interruption: type[BaseException] = KeyboardInterrupt) -> Iterator[list[str]]:
+    """Raise an interruption in place of this thread's statement of that number; yields those seen until then."""
+    seen: list[str] = []
+    thread = threading.get_ident()
+
+    def count(*arguments: Any) -> None:
+        # The recorder of a run that another test left open still says from time to time that it is alive.
+        if threading.get_ident() != thread:
+            return
+        seen.append(arguments[2])
+        if len(seen) == number:
+            raise interruption
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", count)
 
 
 def make_tiny_base(directory: Path, *, seed: int) -> Path:

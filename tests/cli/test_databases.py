@@ -14,7 +14,17 @@ COMMANDS = [
     ["history", "sst2"],
     ["runs"],
     ["alias", "sst2", "production"],
+    ["compare", "sst2", "mrpc"],
+    ["log"],
+    ["tag", "sst2", "owner=ann"],
+    ["note", "sst2", "good"],
+    ["rm", "sst2@1"],
     ["export", "sst2", "files"],
+    ["export", "sst2", "sst2.tar"],
+    ["import", "sst2.tar"],
+    ["verify"],
+    ["gc", "--apply"],
+    ["backup", "backup"],
     ["predict", "sst2", "a film"],
     ["train", "sst2", "--base", "nosuch", "--data", "sample"],
 ]
@@ -98,12 +108,20 @@ def test_a_home_that_cannot_be_written(
         return execute(*arguments, preexec_fn=bound_by_permissions, cwd=tmp_path)
 
     before = {path: path.read_bytes() for path in read_only.rglob("*") if path.is_file()}
-    bound("alias", "sst2", "production").refused("registry.db", "cannot be written")
+    for change in (["alias", "sst2", "production"], ["tag", "sst2", "a=b"], ["note", "sst2", "good"], ["rm", "sst2@1"]):
+        bound(*change).refused("registry.db", "cannot be written")
     train = ("train", "sst2", "--base", tiny_base, "--data", "sample", "--max-length", "32", "--epochs", "1")
     bound(*train).refused("registry.db", "cannot be written")
     # What only reads goes on working.
     assert len(bound("list", "--json").json) == 3
     assert bound("export", "sst2", "files").code == 0
+    assert bound("export", "sst2", "sst2.tar").code == 0
+    assert bound("verify").code == 0
+    assert bound("gc").code == 0
+    assert bound("backup", "backup").code == 0
+    doctor = bound("doctor")
+    assert doctor.code == 1
+    assert "cannot be written" in doctor.err
     assert {path: path.read_bytes() for path in read_only.rglob("*") if path.is_file()} == before
 
 

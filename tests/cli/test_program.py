@@ -1,7 +1,5 @@
 """The program as a whole: help, versions, exit codes, escape codes, and how fast it starts."""
 
-import os
-import pty
 import subprocess
 import sys
 from importlib.metadata import version
@@ -35,9 +33,14 @@ COMMANDS = commands(program.cli)
 def test_help_lists_every_command(run: Any) -> None:
     result = run("--help")
     assert result.code == 0
-    assert len(program.COMMANDS) >= 12
-    listed = [line.split()[0] for line in result.out.partition("Commands:")[2].splitlines() if line.strip()]
-    assert [name for name in listed if name in program.COMMANDS] == list(program.COMMANDS)
+    assert len(program.COMMANDS) >= 22
+    sections = dict.fromkeys(program.SECTIONS, "")
+    for section in sections:
+        sections[section] = result.out.partition(f"\n{section}:\n")[2].partition("\n\n")[0]
+    assert {section: tuple(line.split()[0] for line in text.splitlines()) for section, text in sections.items()} == (
+        program.SECTIONS
+    )
+    assert "..." not in "".join(sections.values())
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -47,12 +50,14 @@ def test_every_command_has_help(words: tuple[str, ...], run: Any) -> None:
         assert result.code == 0
         assert result.out.startswith(f"Usage: registry {' '.join(words)}")
         assert result.err == ""
+        # On a terminal of the usual width, what is laid out by hand would be torn.
+        assert [line for line in result.lines if len(line) > 80] == []
 
 
 def test_every_module_of_a_command_is_offered() -> None:
     folder = Path(program.__file__).parent
-    helpers = {"__init__", "main", "options", "output"}
-    assert {path.stem for path in folder.glob("*.py")} - helpers == set(program.COMMANDS)
+    helpers = {"__init__", "main", "options", "output", "pictures"}
+    assert {path.stem.rstrip("_") for path in folder.glob("*.py") if path.stem not in helpers} == set(program.COMMANDS)
 
 
 def test_version(run: Any) -> None:
@@ -94,7 +99,7 @@ def test_wrong_usage_is_exit_2(arguments: list[str], said: str, run: Any) -> Non
 def test_no_command_shows_the_help(run: Any) -> None:
     result = run()
     assert result.code == 2
-    assert "Commands:" in result.out + result.err
+    assert all(f"\n{section}:\n" in result.out + result.err for section in program.SECTIONS)
 
 
 def test_home_wins_over_the_environment(run: Any, home: Path, tmp_path: Path) -> None:
@@ -116,8 +121,20 @@ def test_home_wins_over_the_environment(run: Any, home: Path, tmp_path: Path) ->
         ["runs"],
         ["tasks"],
         ["methods"],
+        ["history", "sst2", "--metric", "train/loss", "--plot"],
+        ["compare", "sst2@1", "sst2@2"],
+        ["list", "--where", "best(eval/accuracy) > 0"],
+        ["log"],
         ["alias", "sst2@1", "old"],
+        ["tag", "sst2", "owner=ann"],
+        ["note", "sst2", "good"],
+        ["rm", "sst2@1"],
         ["export", "sst2", "files"],
+        ["export", "sst2", "sst2.tar"],
+        ["verify"],
+        ["gc", "--apply"],
+        ["backup", "backup"],
+        ["doctor"],
         ["train", "--help"],
         ["predict", "--help"],
     ],
@@ -136,34 +153,25 @@ def test_a_command_without_a_model_imports_none(arguments: list[str], own: Path,
     assert not loaded & HEAVY
 
 
-def on_a_terminal(home: Path, **environment: str) -> str:
-    """What the program writes to a terminal that knows colours."""
-    leader, follower = pty.openpty()
-    plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / "registry", "--home", home, "show", "sst2"],
-        stdout=follower,
-        stderr=follower,
-        stdin=subprocess.DEVNULL,
-        env={**plain, "TERM": "xterm-256color", **environment},
-    )
-    os.close(follower)
-    written = b""
-    try:
-        while piece := os.read(leader, 65_536):
-            written += piece
-    except OSError:  # the end of a terminal, on Linux
-        pass
-    os.close(leader)
-    assert process.wait() == 0
-    return written.decode()
-
-
-def test_escape_codes_are_for_terminals_that_want_them(trained: Path) -> None:
-    styled, plain = on_a_terminal(trained), on_a_terminal(trained, NO_COLOR="1")
+def test_escape_codes_are_for_terminals_that_want_them(trained: Path, on_a_terminal: Any) -> None:
+    show = ("--home", trained, "show", "sst2")
+    styled, plain = on_a_terminal(*show), on_a_terminal(*show, NO_COLOR="1")
     assert "\x1b[" in styled
     assert "\x1b" not in plain
     assert "eval/accuracy" in plain
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("arguments", [["list", "--all"], ["list", "--all", "--sort", "score"], ["runs"], ["log"]])
+def test_no_column_is_left_out(arguments: list[str], width: int, run: Any, ready: Path, on_a_terminal: Any) -> None:
+    """However narrow the terminal is; and no number is torn."""
+    text = on_a_terminal("--home", ready, *arguments, NO_COLOR="1", COLUMNS=str(width))
+    lines = text.splitlines()
+    headers = run(*arguments, home=ready).lines[0].split()
+    assert lines[0].split() == headers
+    assert all(len(line) <= max(width, len(lines[0])) for line in lines)
+    if arguments[0] == "list":
+        assert {"0.9000", "product"} <= {word[:7] for word in text.split()}
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def test_show_for_people(run: Any, trained: Path) -> None:
     assert [item for item in expected if item not in text] == []
 
 
-@pytest.mark.parametrize("command", [["show"], ["history"], ["predict"], ["alias"], ["export"]])
+@pytest.mark.parametrize(
+    "command", [["show"], ["history"], ["predict"], ["alias"], ["export"], ["compare"], ["tag"], ["note"]]
+)
 @pytest.mark.parametrize(
     ("ref", "said"),
     [
@@ -57,7 +59,9 @@ def test_show_for_people(run: Any, trained: Path) -> None:
     ],
 )
 def test_an_unknown_ref(command: list[str], ref: str, said: str, *, run: Any, trained: Path, tmp_path: Path) -> None:
-    more = {"alias": ["production"], "export": [tmp_path / "files"], "predict": ["text"]}.get(command[0], [])
+    more = {"alias": ["production"], "export": [tmp_path / "files"], "predict": ["text"], "compare": ["sst2"]}.get(
+        command[0], []
+    )
     run(*command, ref, *more, home=trained).refused(said)
     assert not (tmp_path / "files").exists()
 
@@ -106,7 +110,7 @@ def test_export_overwrites_nothing(run: Any, trained: Path, tmp_path: Path) -> N
 
 def test_export_into_a_file(run: Any, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    run("export", "sst2", tmp_path / "file", home=trained).refused(code=2)
+    run("export", "sst2", tmp_path / "file", home=trained).refused("file")
     run("export", "sst2", tmp_path / "file" / "below", home=trained).refused()
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -1,4 +1,3 @@
-import contextlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -16,6 +15,8 @@ from pointsman.registry import Base, Registry, database, tables
 from pointsman.registry.database import REVISIONS, SCRIPTS, Database
 from pointsman.registry.errors import DatabaseError, OldSchemaError
 
+from helpers import dump, interrupted_before, lines
+
 BASE = Base(fingerprint="ab" * 32, name="tiny", model_type="bert", hidden_size=8, layers=2, parameters=9, size=36)
 
 # The kind of migration that is dangerous: it makes a table anew and drops the old one, on which rows of others hang.
@@ -26,14 +27,21 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:
     with op.batch_alter_table("version", recreate="always") as batch:
-        batch.add_column(sa.Column("note", sa.Text()))
-    op.create_index("ix_version_note", "version", ["note"])
+        batch.add_column(sa.Column("remark", sa.Text()))
+    op.create_index("ix_version_remark", "version", ["remark"])
 '''
+
+# What the tables' definitions do not say.
+TRIGGERS = {
+    f"event_refuses_{change.lower()}": f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event "
+    "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END"
+    for change in ("UPDATE", "DELETE")
+}
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def filled(path):
-    """The path of a database with a version that has files, a parent, an alias and a run."""
+    """The path of a database with rows in every table."""
     fields = {"task": {"name": "sst2"}, "method": "seq_bn", "base": BASE}
     with Registry(path.parent) as registry:
         with registry.start_run(
@@ -51,7 +59,7 @@ def filled(path):
         ) as run:
             run.log({"loss": 1.0}, step=1)
         fields |= {"files": {"a": b"a", "b": b"b"}, "config": {}, "max_length": 8, "parameters": 1}
-        registry.add_version("sst2", **fields, run=run.uid)
+        registry.add_version("sst2", **fields, run=run.uid, metrics={"loss": 1.0}, tags={"team": "a"}, note="text")
         registry.add_version("sst2", **fields, parents=[("init", "sst2@1")])
         registry.set_alias("sst2@1", "production")
     return path
@@ -68,34 +76,6 @@ def next_release(tmp_path, monkeypatch):
     return scripts
 
 
-@contextlib.contextmanager
-def interrupted_before(number, interruption=KeyboardInterrupt):
-    """Raise an interruption in place of the statement of that number; yields the statements seen until then."""
-    seen = []
-
-    def count(*arguments):
-        seen.append(arguments[2])
-        if len(seen) == number:
-            raise interruption
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", count)
-    try:
-        yield seen
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", count)
-
-
-def dump(path):
-    """All of a database's schema and rows."""
-    with closing(sqlite3.connect(path)) as connection:
-        return list(connection.iterdump())
-
-
-def lines(path):
-    """The same, whatever the order that Alembic copies a table's constraints in."""
-    return sorted(line.strip(" ,\t") for statement in dump(path) for line in statement.splitlines())
-
-
 def upgrade(path):
     """What ``registry db upgrade`` does; returns where the database is as it was."""
     with closing(Database(path, upgrade=True)) as opened:
@@ -103,9 +83,14 @@ def upgrade(path):
 
 
 def schema(connection):
-    """Every statement of a schema, its lines in order of the alphabet: SQLite keeps them as they were written."""
+    """Every statement of a schema, its lines in order of the alphabet: SQLite keeps them as they were written.
+
+    A table that was renamed, as one made anew is, has its name in quotes since.
+    """
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
-    return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
+    return {
+        name: sorted(line.strip(" ,\t").replace(f'"{name}"', name) for line in sql.splitlines()) for name, sql in rows
+    }
 
 
 def test_the_migrated_schema_is_that_of_the_tables(path):
@@ -134,9 +119,10 @@ def test_the_migrated_statements_are_those_of_the_tables(path):
     with closing(Database(path)) as opened, opened.reading() as connection:
         found = schema(connection)
     del found["alembic_version"]
+    assert {name: found.pop(name) for name in TRIGGERS} == {name: [sql] for name, sql in TRIGGERS.items()}
     assert found == expected
-    assert len(found) == 12 + 15
-    assert sum("WITHOUT ROWID" in lines for lines in found.values()) == 6
+    assert len(found) == 14 + 18
+    assert sum("WITHOUT ROWID" in lines for lines in found.values()) == 8
 
 
 def test_revisions_are_those_of_the_scripts():
@@ -154,7 +140,8 @@ def test_a_creation_interrupted_anywhere_leaves_nothing_and_can_be_run_again(tmp
     with interrupted_before(0) as statements:
         Database(tmp_path / "whole.db").close()
     created = [number for number, statement in enumerate(statements, 1) if "CREATE" in statement]
-    assert len(created) == 1 + 12 + 15
+    # Each revision makes tables, indexes and triggers; the second also makes three tables anew, with their indexes.
+    assert len(created) == 1 + (12 + 15) + (5 + 11 + 2)
     # Before every statement that creates something, and before the one that writes the revision down.
     for number in [*created, len(statements)]:
         path = tmp_path / f"{number}.db"
@@ -174,6 +161,7 @@ def test_an_upgrade_keeps_the_rows_that_hang_on_a_table_made_anew(filled, next_r
             name: connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in tables.metadata.tables
         }
     assert counts["version_file"] == (4,)
+    assert (0,) not in counts.values()
     before = dump(filled)
     backup = upgrade(filled)
     assert dump(backup) == before
@@ -182,7 +170,7 @@ def test_an_upgrade_keeps_the_rows_that_hang_on_a_table_made_anew(filled, next_r
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
         for name, count in counts.items():
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {name}").one() == count
-        assert connection.exec_driver_sql("SELECT note FROM version").scalars().all() == [None, None]
+        assert connection.exec_driver_sql("SELECT remark FROM version").scalars().all() == [None, None]
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
 
@@ -210,6 +198,7 @@ def test_an_upgrade_that_would_break_a_reference_is_refused(filled, next_release
     before = dump(filled)
     script = next_release / "versions" / "9999_next.py"
     script.write_text(NEXT + '    op.execute("DELETE FROM version WHERE number = 1")\n')
-    with pytest.raises(DatabaseError, match="would orphan rows of the table"):
+    broken = r"the upgrade of .*registry.db would break it: a row of the table \w+ points to a row of version"
+    with pytest.raises(DatabaseError, match=broken):
         upgrade(filled)
     assert dump(filled) == before

@@ -1,5 +1,6 @@
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -7,31 +8,11 @@ import sys
 
 import pytest
 
-from pointsman.registry import Base, Registry
+from pointsman.registry import Registry, runs
+from pointsman.registry.points import LoggedPoint, insert_points
 
-BASE = Base(
-    fingerprint="ab" * 32, name="tiny", model_type="bert", hidden_size=8, layers=2, parameters=1_000, size=4_000
-)
-FIELDS = {
-    "files": {"adapter.safetensors": b"weights", "adapter_config.json": b"{}"},
-    "task": {"name": "sst2", "labels": ["negative", "positive"]},
-    "method": "seq_bn",
-    "config": {"reduction_factor": 16, "non_linearity": "relu"},
-    "base": BASE,
-    "max_length": 128,
-    "parameters": 100,
-    "metrics": {"eval/accuracy": 0.5},
-    "primary_metric": "eval/accuracy",
-}
-RUN = {
-    "task": "sst2",
-    "method": "seq_bn",
-    "base": BASE,
-    "settings": {"lr": 0.001},
-    "data": {"rows": 3},
-    "environment": {"python": "3.11"},
-    "seed": 42,
-}
+from shapes import BASE, FIELDS, RUN
+
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
@@ -40,9 +21,20 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
+CONTRACT = ("catalog", "compare", "history", "labels", "lineage", "listing", "runs")
+"""The tests of what holds on either database; the fixture ``registry`` gives them both, one after the other."""
+
+
+def pytest_generate_tests(metafunc):
+    if "registry" in metafunc.fixturenames and metafunc.module.__name__.rpartition("test_")[2] in CONTRACT:
+        sqlite_only = metafunc.definition.get_closest_marker("sqlite") is not None
+        metafunc.parametrize("registry", ["sqlite"] if sqlite_only else ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def registry(home):
-    with Registry(home) as opened:
+def registry(request, home):
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
+    with Registry(home, database=request.getfixturevalue("postgres_url") if on_postgres else None) as opened:
         yield opened
 
 
@@ -57,14 +49,27 @@ def fields():
     return dict(FIELDS)
 
 
-@pytest.fixture
-def add(registry):
-    """Add a version of sst2; keywords change what goes in."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One registry for all examples of a property."""
+    with Registry(tmp_path_factory.mktemp("shared")) as opened:
+        yield opened
 
-    def added(name="sst2", **changes):
+
+@pytest.fixture(scope="session")
+def add_version():
+    """Add a version to a registry; keywords change what goes in."""
+
+    def added(registry, name="sst2", **changes):
         return registry.add_version(name, **{**FIELDS, **changes})
 
     return added
+
+
+@pytest.fixture
+def add(registry, add_version):
+    """Add a version of sst2; keywords change what goes in."""
+    return lambda name="sst2", **changes: add_version(registry, name, **changes)
 
 
 @pytest.fixture
@@ -87,6 +92,26 @@ def start_run():
 def start(registry, start_run):
     """Start a run of sst2; keywords change what goes in."""
     return lambda **changes: start_run(registry, **changes)
+
+
+@pytest.fixture(scope="session")
+def log_points(start_run):
+    """Make a run with these points, ``(step, value, epoch, time)``, in flushes of these sizes; returns its ref.
+
+    At once, and at any times: a recorder logs each point at the present one.
+    """
+
+    def logged(registry, points, flushes=(), metric="loss", **changes):
+        with start_run(registry, **changes) as recorder, registry.database.writing() as connection:
+            row = runs.run_id(connection, recorder.uid)
+            ends = [*itertools.accumulate(flushes), len(points)]
+            for start, end in itertools.pairwise([0, *sorted(set(ends))]):
+                batch = points[start:end]
+                if batch:
+                    insert_points(connection, row, [LoggedPoint(metric, *point) for point in batch])
+        return f"run:{recorder.uid}"
+
+    return logged
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,14 @@ import random
 import shlex
 import sqlite3
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from pointsman.registry import Registry, database, tables
-from pointsman.registry.database import BUSY_SECONDS, JOURNAL_MODE, REVISIONS, Database
+from pointsman.registry import Registry, backends, database, tables
+from pointsman.registry.backends import BUSY_SECONDS, JOURNAL_MODE
+from pointsman.registry.database import REVISIONS, Database
 from pointsman.registry.errors import (
     BusyError,
     ConflictError,
@@ -56,7 +58,7 @@ def test_a_new_database_is_made_with_its_directories(tmp_path):
         "alembic_version",
         *tables.metadata.tables,
     }
-    assert len(tables.metadata.tables) == 12
+    assert len(tables.metadata.tables) == 14
 
 
 def test_an_empty_file_becomes_a_database(path):
@@ -105,6 +107,18 @@ def test_a_relative_home_stays_where_it_was(tmp_path, monkeypatch, fields):
     with Registry(tmp_path / "home") as registry:
         version = registry.version("sst2")
         assert registry.read_file(version, "adapter_config.json") == b"{}"
+    assert entries(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_relative_database_stays_where_it_was(tmp_path, monkeypatch, fields, kind):
+    monkeypatch.chdir(tmp_path)
+    with Registry(tmp_path / "home", database=kind("elsewhere.db")) as registry:
+        assert registry.database.label == str(tmp_path / "elsewhere.db")
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        registry.close()
+        registry.add_version("sst2", **fields)
     assert entries(tmp_path / "elsewhere") == []
 
 
@@ -264,7 +278,7 @@ def test_a_full_disk_while_a_database_is_made(small_disk):
         Registry(small_disk / "home")
     (small_disk / "filler").unlink()
     with Registry(small_disk / "home") as registry:
-        assert registry.versions() == []
+        assert list(registry.versions()) == []
 
 
 def test_a_full_disk_while_versions_are_added(small_disk, fields):
@@ -368,7 +382,7 @@ def test_an_error_rolls_all_of_a_transaction_back(made):
 
 
 def test_a_busy_database_says_so(made, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "BUSY_SECONDS", 0.05)
     with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError, match="other processes held it"):
@@ -380,7 +394,7 @@ def test_a_busy_database_says_so(made, monkeypatch):
 def test_a_commit_that_readers_hold_up_leaves_nothing(made, monkeypatch):
     if JOURNAL_MODE == "WAL":
         pytest.skip("in WAL mode readers hold no writer up")
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "BUSY_SECONDS", 0.05)
     with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM metric_key").fetchall()
@@ -415,5 +429,5 @@ def test_hostile_text_finds_nothing(registry, start, text):
             with pytest.raises(SettingsError, match="Unicode"):
                 registry.versions(**{criterion: text})
         else:
-            assert registry.versions(**{criterion: text}) == []
+            assert list(registry.versions(**{criterion: text})) == []
     assert len(registry.runs()) == 1

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.registry import MetricPoint, Registry, RunStatus, database
+from pointsman.registry import MetricPoint, Registry, RunStatus, backends
 from pointsman.registry.errors import (
     BusyError,
     InvalidNameError,
@@ -21,13 +21,6 @@ from pointsman.registry.errors import (
 )
 
 INFINITY, NAN = math.inf, math.nan
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """One registry for all examples of a property."""
-    with Registry(tmp_path_factory.mktemp("home")) as registry:
-        yield registry
 
 
 @pytest.fixture
@@ -191,6 +184,7 @@ def test_many_threads_log_into_one_run(registry, start):
     assert [summary.count for summary in registry.summaries(f"run:{run.uid}")] == [2000, 2000]
 
 
+@pytest.mark.sqlite
 def test_points_are_seen_by_other_processes_while_the_run_goes_on(registry, start, spawn):
     code = """
 import sys
@@ -353,6 +347,7 @@ def test_the_end_of_a_run_ends_its_thread(start):
     assert threading.active_count() == before
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("silent", "status"), [(50, "running"), (70, "interrupted")])
 def test_a_silent_run_counts_as_interrupted(registry, start, path, silent, status):
     run = start()
@@ -376,6 +371,7 @@ def test_runs_are_listed_newest_first(registry, start):
     assert registry.runs(adapter="nobody") == []
 
 
+@pytest.mark.sqlite
 def test_a_run_is_found_by_the_beginning_of_its_uid(registry, start, path):
     recorders = [start() for _ in range(3)]
     for recorder, uid in zip(recorders, ("abc000000001", "abd000000002", "e00000000003"), strict=True):
@@ -390,6 +386,7 @@ def test_a_run_is_found_by_the_beginning_of_its_uid(registry, start, path):
         registry.run("abf000000001")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("text", ["", "_", "%", "b", "0" * 10_000])
 def test_what_is_no_beginning_of_a_uid_finds_no_run(registry, start, path, text):
     start().finish()
@@ -414,7 +411,7 @@ def test_a_bad_adapter_name_starts_no_run(registry, start, name):
 def held(registry, monkeypatch, home):
     """A function that takes the write lock of a registry whose own patience is short, and one that gives it back."""
     registry.close()
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(backends, "BUSY_SECONDS", 0.05)
     with Registry(home) as impatient, closing(sqlite3.connect(home / "registry.db", isolation_level=None)) as other:
         yield impatient, lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK")
 
@@ -450,6 +447,7 @@ def test_an_end_that_fails_can_be_tried_again(held, start_run):
     assert [point.step for point in registry.history(f"run:{run.uid}", "loss")] == [0]
 
 
+@pytest.mark.sqlite
 def test_logging_does_not_wait_for_the_database(registry, start, path):
     """A training goes on while the recorder waits for its turn to write."""
     with start() as run, closing(sqlite3.connect(path, isolation_level=None)) as other:

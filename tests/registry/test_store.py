@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
-from pointsman.registry.store import Store, write_atomically
+from pointsman.registry.store import LocalStore, write_atomically
 
 CONTENT = bytes(range(256)) * 4
 
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "objects")
+    return LocalStore(tmp_path / "objects")
 
 
 @pytest.fixture(scope="module")
 def shared_store(tmp_path_factory):
     """One store for all examples of a property: what earlier ones left must not matter."""
-    return Store(tmp_path_factory.mktemp("store") / "objects")
+    return LocalStore(tmp_path_factory.mktemp("store") / "objects")
 
 
 def files(root):
@@ -53,7 +53,7 @@ def test_what_is_put_is_read(shared_store, content):
 
 @given(contents=st.lists(st.binary(max_size=3), max_size=10))
 def test_identical_content_is_stored_once(tmp_path_factory, contents):
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = LocalStore(tmp_path_factory.mktemp("store"))
     digests = [store.put(content) for content in contents]
     assert len(files(store.root)) == len(set(digests)) == len(set(contents))
 
@@ -152,11 +152,11 @@ def test_a_failed_mend_leaves_no_temporary_file(store):
 def test_a_file_where_the_directory_should_be(tmp_path):
     (tmp_path / "objects").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
-        Store(tmp_path / "objects").put(CONTENT)
+        LocalStore(tmp_path / "objects").put(CONTENT)
 
 
 def test_a_full_disk(small_disk):
-    store = Store(small_disk / "objects")
+    store = LocalStore(small_disk / "objects")
     kept = store.put(bytes(500_000))
     for _ in range(2):
         with pytest.raises(DiskFullError, match="no space is left"):
@@ -170,7 +170,7 @@ def test_a_full_disk(small_disk):
 def test_an_atomic_write_replaces_the_whole_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old and long")
-    write_atomically(path, b"new")
+    write_atomically(path, [b"n", b"", b"ew"])
     assert path.read_bytes() == b"new"
     assert files(tmp_path) == [path]
 
@@ -179,7 +179,7 @@ def test_a_failed_atomic_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
-        write_atomically(path, bytes(20_000))
+        write_atomically(path, [bytes(5_000)] * 4)
     assert path.read_bytes() == b"old"
     assert files(tmp_path) == [path]
 
@@ -187,11 +187,11 @@ def test_a_failed_atomic_write_leaves_the_old_file(tmp_path):
 def test_an_atomic_write_onto_a_directory_leaves_nothing(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(IsADirectoryError):
-        write_atomically(tmp_path / "taken", b"content")
+        write_atomically(tmp_path / "taken", [b"content"])
     assert files(tmp_path) == []
 
 
 def test_an_atomic_write_takes_the_longest_file_name(tmp_path):
     path = tmp_path / ("n" * 255)
-    write_atomically(path, b"content")
+    write_atomically(path, [b"content"])
     assert files(tmp_path) == [path]

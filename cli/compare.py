@@ -1,0 +1,47 @@
+"""registry compare: versions and runs side by side."""
+
+import json
+import re
+from typing import Any
+
+import click
+
+from .options import json_option, open_registry
+from .output import emit_csv, emit_json, note, number, table
+
+
+@click.command("compare", short_help="Versions and runs side by side.")
+@click.argument("refs", nargs=-1, required=True, metavar="REF REF...")
+@click.option("--diff", is_flag=True, help="Only what differs.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@json_option
+@click.pass_context
+def command(context: click.Context, refs: tuple[str, ...], diff: bool, as_csv: bool, as_json: bool) -> None:
+    """Compare versions, or runs as run:UID: configurations, settings, data and metrics side by side."""
+    if len(refs) < 2:
+        raise click.UsageError("name two or more versions or runs")
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    rows = [row for row in open_registry(context).compare(refs) if row.differs or not diff]
+    if as_json:
+        emit_json([{"name": row.name, "values": dict(zip(refs, row.values, strict=True))} for row in rows])
+    elif as_csv:
+        emit_csv(["field", *refs], [(row.name, *map(_plain, row.values)) for row in rows])
+    elif rows:
+        table(["field", *refs], [(row.name, *map(_cell, row.values)) for row in rows])
+    else:
+        note("nothing differs")
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict | bool) else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return number(value)
+    text = str(_plain(value))
+    # Of a sha256, the first digits: so that several fit side by side.
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -1,0 +1,35 @@
+"""registry gc: files that no version needs."""
+
+import click
+
+from .options import json_option, open_registry
+from .output import ago, count, emit_json, note, size, table
+
+
+@click.command("gc", short_help="Find or remove files that no version needs.")
+@click.option("--apply", is_flag=True, help="Remove them. Without it, nothing is changed.")
+@json_option
+@click.pass_context
+def command(context: click.Context, apply: bool, as_json: bool) -> None:
+    """List the files that no version needs, of removed versions and of crashes, or remove them with --apply.
+
+    What was written within the last hour is left alone: a version may just be being added.
+    """
+    registry = open_registry(context)
+    from pointsman.registry.upkeep import collect_garbage
+
+    garbage = collect_garbage(registry, apply=apply)
+    if as_json:
+        emit_json({"removed": apply, "size": garbage.size, "young": garbage.young, "files": garbage.files})
+        return
+    if garbage.files:
+        table(
+            ["file", "size", "written"],
+            [(file.path, size(file.size), ago(file.modified)) for file in garbage.files],
+            right=("size",),
+        )
+    what = f"{count(len(garbage.files))} files, {size(garbage.size)}"
+    done = "removed" if apply else "nothing was removed: --apply does it"
+    said = done if garbage.files else "nothing to remove"
+    young = f"; {garbage.young} more are too young to tell" if garbage.young else ""
+    note(f"{what}: {said}{young}")

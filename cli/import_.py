@@ -1,0 +1,31 @@
+"""registry import: the versions of a bundle."""
+
+from pathlib import Path
+
+import click
+
+from .options import json_option, open_registry
+from .output import emit_json, note, table
+
+
+@click.command("import", short_help="Bring the versions of a bundle in.")
+@click.argument("bundle", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@click.pass_context
+def command(context: click.Context, bundle: Path, as_json: bool) -> None:
+    """Bring the versions of BUNDLE in, with their runs, histories, lineage, tags and notes: all of them, or none.
+
+    What is here already stays as it is. A version keeps its number where that is still free.
+    """
+    registry = open_registry(context)
+    from pointsman.registry.upkeep import import_bundle
+
+    imported = import_bundle(registry, bundle)
+    if as_json:
+        emit_json(imported)
+        return
+    table(
+        ["in the bundle", "here", "", "aliases"],
+        [(one.source, one.ref, "new" if one.new else "was here", ", ".join(one.aliases) or "-") for one in imported],
+    )
+    note(f"{sum(one.new for one in imported)} of {len(imported)} versions were new")

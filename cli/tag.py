@@ -1,0 +1,32 @@
+"""registry tag: what people say about a version, by key."""
+
+import click
+
+from .options import json_option, open_registry
+from .output import emit_json, note, pairs
+
+
+@click.command("tag", short_help="Set KEY=VALUE on a version.")
+@click.argument("ref")
+@click.argument("tags", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--remove", multiple=True, metavar="KEY", help="Take this tag away. May be given again.")
+@json_option
+@click.pass_context
+def command(context: click.Context, ref: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool) -> None:
+    """Set tags of a version: 'registry tag sst2@3 stage=canary owner=ann'. Without any, print those it has."""
+    registry = open_registry(context)
+    changes: dict[str, str | None] = dict.fromkeys(remove)
+    for tag in tags:
+        key, equals, value = tag.partition("=")
+        if not equals:
+            raise click.UsageError(f"{tag!a} is no tag: write KEY=VALUE")
+        if key in changes:
+            raise click.UsageError(f"the tag {key!a} is named twice")
+        changes[key] = value
+    version = registry.set_tags(ref, changes) if changes else registry.version(ref)
+    if as_json:
+        emit_json(version.tags)
+    elif version.tags:
+        pairs(sorted(version.tags.items()))
+    else:
+        note(f"{version.ref} has no tags")

@@ -1,0 +1,52 @@
+"""registry verify: everything there is to check, and repair."""
+
+import click
+
+from .options import json_option, open_registry
+from .output import count, emit_json, note, size, table
+
+
+@click.command("verify", short_help="Check every sha256 and every row; --repair mends.")
+@click.option("--repair", is_flag=True, help="Bring damaged and missing files back from --from.")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="PLACE",
+    help="A backup, another home, a bundle, or an object store's directory or URL. May be given again.",
+)
+@json_option
+@click.pass_context
+def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_json: bool) -> None:
+    """Check every sha256, every row against every file, and the database itself; exit 1 if anything is wrong."""
+    if repair != bool(sources):
+        raise click.UsageError("--repair and --from PLACE go together")
+    registry = open_registry(context)
+    from pointsman.registry.upkeep import repair as mend
+    from pointsman.registry.upkeep import verify
+
+    report = verify(registry)
+    mended: tuple[str, ...] = ()
+    problems = report.problems
+    if repair:
+        outcome = mend(registry, problems, sources)
+        mended, problems = outcome.mended, outcome.left
+    if as_json:
+        emit_json(
+            {
+                "versions": report.versions,
+                "files": report.files,
+                "size": report.size,
+                "mended": mended,
+                "problems": [{"subject": problem.subject, "text": problem.text} for problem in problems],
+            }
+        )
+    else:
+        for digest in mended:
+            note(f"mended: {digest}")
+        if problems:
+            table(["what", "is wrong"], [(problem.subject, problem.text) for problem in problems])
+        said = f"{len(problems)} problems" if problems else "all is well"
+        note(f"{count(report.versions)} versions, {count(report.files)} files ({size(report.size)}): {said}")
+    if problems:
+        context.exit(1)

@@ -1,0 +1,250 @@
+"""Metric histories, whole or thinned out: functions over an open transaction."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from . import tables as t
+from .errors import MetricNotFoundError, unknown
+from .points import SIZES, key_id, summaries
+from .records import MetricPoint, VersionPoint
+
+_FEW: Final = 16
+"""Buckets across the ends of a window: of a series in order, there is one at each end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Which points of a series are asked for; both ends belong to it."""
+
+    first_step: int | None = None
+    last_step: int | None = None
+    since: float | None = None
+    """Seconds since 1970-01-01 UTC."""
+    until: float | None = None
+
+    def of_points(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions on a point."""
+        p = t.metric_point.c
+        return self._within(p.step, p.step, p.wall_time, p.wall_time)
+
+    def touches(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions on a bucket that may hold points of the window."""
+        b = t.metric_bucket.c
+        return self._within(b.first_step, b.last_step, b.first_time, b.last_time)
+
+    def holds(self, bucket: Any) -> bool:
+        """Whether all points of a bucket are in the window."""
+        return (
+            (self.first_step is None or bucket.first_step >= self.first_step)
+            and (self.last_step is None or bucket.last_step <= self.last_step)
+            and (self.since is None or bucket.first_time >= self.since)
+            and (self.until is None or bucket.last_time <= self.until)
+        )
+
+    def _within(
+        self,
+        first_step: sa.Column[int],
+        last_step: sa.Column[int],
+        first_time: sa.Column[float],
+        last_time: sa.Column[float],
+    ) -> list[sa.ColumnElement[bool]]:
+        where: list[sa.ColumnElement[bool]] = []
+        if self.first_step is not None:
+            where.append(last_step >= self.first_step)
+        if self.last_step is not None:
+            where.append(first_step <= self.last_step)
+        if self.since is not None:
+            where.append(last_time >= self.since)
+        if self.until is not None:
+            where.append(first_time <= self.until)
+        return where
+
+
+def history(
+    connection: sa.Connection, run: int, metric: str, window: Window, *, max_points: int | None = None
+) -> list[MetricPoint]:
+    """Points of one metric of a run, in the order of their steps.
+
+    Args:
+        connection: A transaction.
+        run: The run's row.
+        metric: The metric's name.
+        window: Which of the points.
+        max_points: If there are more, at most so many of them, 8 or more: of each stretch the least and the greatest
+            and, where there is one, a NaN; and the first and the last of all.
+
+    Raises:
+        MetricNotFoundError: The run has no such metric; the message lists those it has.
+    """
+    points = _raw(connection, run, metric, window.of_points(), limit=None if max_points is None else max_points + 1)
+    if not points and not connection.scalar(
+        sa.select(t.metric_summary.c.count).where(
+            t.metric_summary.c.run_id == run, t.metric_summary.c.key_id == key_id(metric)
+        )
+    ):
+        raise unknown(MetricNotFoundError, "metric", metric, [summary.key for summary in summaries(connection, run)])
+    if max_points is None or len(points) <= max_points:
+        return points
+    last = _raw(connection, run, metric, window.of_points(), limit=1, backwards=True)
+    return _thinned(connection, run, metric, window, max_points - 2, ends=[points[0], *last])
+
+
+def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[VersionPoint]:
+    """How a metric moved from version to version of an adapter, by number; only versions that have it."""
+    v, m, s = t.version.c, t.version_metric.c, t.metric_summary.c
+    rows = connection.execute(
+        sa.select(v.number, m.value, m.key_id, s.last, s.min, s.max, s.key_id.label("logged"), v.created_at)
+        .select_from(t.version)
+        .outerjoin(t.version_metric, (m.version_id == v.id) & (m.key_id == key_id(metric)))
+        .outerjoin(t.metric_summary, (s.run_id == v.run_id) & (s.key_id == key_id(metric)))
+        .where(v.adapter_id == adapter_id, m.key_id.is_not(None) | s.key_id.is_not(None))
+        .order_by(v.number)
+    )
+    return [
+        VersionPoint(
+            number=row.number,
+            value=_nan(row.last if row.key_id is None else row.value),
+            min=None if row.logged is None else _nan(row.min),
+            max=None if row.logged is None else _nan(row.max),
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def metrics_across(connection: sa.Connection, adapter_id: int) -> list[str]:
+    """The metrics that any version of an adapter has."""
+    v, m, s = t.version.c, t.version_metric.c, t.metric_summary.c
+    scored = sa.select(m.key_id).join(t.version, m.version_id == v.id).where(v.adapter_id == adapter_id)
+    logged = sa.select(s.key_id).join(t.version, s.run_id == v.run_id).where(v.adapter_id == adapter_id)
+    key = t.metric_key.c
+    return list(connection.scalars(sa.select(key.name).where(key.id.in_(scored.union(logged))).order_by(key.name)))
+
+
+def _raw(
+    connection: sa.Connection,
+    run: int,
+    metric: str,
+    where: Collection[sa.ColumnElement[bool]],
+    *,
+    limit: int | None = None,
+    backwards: bool = False,
+) -> list[MetricPoint]:
+    p = t.metric_point.c
+    order = (p.step.desc(), p.seq.desc()) if backwards else (p.step, p.seq)
+    rows = connection.execute(
+        sa.select(p.step, p.value, p.epoch, p.wall_time)
+        .where(p.run_id == run, p.key_id == key_id(metric), *where)
+        .order_by(*order)
+        .limit(limit)
+    )
+    return [
+        MetricPoint(step, math.nan if value is None else value, epoch, wall_time)
+        for step, value, epoch, wall_time in rows.all()
+    ]
+
+
+def _thinned(
+    connection: sa.Connection, run: int, metric: str, window: Window, max_points: int, *, ends: list[MetricPoint]
+) -> list[MetricPoint]:
+    """The extremes of a window that has more points than ``max_points``, and its ends."""
+    b = t.metric_bucket
+    of_level = (
+        sa.select(b).where(b.c.run_id == run, b.c.key_id == key_id(metric), *window.touches()).order_by(b.c.bucket)
+    )
+    level = len(SIZES) - 1
+    rows = connection.execute(of_level.where(b.c.level == level)).all()
+    # A level has at most 16 times the rows of the one above: this never reads many more rows than it needs.
+    while level > 0 and 2 * len(rows) < max_points:
+        level -= 1
+        rows = connection.execute(of_level.where(b.c.level == level)).all()
+    whole = [row for row in rows if window.holds(row)]
+    part = [row for row in rows if not window.holds(row)]
+    if 2 * len(rows) < max_points or len(part) > _FEW:
+        # Not even the smallest buckets tell enough: then there are so few points that these can be read themselves.
+        # Or the steps go to and fro, and most buckets lie across the window's ends.
+        found = _raw(connection, run, metric, window.of_points())
+    else:
+        found = [point for row in part for point in _part(connection, run, metric, window, row)]
+        nans = any(row.nan_step is not None for row in whole)
+        stretches = max(1, max_points // (3 if nans else 2))
+        width = -(-len(whole) // stretches) if whole else 1
+        for start in range(0, len(whole), width):
+            found += _points_of(whole[start : start + width])
+    found = _decimated(sorted(found, key=_by_step), max_points)
+    # The ends come after: they need not be extremes of anything.
+    return sorted(dict.fromkeys([ends[0], *found, ends[-1]]), key=_by_step)
+
+
+def _part(connection: sa.Connection, run: int, metric: str, window: Window, bucket: Any) -> list[MetricPoint]:
+    """The extremes of those points of a bucket that are in the window: found in the buckets below it."""
+    if bucket.level == 0:
+        p = t.metric_point.c
+        first = bucket.bucket * SIZES[0]
+        inside = (p.seq >= first, p.seq < first + SIZES[0], p.step >= bucket.first_step, p.step <= bucket.last_step)
+        return _decimated(_raw(connection, run, metric, [*window.of_points(), *inside]), 3)
+    b = t.metric_bucket
+    times = SIZES[bucket.level] // SIZES[bucket.level - 1]
+    rows = connection.execute(
+        sa.select(b).where(
+            b.c.run_id == run,
+            b.c.key_id == bucket.key_id,
+            b.c.level == bucket.level - 1,
+            b.c.bucket >= bucket.bucket * times,
+            b.c.bucket < (bucket.bucket + 1) * times,
+            *window.touches(),
+        )
+    ).all()
+    found = _points_of([row for row in rows if window.holds(row)])
+    for row in rows:
+        if not window.holds(row):
+            found += _part(connection, run, metric, window, row)
+    return _decimated(found, 3)
+
+
+def _points_of(buckets: Sequence[Any]) -> list[MetricPoint]:
+    """The least, the greatest and a missing value of some buckets, as points."""
+    numbers = [row for row in buckets if row.min is not None]
+    found = []
+    if numbers:
+        low = min(numbers, key=lambda row: row.min)
+        high = max(numbers, key=lambda row: row.max)
+        found.append(MetricPoint(low.min_step, low.min, low.min_epoch, low.min_time))
+        found.append(MetricPoint(high.max_step, high.max, high.max_epoch, high.max_time))
+    missing = next((row for row in buckets if row.nan_step is not None), None)
+    if missing is not None:
+        found.append(MetricPoint(missing.nan_step, math.nan, missing.nan_epoch, missing.nan_time))
+    return found
+
+
+def _decimated(points: Sequence[MetricPoint], count: int) -> list[MetricPoint]:
+    """The extremes of stretches of a few points that are at hand."""
+    if len(points) <= count:
+        return list(points)
+    nans = any(math.isnan(point.value) for point in points)
+    stretches = max(1, count // (3 if nans else 2))
+    width = -(-len(points) // stretches)
+    kept: list[MetricPoint] = []
+    for start in range(0, len(points), width):
+        stretch = points[start : start + width]
+        numbers = [point for point in stretch if not math.isnan(point.value)]
+        chosen = [min(numbers, key=_by_value), max(numbers, key=_by_value)] if numbers else []
+        chosen += [point for point in stretch if math.isnan(point.value)][:1]
+        kept += sorted(dict.fromkeys(chosen), key=_by_step)
+    return kept
+
+
+def _by_step(point: MetricPoint) -> tuple[int, float]:
+    return point.step, point.wall_time
+
+
+def _by_value(point: MetricPoint) -> float:
+    return point.value
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,82 @@
+"""Repair: bring damaged and missing files back from a backup, a bundle or another store."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman.registry.errors import ObjectCorruptError, ObjectMissingError, PointsmanError, SettingsError
+from pointsman.registry.registry import Registry
+from pointsman.registry.remote import open_store
+from pointsman.registry.store import LocalStore, Store
+
+from .bundle import Bundle
+from .verify import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What ``repair`` came to."""
+
+    mended: tuple[str, ...]
+    """Digests of files that are right again."""
+    left: tuple[Problem, ...]
+    """What none of the sources could mend."""
+
+
+def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[str | Path]) -> Repair:
+    """Mend files that ``verify`` found missing or damaged.
+
+    Args:
+        registry: The registry.
+        problems: What ``verify`` found.
+        sources: Where good copies may be, best first: a backup or another home, a bundle, or an object store's
+            directory or URL. A copy is taken only if its sha256 is right.
+
+    Raises:
+        SettingsError: A source is not there.
+        BundleError: A source is a bundle that cannot be read.
+        StoreError: The registry's own store cannot be written.
+    """
+    mended, left = [], []
+    with ExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        stores = [_source(str(source), directory, opened) for source in sources]
+        for problem in problems:
+            if problem.digest is not None and _brought_back(registry.store, problem.digest, stores):
+                mended.append(problem.digest)
+            else:
+                left.append(problem)
+    return Repair(mended=tuple(mended), left=tuple(left))
+
+
+def _brought_back(store: Store, digest: str, sources: Iterable[Store]) -> bool:
+    for source in sources:
+        try:
+            content = source.stream(digest)
+            store.put_stream(content, digest)
+        except (ObjectMissingError, ObjectCorruptError):
+            continue
+        return True
+    return False
+
+
+def _source(place: str, directory: Path, opened: ExitStack) -> Store:
+    if "://" in place:
+        return open_store(place, directory / "cache")
+    path = Path(place)
+    if path.is_dir():
+        return LocalStore(path / "objects" if (path / "objects").is_dir() else path)
+    if not path.is_file():
+        raise SettingsError(f"{place} is not there: name a backup, a home, a bundle or an object store")
+    unpacked = LocalStore(Path(tempfile.mkdtemp(dir=directory)))
+    with Bundle(path) as bundle:
+        for digest in bundle.objects:
+            try:
+                unpacked.put_stream(bundle.stream(f"objects/{digest}"), digest)
+            except PointsmanError:
+                continue
+    opened.callback(shutil.rmtree, unpacked.root, ignore_errors=True)
+    return unpacked

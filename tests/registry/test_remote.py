@@ -1,0 +1,205 @@
+"""Object stores by URL: the same registry on each, and a cache that trusts nothing."""
+
+import hashlib
+import threading
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from s3fs import S3FileSystem
+
+from pointsman.registry import Registry
+from pointsman.registry.errors import ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.remote import RemoteStore, open_store
+from pointsman.registry.store import LocalStore
+from pointsman.registry.upkeep import back_up, collect_garbage, export_bundle, import_bundle, repair, verify
+
+from shapes import FIELDS
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """An S3 server on a port of its own, with an empty bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="team")
+    yield url
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture(params=["memory", "s3", "file"])
+def url(request, tmp_path, monkeypatch):
+    """The URL of an empty store, on each kind."""
+    if request.param == "memory":
+        MemoryFileSystem.store.clear()
+        MemoryFileSystem.pseudo_dirs[:] = [""]
+        return "memory://team/adapters"
+    if request.param == "file":
+        return (tmp_path / "a store").as_uri()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
+    S3FileSystem.clear_instance_cache()
+    return f"s3://team/{tmp_path.name}"
+
+
+@pytest.fixture
+def store(url, tmp_path):
+    return open_store(url, tmp_path / "cache")
+
+
+def test_what_is_put_is_read(store):
+    for content in (b"", b"weights", bytes(3_000_000)):
+        digest = store.put(content)
+        assert digest == hashlib.sha256(content).hexdigest()
+        assert store.read(digest) == content == b"".join(store.stream(digest))
+        assert store.measure(digest) == (digest, len(content))
+        assert store.has(digest)
+        assert store.put(content) == digest
+    assert sorted(file.size for file in store.files()) == [0, 7, 3_000_000]
+    store.put_stream([b"in ", b"pieces"], hashlib.sha256(b"in pieces").hexdigest())
+    with pytest.raises(ObjectCorruptError, match="is damaged"):
+        store.put_stream([b"other"], "ab" * 32)
+    assert not store.has("ab" * 32)
+    assert len(list(store.files())) == 4
+
+
+def test_what_is_not_there(store):
+    for ask in (store.read, store.measure, lambda digest: list(store.stream(digest))):
+        with pytest.raises(ObjectMissingError, match=f"object {'ab' * 32} is missing from"):
+            ask("ab" * 32)
+    assert not store.has("ab" * 32)
+    assert list(store.files()) == []
+    for digest in ("AB" * 32, "../" + "a" * 61, "a" * 63, ""):
+        for ask in (store.read, store.measure, store.has):
+            with pytest.raises(StoreError, match="is not valid"):
+                ask(digest)
+
+
+def test_a_registry_on_it(url, tmp_path):
+    with Registry(tmp_path / "home", store=url) as registry:
+        version = registry.add_version("sst2", **FIELDS)
+        registry.add_version("sst2", **FIELDS, parents=[("init", "sst2@1")])
+        assert registry.read_file(version, "adapter.safetensors") == b"weights"
+        assert verify(registry).problems == ()
+        assert collect_garbage(registry).files == ()
+        copy = back_up(registry, tmp_path / "backup")
+        export_bundle(registry, ["sst2"], tmp_path / "b.tar")
+    assert not (tmp_path / "home" / "objects").exists()
+    # Another machine: the same store, a database and a cache of its own.
+    with Registry(tmp_path / "other", store=url) as other:
+        assert [one.ref for one in import_bundle(other, tmp_path / "b.tar")] == ["sst2@1", "sst2@2"]
+        assert other.read_file(other.version("sst2"), "adapter.safetensors") == b"weights"
+    with Registry(copy.path) as restored:
+        assert verify(restored).problems == ()
+        assert restored.version("sst2@2").parents == ("sst2@1",)
+
+
+def test_damage_is_found_and_mended(url, tmp_path):
+    with Registry(tmp_path / "home", store=url) as registry:
+        version = registry.add_version("sst2", **FIELDS)
+        back_up(registry, tmp_path / "backup")
+        damaged, lost = (file.sha256 for file in version.files)
+        spoil(registry.store, damaged, b"weightZ")
+        spoil(registry.store, lost, None)
+        found = {problem.digest: problem.text for problem in verify(registry).problems}
+        assert found.keys() == {damaged, lost}
+        assert "damaged: its 7 bytes" in found[damaged]
+        assert "missing" in found[lost]
+    # Whoever has it in no cache is told, and gets no damaged content.
+    with Registry(tmp_path / "home2", database=tmp_path / "home" / "registry.db", store=url) as fresh:
+        for name, error in (("adapter.safetensors", ObjectCorruptError), ("adapter_config.json", ObjectMissingError)):
+            wanted = {file.sha256: file.name for file in version.files}
+            assert wanted[damaged if error is ObjectCorruptError else lost] == name
+            with pytest.raises(error):
+                fresh.read_file(version, name)
+        outcome = repair(fresh, verify(fresh).problems, [tmp_path / "backup"])
+        assert set(outcome.mended) == {damaged, lost}
+        assert verify(fresh).problems == ()
+        assert fresh.read_file(version, "adapter.safetensors") == b"weights"
+
+
+def spoil(store, digest, content):
+    """Damage or lose a file behind the store's back."""
+    if isinstance(store, LocalStore):
+        path = store.path(digest)
+        path.unlink() if content is None else path.write_bytes(content)
+    else:
+        path = store._path(digest)
+        store._fs.rm_file(path) if content is None else store._fs.pipe_file(path, content)
+
+
+def test_a_damaged_cache_is_read_anew(tmp_path):
+    MemoryFileSystem.store.clear()
+    store = open_store("memory://team", tmp_path / "cache")
+    digest = store.put(b"weights")
+    assert store.read(digest) == b"weights"
+    (cached,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    cached.write_bytes(b"evil")
+    assert store.read(digest) == b"weights"
+    assert cached.read_bytes() == b"weights"
+
+
+def test_a_broken_upload_is_written_again(tmp_path):
+    MemoryFileSystem.store.clear()
+    store = open_store("memory://team", tmp_path / "cache")
+    digest = store.put(b"weights")
+    spoil(store, digest, b"wei")
+    assert store.put(b"weights") == digest
+    assert store.read(digest) == b"weights"
+
+
+def test_threads_that_put_the_same(store):
+    digests = []
+    threads = [threading.Thread(target=lambda: digests.append(store.put(b"the same"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(digests)) == 1
+    assert len(digests) == 8
+    assert len(list(store.files())) == 1
+
+
+@pytest.mark.parametrize("place", ["nosuch://bucket", "htp://x"])
+def test_a_url_of_an_unknown_kind(place, tmp_path):
+    with pytest.raises(SettingsError, match=place):
+        Registry(tmp_path / "home", store=place)
+
+
+def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    S3FileSystem.clear_instance_cache()  # or the one that knows where another test's server was
+    with Registry(tmp_path / "home", store="s3://team/x") as registry:
+        with pytest.raises(StoreError, match="the object store s3://team/x cannot be"):
+            registry.add_version("sst2", **FIELDS)
+        assert registry.versions().total == 0
+
+
+def test_a_place_without_a_scheme_is_a_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_store("files", tmp_path / "cache"), LocalStore)
+    assert open_store("files", tmp_path / "cache").label == str(tmp_path / "files")
+    assert isinstance(open_store("memory://x", tmp_path / "cache"), RemoteStore)
+
+
+def test_the_environment_names_the_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_STORE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "home"))
+    with Registry() as registry:
+        registry.add_version("sst2", **FIELDS)
+        assert registry.store.label == str(tmp_path / "elsewhere")
+    # A home that is named stands for itself.
+    with Registry(tmp_path / "home") as registry:
+        assert registry.store.label == str(tmp_path / "home" / "objects")
+        assert len(verify(registry).problems) == 2

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from . import tables as t
+from .buckets import SIZES
 from .errors import MetricNotFoundError, unknown
-from .points import SIZES, key_id, summaries
+from .points import key_id
 from .records import MetricPoint, VersionPoint
+from .summaries import summaries
 
 _FEW: Final = 16
 """Buckets across the ends of a window: of a series in order, there is one at each end."""
@@ -64,6 +67,38 @@ class Window:
         return where
 
 
+class _Series(NamedTuple):
+    """The points of one metric of one run, by their rows."""
+
+    run: int
+    key: int
+
+
+_p = t.metric_point.c
+_OF_SERIES = sa.select(_p.step, _p.value, _p.epoch, _p.wall_time).where(
+    _p.run_id == sa.bindparam("run"), _p.key_id == sa.bindparam("key")
+)
+_POINTS = _OF_SERIES.order_by(_p.step, _p.seq)
+_LAST = _OF_SERIES.order_by(_p.step.desc(), _p.seq.desc()).limit(1)
+_SERIES = (
+    sa.select(t.metric_summary.c.key_id, t.metric_summary.c.count.label("length"))
+    .join(t.metric_key, t.metric_summary.c.key_id == t.metric_key.c.id)
+    .where(t.metric_summary.c.run_id == sa.bindparam("run"), t.metric_key.c.name == sa.bindparam("name"))
+)
+
+
+# The least and the greatest value come first, to be compared; then each with its point, in the order of MetricPoint.
+_b = t.metric_bucket.c
+_BUCKETS = sa.select(
+    *(_b.min, _b.max),
+    *(_b.min_step, _b.min.label("least"), _b.min_epoch, _b.min_time),
+    *(_b.max_step, _b.max.label("greatest"), _b.max_epoch, _b.max_time),
+    *(_b.nan_step, _b.nan_epoch, _b.nan_time),
+    *(_b.bucket, _b.first_step, _b.last_step, _b.first_time, _b.last_time),
+)
+_LEAST, _GREATEST = itemgetter(0), itemgetter(1)
+
+
 def history(
     connection: sa.Connection, run: int, metric: str, window: Window, *, max_points: int | None = None
 ) -> list[MetricPoint]:
@@ -80,17 +115,21 @@ def history(
     Raises:
         MetricNotFoundError: The run has no such metric; the message lists those it has.
     """
-    points = _raw(connection, run, metric, window.of_points(), limit=None if max_points is None else max_points + 1)
-    if not points and not connection.scalar(
-        sa.select(t.metric_summary.c.count).where(
-            t.metric_summary.c.run_id == run, t.metric_summary.c.key_id == key_id(metric)
-        )
-    ):
+    found = connection.execute(_SERIES, {"run": run, "name": metric}).first()
+    if found is None:
         raise unknown(MetricNotFoundError, "metric", metric, [summary.key for summary in summaries(connection, run)])
-    if max_points is None or len(points) <= max_points:
-        return points
-    last = _raw(connection, run, metric, window.of_points(), limit=1, backwards=True)
-    return _thinned(connection, run, metric, window, max_points - 2, ends=[points[0], *last])
+    series, count = _Series(run, found.key_id), found.length
+    where = window.of_points()
+    if max_points is None or count <= max_points:
+        return _raw(connection, series, where)
+    if where:
+        points = _raw(connection, series, where, limit=max_points + 1)
+        if len(points) <= max_points:
+            return points
+    else:
+        points = _raw(connection, series, limit=1)
+    ends = [points[0], *_raw(connection, series, where, last=True)]
+    return _thinned(connection, series, window, max_points - 2, ends=ends)
 
 
 def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[VersionPoint]:
@@ -127,21 +166,14 @@ def metrics_across(connection: sa.Connection, adapter_id: int) -> list[str]:
 
 def _raw(
     connection: sa.Connection,
-    run: int,
-    metric: str,
-    where: Collection[sa.ColumnElement[bool]],
+    series: _Series,
+    where: Collection[sa.ColumnElement[bool]] = (),
     *,
     limit: int | None = None,
-    backwards: bool = False,
+    last: bool = False,
 ) -> list[MetricPoint]:
-    p = t.metric_point.c
-    order = (p.step.desc(), p.seq.desc()) if backwards else (p.step, p.seq)
-    rows = connection.execute(
-        sa.select(p.step, p.value, p.epoch, p.wall_time)
-        .where(p.run_id == run, p.key_id == key_id(metric), *where)
-        .order_by(*order)
-        .limit(limit)
-    )
+    query = (_LAST if last else _POINTS).where(*where) if where else (_LAST if last else _POINTS)
+    rows = connection.execute(query if limit is None else query.limit(limit), series._asdict())
     return [
         MetricPoint(step, math.nan if value is None else value, epoch, wall_time)
         for step, value, epoch, wall_time in rows.all()
@@ -149,27 +181,24 @@ def _raw(
 
 
 def _thinned(
-    connection: sa.Connection, run: int, metric: str, window: Window, max_points: int, *, ends: list[MetricPoint]
+    connection: sa.Connection, series: _Series, window: Window, max_points: int, *, ends: list[MetricPoint]
 ) -> list[MetricPoint]:
     """The extremes of a window that has more points than ``max_points``, and its ends."""
-    b = t.metric_bucket
-    of_level = (
-        sa.select(b).where(b.c.run_id == run, b.c.key_id == key_id(metric), *window.touches()).order_by(b.c.bucket)
-    )
+    b = t.metric_bucket.c
+    query = _BUCKETS.where(b.run_id == series.run, b.key_id == series.key, *window.touches()).order_by(b.bucket)
     level = len(SIZES) - 1
-    rows = connection.execute(of_level.where(b.c.level == level)).all()
+    rows = connection.execute(query.where(b.level == level)).all()
     # A level has at most 16 times the rows of the one above: this never reads many more rows than it needs.
     while level > 0 and 2 * len(rows) < max_points:
         level -= 1
-        rows = connection.execute(of_level.where(b.c.level == level)).all()
-    whole = [row for row in rows if window.holds(row)]
-    part = [row for row in rows if not window.holds(row)]
+        rows = connection.execute(query.where(b.level == level)).all()
+    whole, part = _divided(rows, window)
     if 2 * len(rows) < max_points or len(part) > _FEW:
         # Not even the smallest buckets tell enough: then there are so few points that these can be read themselves.
         # Or the steps go to and fro, and most buckets lie across the window's ends.
-        found = _raw(connection, run, metric, window.of_points())
+        found = _raw(connection, series, window.of_points())
     else:
-        found = [point for row in part for point in _part(connection, run, metric, window, row)]
+        found = [point for row in part for point in _part(connection, series, window, level, row)]
         nans = any(row.nan_step is not None for row in whole)
         stretches = max(1, max_points // (3 if nans else 2))
         width = -(-len(whole) // stretches) if whole else 1
@@ -180,41 +209,39 @@ def _thinned(
     return sorted(dict.fromkeys([ends[0], *found, ends[-1]]), key=_by_step)
 
 
-def _part(connection: sa.Connection, run: int, metric: str, window: Window, bucket: Any) -> list[MetricPoint]:
+def _divided(rows: Sequence[Any], window: Window) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The buckets that lie wholly in the window, and those that do only in part."""
+    if window == Window():
+        return rows, ()
+    return [row for row in rows if window.holds(row)], [row for row in rows if not window.holds(row)]
+
+
+def _part(connection: sa.Connection, series: _Series, window: Window, level: int, bucket: Any) -> list[MetricPoint]:
     """The extremes of those points of a bucket that are in the window: found in the buckets below it."""
-    if bucket.level == 0:
-        p = t.metric_point.c
+    if level == 0:
         first = bucket.bucket * SIZES[0]
-        inside = (p.seq >= first, p.seq < first + SIZES[0], p.step >= bucket.first_step, p.step <= bucket.last_step)
-        return _decimated(_raw(connection, run, metric, [*window.of_points(), *inside]), 3)
-    b = t.metric_bucket
-    times = SIZES[bucket.level] // SIZES[bucket.level - 1]
+        inside = (_p.seq >= first, _p.seq < first + SIZES[0], _p.step >= bucket.first_step, _p.step <= bucket.last_step)
+        return _decimated(_raw(connection, series, [*window.of_points(), *inside]), 3)
+    b = t.metric_bucket.c
+    times = SIZES[level] // SIZES[level - 1]
+    below = (b.level == level - 1, b.bucket >= bucket.bucket * times, b.bucket < (bucket.bucket + 1) * times)
     rows = connection.execute(
-        sa.select(b).where(
-            b.c.run_id == run,
-            b.c.key_id == bucket.key_id,
-            b.c.level == bucket.level - 1,
-            b.c.bucket >= bucket.bucket * times,
-            b.c.bucket < (bucket.bucket + 1) * times,
-            *window.touches(),
-        )
+        _BUCKETS.where(b.run_id == series.run, b.key_id == series.key, *below, *window.touches())
     ).all()
-    found = _points_of([row for row in rows if window.holds(row)])
-    for row in rows:
-        if not window.holds(row):
-            found += _part(connection, run, metric, window, row)
+    whole, part = _divided(rows, window)
+    found = _points_of(whole)
+    for row in part:
+        found += _part(connection, series, window, level - 1, row)
     return _decimated(found, 3)
 
 
 def _points_of(buckets: Sequence[Any]) -> list[MetricPoint]:
     """The least, the greatest and a missing value of some buckets, as points."""
-    numbers = [row for row in buckets if row.min is not None]
+    numbers = [row for row in buckets if row[0] is not None]
     found = []
     if numbers:
-        low = min(numbers, key=lambda row: row.min)
-        high = max(numbers, key=lambda row: row.max)
-        found.append(MetricPoint(low.min_step, low.min, low.min_epoch, low.min_time))
-        found.append(MetricPoint(high.max_step, high.max, high.max_epoch, high.max_time))
+        found.append(MetricPoint(*min(numbers, key=_LEAST)[2:6]))
+        found.append(MetricPoint(*max(numbers, key=_GREATEST)[6:10]))
     missing = next((row for row in buckets if row.nan_step is not None), None)
     if missing is not None:
         found.append(MetricPoint(missing.nan_step, math.nan, missing.nan_epoch, missing.nan_time))

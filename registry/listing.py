@@ -16,7 +16,10 @@ from .refs import check_metric
 SORTS: Final = ("name", "created", "score", "parameters", "size")
 """What versions can be sorted by, besides a metric."""
 
-_v = t.version.c
+_FEW: Final = 2_000
+"""So many versions are sorted sooner than the adapters are walked in order to find them."""
+
+_v, _a, _m = t.version.c, t.adapter.c, t.version_metric.c
 _COLUMNS: Final = [column for column in t.version.c if column.name not in ("manifest", "task_name")]
 
 
@@ -45,105 +48,143 @@ def page(
     Raises:
         MetricNotFoundError: There are versions, but none has the metric ``sort``.
     """
-    conditions = list(where)
-    if newest_only:
-        later = t.version.alias()
-        conditions.append(~sa.exists().where(later.c.adapter_id == _v.adapter_id, later.c.number > _v.number))
-    # Counted along with the first row: the statement that reads a page says how many there are in all.
-    total = _total(conditions, newest_only=newest_only and not where)
-    if sort in SORTS:
-        query = _ordered(_selected(conditions, total), sort, reverse).limit(limit).offset(offset)
-        rows = list(connection.execute(query))
+    pages = _Pages(where, newest_only=newest_only, reverse=reverse)
+    having = None if sort in SORTS else pages.having(check_metric(sort))
+    total, with_metric = connection.execute(pages.counts(having)).one()
+    if offset >= total:
+        return Page((), total, offset)
+    if having is None:
+        chosen = pages.ordered(sort, few=total <= _FEW, limit=limit, offset=offset)
     else:
-        rows = _by_metric(
-            connection, conditions, total, metric=check_metric(sort), reverse=reverse, limit=limit, offset=offset
-        )
-    count = rows[0].total if rows else connection.scalar(sa.select(total)) if offset else 0
+        if not with_metric:
+            known = pages.metrics(connection)
+            if sort not in known:
+                raise unknown(MetricNotFoundError, "version has the metric", sort, known)
+        chosen = pages.by_metric(sort, having, with_metric, limit=limit, offset=offset)
+    rows = connection.execute(_selected(chosen)).all()
     details = _details(connection, [row.id for row in rows])
-    if sort not in SORTS and rows and not offset:
-        shown = {name for parts in details.values() for kind, name, *_ in parts if kind == "metric"}
-        # What is not on the first page may be NaN wherever there is one.
-        if sort not in shown and sort not in (names := _metrics(connection, conditions)):
-            raise unknown(MetricNotFoundError, "version has the metric", sort, names)
-    return Page(tuple(_records(rows, details)), count or 0, offset)
+    return Page(tuple(_records(rows, details)), total, offset)
 
 
 def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
     """Versions by their rows, in the order of these."""
     order = list(ids)
-    rows = {row.id: row for row in connection.execute(_selected([_v.id.in_(order)]))}
+    chosen = sa.select(_v.id, sa.literal(0).label("place")).where(_v.id.in_(order))
+    rows = {row.id: row for row in connection.execute(_selected(chosen))}
     details = _details(connection, order)
     return _records([rows[found] for found in order if found in rows], details)
 
 
-def _selected(conditions: Iterable[sa.ColumnElement[bool]], *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+class _Pages:
+    """Finds the ids on a page: from indexes alone, before the first whole row is read."""
+
+    def __init__(self, where: Sequence[sa.ColumnElement[bool]], *, newest_only: bool, reverse: bool) -> None:
+        self.where = list(where)
+        self.newest_only = newest_only
+        self.reverse = reverse
+
+    def conditions(self, adapter: sa.ColumnElement[int] = _v.adapter_id) -> list[sa.ColumnElement[bool]]:
+        """The conditions on a version; ``adapter`` is the column that holds the row of its adapter."""
+        if not self.newest_only:
+            return self.where
+        other = t.version.alias().c
+        return [
+            *self.where,
+            _v.number == sa.select(sa.func.max(other.number)).where(other.adapter_id == adapter).scalar_subquery(),
+        ]
+
+    def having(self, metric: str) -> sa.Select[Any]:
+        """The ids of versions with a metric, NaN left out."""
+        return sa.select(_m.version_id).where(_m.key_id == key_id(metric), _m.value.is_not(None))
+
+    def metrics(self, connection: sa.Connection) -> list[str]:
+        """Every metric that any of the versions has, be it NaN."""
+        found = sa.select(_v.id).where(*self.conditions())
+        keys = sa.select(_m.key_id).where(_m.version_id.in_(found))
+        key = t.metric_key.c
+        return list(connection.scalars(sa.select(key.name).where(key.id.in_(keys)).order_by(key.name)))
+
+    def counts(self, having: sa.Select[Any] | None) -> sa.Select[Any]:
+        """How many versions there are in all, and how many of them have a metric."""
+        if self.newest_only and not self.where:
+            # As many as there are adapters with versions.
+            live = sa.exists().where(_v.adapter_id == _a.id).correlate(t.adapter)
+            total = sa.select(sa.func.count()).select_from(t.adapter).where(live)
+        else:
+            total = sa.select(sa.func.count()).select_from(t.version).where(*self.conditions())
+        if having is None:
+            return sa.select(total.scalar_subquery(), sa.literal(0))
+        conditions = self.conditions()
+        with_metric = sa.select(sa.func.count()).select_from(having.subquery())
+        if conditions:
+            with_metric = sa.select(sa.func.count()).select_from(t.version).where(*conditions, _v.id.in_(having))
+        return sa.select(total.scalar_subquery(), with_metric.scalar_subquery())
+
+    def ordered(self, sort: str, *, few: bool, limit: int | None, offset: int) -> sa.Select[Any]:
+        """The ids on a page in an order that does not depend on metrics, each with its place."""
+        if sort == "name":
+            keys: list[sa.ColumnElement[Any]] = (
+                [_a.name.desc(), _v.number.desc()] if self.reverse else [_a.name, _v.number]
+            )
+        else:
+            column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
+            first = column.asc() if self.reverse else column.desc()
+            keys = [first.nulls_last() if column.nullable else first, _v.id.asc() if self.reverse else _v.id.desc()]
+        if sort != "name":
+            query = sa.select(_v.id).where(*self.conditions())
+        elif few and (self.where or self.newest_only):
+            # Found first, and then sorted.
+            found = sa.select(_v.id).where(*self.conditions()).cte("found").prefix_with("MATERIALIZED")
+            query = sa.select(_v.id).where(_v.id.in_(sa.select(found.c.id))).join(t.adapter, _v.adapter_id == _a.id)
+        else:
+            # Walked in order, and left when the page is full. SQLite would begin with the version and sort them all:
+            # with a sum of the adapter's id, it cannot.
+            same = _v.adapter_id == _a.id + 0
+            query = sa.select(_v.id).select_from(t.adapter).join(t.version, same).where(*self.conditions(_a.id))
+        place = sa.func.row_number().over(order_by=keys)
+        return _placed(query.order_by(*keys).limit(limit).offset(offset), place)
+
+    def by_metric(
+        self, metric: str, having: sa.Select[Any], with_metric: int, *, limit: int | None, offset: int
+    ) -> sa.Select[Any]:
+        """The ids on a page: those with a metric in the order of its index; then, where there is room, the others."""
+        keys = (_m.value.asc(), _m.version_id.asc()) if self.reverse else (_m.value.desc(), _m.version_id.desc())
+        conditions = self.conditions()
+        if conditions:
+            having = having.where(sa.exists().where(_v.id == _m.version_id, *conditions))
+        first = having.order_by(*keys).limit(limit).offset(offset)
+        room = None if limit is None else limit - max(0, with_metric - offset)
+        if room is not None and room <= 0:
+            return _placed(first, sa.func.row_number().over(order_by=keys))
+        others = _Pages([*self.where, _v.id.not_in(self.having(metric))], newest_only=self.newest_only, reverse=False)
+        rest = others.ordered("name", few=True, limit=room, offset=max(0, offset - with_metric)).subquery()
+        if offset >= with_metric:
+            return sa.select(rest.c.id, rest.c.place)
+        there = _placed(first, sa.func.row_number().over(order_by=keys)).subquery()
+        both = sa.union_all(
+            sa.select(there.c.id, there.c.place), sa.select(rest.c.id, rest.c.place + with_metric)
+        ).subquery()
+        return sa.select(both.c.id, both.c.place)
+
+
+def _placed(query: sa.Select[Any], place: sa.ColumnElement[int]) -> sa.Select[Any]:
+    """A page's ids with the place that each has among them."""
+    found = query.add_columns(place.label("place")).subquery("page")
+    return sa.select(found.c[0].label("id"), found.c.place)
+
+
+def _selected(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    """The whole rows of some ids, in the order of their places."""
+    page = chosen.subquery("chosen")
     return (
-        sa.select(*_COLUMNS, *more, t.adapter.c.name.label("name"), t.run.c.uid.label("run_uid"), *base_columns())
-        .select_from(t.version)
-        .join(t.adapter, _v.adapter_id == t.adapter.c.id)
+        sa.select(*_COLUMNS, _a.name.label("name"), t.run.c.uid.label("run_uid"), *base_columns())
+        .select_from(page)
+        .join(t.version, _v.id == page.c.id)
+        .join(t.adapter, _v.adapter_id == _a.id)
         .join(t.base, _v.base_id == t.base.c.id)
         .outerjoin(t.run, _v.run_id == t.run.c.id)
-        .where(*conditions)
+        .order_by(page.c.place)
     )
-
-
-def _ordered(query: sa.Select[Any], sort: str, reverse: bool) -> sa.Select[Any]:
-    if sort == "name":
-        ascending = (t.adapter.c.name, _v.number)
-        return query.order_by(*(column.desc() if reverse else column for column in ascending))
-    column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
-    direction = column.asc() if reverse else column.desc()
-    newest = _v.id.asc() if reverse else _v.id.desc()
-    return query.order_by(direction.nulls_last() if column.nullable else direction, newest)
-
-
-def _by_metric(
-    connection: sa.Connection,
-    conditions: list[sa.ColumnElement[bool]],
-    total: sa.ColumnElement[int],
-    *,
-    metric: str,
-    reverse: bool,
-    limit: int | None,
-    offset: int,
-) -> list[Any]:
-    """By a metric: those that have it, in the order of its index; then, where there is room, the others."""
-    m = t.version_metric.c
-    having = sa.select(m.version_id).where(m.key_id == key_id(metric), m.value.is_not(None))
-    direction = (m.value.asc(), m.version_id.asc()) if reverse else (m.value.desc(), m.version_id.desc())
-    rows = list(
-        connection.execute(
-            _selected(conditions, total)
-            .join(t.version_metric, (m.version_id == _v.id) & (m.key_id == key_id(metric)))
-            .where(m.value.is_not(None))
-            .order_by(*direction)
-            .limit(limit)
-            .offset(offset)
-        )
-    )
-    if limit is not None and len(rows) == limit:
-        return rows
-    before = sa.select(sa.func.count()).select_from(t.version).where(*conditions, _v.id.in_(having)).scalar_subquery()
-    skipped = sa.case((before < offset, offset - before), else_=0)
-    rest = _ordered(_selected([*conditions, _v.id.not_in(having)], total), "name", False)
-    return rows + list(connection.execute(rest.limit(None if limit is None else limit - len(rows)).offset(skipped)))
-
-
-def _metrics(connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]]) -> list[str]:
-    """The metrics that any of the versions has."""
-    m, key = t.version_metric.c, t.metric_key.c
-    having = sa.select(m.key_id).join(t.version, m.version_id == _v.id).where(*conditions)
-    return list(connection.scalars(sa.select(key.name).where(key.id.in_(having)).order_by(key.name)))
-
-
-def _total(conditions: Sequence[sa.ColumnElement[bool]], *, newest_only: bool) -> sa.Label[int]:
-    if newest_only:
-        # Nothing else is asked: as many as there are adapters with versions.
-        live = sa.exists().where(_v.adapter_id == t.adapter.c.id).correlate(t.adapter)
-        query = sa.select(sa.func.count()).select_from(t.adapter).where(live)
-    else:
-        query = sa.select(sa.func.count()).select_from(t.version).where(*conditions)
-    return query.correlate(None).scalar_subquery().label("total")
 
 
 def _details(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
@@ -238,5 +279,7 @@ def check_page(limit: int | None, offset: int) -> None:
     """
     if limit is not None and limit < 1:
         raise SettingsError(f"limit {limit} is not valid: it has to be 1 or more")
+    if max(limit or 0, offset) >= 2**63:
+        raise SettingsError(f"limit {limit} and offset {offset} have to fit 64 bits")
     if offset < 0:
         raise SettingsError(f"offset {offset} is not valid: it has to be 0 or more")

@@ -1,47 +1,34 @@
-"""Metric points on their way into the database, and what is kept about them: functions over an open transaction.
+"""Metric points on their way into the database: functions over an open transaction.
 
 A run's points of one metric make a series, counted by ``seq`` in the order they were logged in. Three things are kept
-in one transaction: the points; a summary of the series; and, for stretches of 64, 1,024 and 16,384 points, where the
-least and the greatest value and a NaN lie. So a picture of a series costs what its width costs, whatever its length.
+in one transaction: the points, a summary of the series (``summaries``), and where its extremes lie (``buckets``).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from . import tables as t
-from .records import MetricSummary
+from .buckets import buckets, merged
+from .records import LoggedPoint
+from .summaries import columns, summaries, summed
 
-SIZES: Final = (64, 1_024, 16_384)
-"""Points in a bucket, by level."""
-
-_SUMMARY_FLOATS: Final = ("first", "last", "min", "max", "mean")
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedPoint:
-    """A metric point on its way into the database."""
-
-    key: str
-    step: int
-    value: float
-    epoch: float | None
-    wall_time: float
+_KEYS: Final = sa.select(t.metric_key.c.name, t.metric_key.c.id).where(
+    t.metric_key.c.name.in_(sa.bindparam("names", expanding=True))
+)
 
 
 def key_ids(connection: sa.Connection, names: Iterable[str]) -> dict[str, int]:
     """The rows of metrics by name, made where they are not there."""
     names = set(names)
-    key = t.metric_key.c
-    query = sa.select(key.name, key.id).where(key.name.in_(names))
-    found: dict[str, int] = dict(connection.execute(query).all())
+    found: dict[str, int] = dict(connection.execute(_KEYS, {"names": list(names)}).all())
     if missing := sorted(names - found.keys()):
         connection.execute(t.metric_key.insert(), [{"name": name} for name in missing])
-        found = dict(connection.execute(query).all())
+        found = dict(connection.execute(_KEYS, {"names": list(names)}).all())
     return found
 
 
@@ -61,156 +48,43 @@ def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPo
     for point in points:
         series.setdefault(point.key, []).append(point)
     keys = key_ids(connection, series)
-    known = {summary.key: summary for summary in summaries(connection, run, keys)}
-    rows, buckets, updated = [], [], []
+    known = {summary.key: summary for summary in summaries(connection, run, keys.values())}
+    rows: dict[sa.Table, list[tuple[Any, ...]]] = {t.metric_point: [], t.metric_summary: [], t.metric_bucket: []}
     for key, logged in series.items():
         before = known.get(key)
         seq = 0 if before is None else before.count
-        of_series = {"run_id": run, "key_id": keys[key]}
-        for number, point in enumerate(logged, seq):
-            rows.append(
-                {
-                    **of_series,
-                    "step": point.step,
-                    "seq": number,
-                    "epoch": point.epoch,
-                    "wall_time": point.wall_time,
-                    "value": _null(point.value),
-                }
-            )
-        for level, size in enumerate(SIZES):
-            for bucket in range(seq // size, (seq + len(logged) - 1) // size + 1):
-                found = _extremes(logged[max(0, bucket * size - seq) : (bucket + 1) * size - seq])
-                buckets.append({**of_series, "level": level, "bucket": bucket, **found})
-        summary = _summed(before, logged)
-        values = {name: value for name, value in vars(summary).items() if name != "key"}
-        updated.append({**of_series, **values, **{name: _null(values[name]) for name in _SUMMARY_FLOATS}})
-    connection.execute(t.metric_point.insert(), rows)
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement: Any = insert(t.metric_summary)
-    kept = [column.name for column in t.metric_summary.c if not column.primary_key]
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["run_id", "key_id"], set_={name: statement.excluded[name] for name in kept}
-        ),
-        updated,
-    )
-    statement = insert(t.metric_bucket)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["run_id", "key_id", "level", "bucket"], set_=_merged(statement.excluded)
-        ),
-        buckets,
-    )
+        rows[t.metric_point] += [
+            (run, keys[key], step, number, epoch, time, None if math.isnan(value) else value)
+            for number, (_, step, value, epoch, time) in enumerate(logged, seq)
+        ]
+        rows[t.metric_summary].append((run, keys[key], *columns(summed(before, logged))))
+        rows[t.metric_bucket] += [(run, keys[key], *bucket) for bucket in buckets(logged, seq)]
+    for table, values in rows.items():
+        _put(connection, table, values)
 
 
-def summaries(connection: sa.Connection, run: int, keys: Mapping[str, int] | None = None) -> list[MetricSummary]:
-    """The summaries of a run's metrics, or of some of them, by name."""
-    s = t.metric_summary
-    query = (
-        sa.select(s, t.metric_key.c.name.label("key"))
-        .join(t.metric_key, s.c.key_id == t.metric_key.c.id)
-        .where(s.c.run_id == run)
-        .order_by(t.metric_key.c.name)
-    )
-    if keys is not None:
-        query = query.where(s.c.key_id.in_(keys.values()))
-    found = []
-    for row in connection.execute(query).mappings():
-        values: dict[str, Any] = {name: value for name, value in row.items() if name not in ("run_id", "key_id")}
-        values.update({name: _nan(values[name]) for name in _SUMMARY_FLOATS})
-        found.append(MetricSummary(**values))
-    return found
+def _put(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows, whose values come in the order of the table's columns, or merge them with those that are there.
+
+    A point has no value that SQLAlchemy would have to convert; so it compiles the statement once, and is not asked
+    about each of a thousand rows.
+    """
+    text, names = _statement(table, connection.dialect.name)
+    parameters: Any = rows if names is None else [dict(zip(names, row, strict=True)) for row in rows]
+    connection.exec_driver_sql(text, parameters)
 
 
-def _extremes(points: Sequence[LoggedPoint]) -> dict[str, float | int | None]:
-    """The columns of a bucket that holds these points."""
-    numbers = [point for point in points if not math.isnan(point.value)]
-    low = min(numbers, key=lambda point: point.value, default=None)
-    high = max(numbers, key=lambda point: point.value, default=None)
-    missing = next((point for point in points if math.isnan(point.value)), None)
-    steps, times = [point.step for point in points], [point.wall_time for point in points]
-    columns: dict[str, float | int | None] = {
-        "first_step": min(steps),
-        "last_step": max(steps),
-        "first_time": min(times),
-        "last_time": max(times),
-        "min": None if low is None else low.value,
-        "max": None if high is None else high.value,
-    }
-    for name, point in (("min", low), ("max", high), ("nan", missing)):
-        columns[f"{name}_step"] = None if point is None else point.step
-        columns[f"{name}_epoch"] = None if point is None else point.epoch
-        columns[f"{name}_time"] = None if point is None else point.wall_time
-    return columns
-
-
-def _merged(new: Any) -> dict[str, sa.ColumnElement[Any]]:
-    """A bucket's columns when points join those it has; ties stay with the earlier point."""
-    b = t.metric_bucket.c
-    columns: dict[str, sa.ColumnElement[Any]] = {
-        "first_step": sa.case((new.first_step < b.first_step, new.first_step), else_=b.first_step),
-        "last_step": sa.case((new.last_step > b.last_step, new.last_step), else_=b.last_step),
-        "first_time": sa.case((new.first_time < b.first_time, new.first_time), else_=b.first_time),
-        "last_time": sa.case((new.last_time > b.last_time, new.last_time), else_=b.last_time),
-    }
-    for name, better in (
-        ("min", b.min.is_(None) | (new.min < b.min)),
-        ("max", b.max.is_(None) | (new.max > b.max)),
-        ("nan", b.nan_step.is_(None)),
-    ):
-        for column in (name, f"{name}_step", f"{name}_epoch", f"{name}_time"):
-            if column != "nan":
-                columns[column] = sa.case((better, new[column]), else_=b[column])
-    return columns
-
-
-def _summed(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> MetricSummary:
-    """The summary of a series with ``points`` added, which are in the order they were logged in."""
-    numbers = [point for point in points if not math.isnan(point.value)]
-    low = min(numbers, key=lambda point: point.value, default=None)
-    high = max(numbers, key=lambda point: point.value, default=None)
-    new = MetricSummary(
-        key=points[0].key,
-        count=len(points),
-        nan_count=len(points) - len(numbers),
-        first=points[0].value,
-        last=points[-1].value,
-        min=low.value if low else math.nan,
-        max=high.value if high else math.nan,
-        mean=sum(point.value for point in numbers) / len(numbers) if numbers else math.nan,
-        first_step=points[0].step,
-        last_step=points[-1].step,
-        min_step=low.step if low else None,
-        max_step=high.step if high else None,
-    )
-    if before is None:
-        return new
-    # A comparison with NaN is false, so a side without numbers never wins; ties stay with the earlier point.
-    lower = new if new.min < before.min or math.isnan(before.min) else before
-    higher = new if new.max > before.max or math.isnan(before.max) else before
-    were, are = before.count - before.nan_count, len(numbers)
-    return MetricSummary(
-        key=new.key,
-        count=before.count + new.count,
-        nan_count=before.nan_count + new.nan_count,
-        first=before.first,
-        last=new.last,
-        min=lower.min,
-        max=higher.max,
-        mean=sum(n * mean for n, mean in ((were, before.mean), (are, new.mean)) if n) / (were + are)
-        if were + are
-        else math.nan,
-        first_step=before.first_step,
-        last_step=new.last_step,
-        min_step=lower.min_step,
-        max_step=higher.max_step,
-    )
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
+@cache
+def _statement(table: sa.Table, dialect: str) -> tuple[str, list[str] | None]:
+    """The statement's text and, where the driver wants its parameters by name, their names."""
+    # Only the dialect that is in use is imported: that of PostgreSQL takes its time.
+    module: Any = import_module(f"sqlalchemy.dialects.{dialect}")
+    statement = module.insert(table)
+    if table is not t.metric_point:
+        kept = [column.name for column in table.c if not column.primary_key]
+        new = statement.excluded
+        changes = merged(new) if table is t.metric_bucket else {name: new[name] for name in kept}
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changes)
+    driver = module.psycopg.dialect() if dialect == "postgresql" else module.dialect()
+    compiled = statement.compile(dialect=driver)
+    return str(compiled), None if compiled.positional else [column.name for column in table.c]

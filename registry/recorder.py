@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from . import runs
 from .database import Database
 from .errors import PointsmanError, SettingsError
-from .points import LoggedPoint, insert_points
-from .records import RunStatus
+from .points import insert_points
+from .records import LoggedPoint, RunStatus
 from .refs import check_metric
 
 FLUSH_SECONDS: Final = 1.0
@@ -41,6 +41,7 @@ class RunRecorder:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._points: list[LoggedPoint] = []
+        self._checked: set[str] = set()
         self._ended = False
         with database.reading() as connection:
             self._run_id = runs.run_id(connection, uid)
@@ -64,7 +65,9 @@ class RunRecorder:
         if step < 0 or step >= 2**63:
             raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
         at = time.time()
-        values = [(check_metric(key), float(value)) for key, value in metrics.items()]
+        values = [(key, float(value)) for key, value in metrics.items()]
+        for key in metrics.keys() - self._checked:
+            self._checked.add(check_metric(key))
         epoch = None if epoch is None or math.isnan(epoch) else float(epoch)
         with self._lock:
             if self._ended:

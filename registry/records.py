@@ -102,6 +102,16 @@ class Run:
     heartbeat_at: datetime
 
 
+class LoggedPoint(NamedTuple):
+    """One value of one metric on its way into the database."""
+
+    key: str
+    step: int
+    value: float
+    epoch: float | None
+    wall_time: float
+
+
 class MetricPoint(NamedTuple):
     """One value of one metric of one run."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import platformdirs
 import sqlalchemy as sa
 
-from . import catalog, compare, labels, lineage, listing, points, runs
+from . import catalog, compare, labels, lineage, listing, points, runs, summaries
 from . import events as log
 from . import history as histories
 from . import tables as t
@@ -548,7 +548,7 @@ class Registry:
     def summaries(self, ref: str | Ref) -> list[MetricSummary]:
         """What each metric of a version's run (or of ``run:UID``) came to, by name."""
         with self.database.reading() as connection:
-            return points.summaries(connection, self._run_of(connection, ref))
+            return summaries.summaries(connection, self._run_of(connection, ref))
 
     def check_writable(self) -> None:
         """Raise now what a later write would raise.

@@ -131,8 +131,9 @@ def run_id(connection: sa.Connection, uid: str) -> int:
     Raises:
         RunNotFoundError: There is none, or more than one.
     """
-    query = sa.select(t.run.c.id, t.run.c.uid).where(t.run.c.uid.startswith(uid, autoescape=True))
-    found = connection.execute(query.order_by(t.run.c.id.desc()).limit(20)).all() if _BEGINNING.fullmatch(uid) else []
+    # A range, which the index of uids answers; and nothing that could not be one is for the database.
+    query = sa.select(t.run.c.id, t.run.c.uid).where(t.run.c.uid >= uid, t.run.c.uid < f"{uid}g")
+    found = connection.execute(query.order_by(t.run.c.uid).limit(20)).all() if _BEGINNING.fullmatch(uid) else []
     if len(found) == 1:
         return int(found[0].id)
     if found:

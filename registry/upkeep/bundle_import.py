@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from pointsman.registry import catalog, events, runs
 from pointsman.registry import tables as t
 from pointsman.registry.errors import BundleError, PointsmanError
-from pointsman.registry.points import LoggedPoint, insert_points
-from pointsman.registry.records import Base, File, Parent, RunStatus
+from pointsman.registry.points import insert_points
+from pointsman.registry.records import Base, File, LoggedPoint, Parent, RunStatus
 from pointsman.registry.refs import (
     Ref,
     check_alias,

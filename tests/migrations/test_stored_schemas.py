@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from pointsman.registry import Base, Registry, RunRecorder, RunStatus, runs
 from pointsman.registry.database import REVISIONS
 from pointsman.registry.errors import ConflictError, DiskFullError, OldSchemaError
-from pointsman.registry.points import LoggedPoint, insert_points
+from pointsman.registry.points import insert_points
+from pointsman.registry.records import LoggedPoint
 
 from helpers import dump, interrupted_before, lines
 

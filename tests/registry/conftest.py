@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from pointsman.registry import Registry, runs
-from pointsman.registry.points import LoggedPoint, insert_points
+from pointsman.registry.points import insert_points
+from pointsman.registry.records import LoggedPoint
 
 from shapes import BASE, FIELDS, RUN
 

@@ -381,7 +381,7 @@ def test_an_index_that_cannot_be(registry, bundle, change):
 @pytest.mark.parametrize(
     "line",
     [
-        "nothing", "[]", '["loss",1,null,0.0]', '["a b",1,null,0.0,1]', '["loss",-1,null,0.0,1]', '["loss",1.5,null,0,1]',
+        "nothing", "[]", '["loss",1,null,0]', '["a b",1,null,0.0,1]', '["loss",-1,null,0,1]', '["loss",1.5,null,0,1]',
         '["loss",9223372036854775808,null,0,1]', '["loss",1,"x",0,1]', '["loss",1,null,0,"much"]', "[" * 100_000,
         '{"a": 1}', '["loss",1,null,0,1', "\x00", "[" + "1" * 10_000 + "]",
     ],

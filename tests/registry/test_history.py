@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pointsman.registry import MetricPoint
+from pointsman.registry.buckets import SIZES
 from pointsman.registry.errors import AdapterNotFoundError, InvalidNameError, MetricNotFoundError, SettingsError
-from pointsman.registry.points import SIZES
 
 NAN, INFINITY = math.nan, math.inf
 START = 1_800_000_000.0

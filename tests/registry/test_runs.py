@@ -380,7 +380,7 @@ def test_a_run_is_found_by_the_beginning_of_its_uid(registry, start, path):
     assert registry.run("abc").uid == "abc000000001"
     assert registry.run("e").uid == "e00000000003"
     assert registry.run("abd000000002").uid == "abd000000002"
-    with pytest.raises(RunNotFoundError, match="run 'ab' is ambiguous: abd000000002, abc000000001"):
+    with pytest.raises(RunNotFoundError, match="run 'ab' is ambiguous: abc000000001, abd000000002"):
         registry.run("ab")
     with pytest.raises(RunNotFoundError, match=r"no run 'abf000000001'; did you mean abc000000001.*; there is: e000"):
         registry.run("abf000000001")

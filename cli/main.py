@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +46,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("pointsman"), prog_name="pointsman", message="%(prog)s %(version)s")
+@click.version_option(package_name="pointsman", prog_name="pointsman", message="%(prog)s %(version)s")
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),

@@ -218,7 +218,8 @@ def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
         reasons = [f"{', '.join(sorted(children))} {'were' if len(children) > 1 else 'was'} made from it"]
         reasons = reasons if children else []
         if aliases:
-            reasons.append(f"the alias {', '.join(f'{ref.name}@{name}' for name in sorted(aliases))} points to it")
+            named = " and ".join(f"{ref.name}@{name}" for name in sorted(aliases))
+            reasons.append(f"the aliases {named} mean it" if len(aliases) > 1 else f"the alias {named} means it")
         raise InUseError(f"{found} is in use: {', and '.join(reasons)}; force its removal (--force), or keep it")
     connection.execute(t.alias.delete().where(t.alias.c.version_id == version.id))
     connection.execute(t.version.delete().where(t.version.c.id == version.id))

@@ -1,21 +1,30 @@
 """Versions and runs side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .records import ComparedField, Run, Version
 
 
-def compare(things: Sequence[tuple[Version | None, Run | None]]) -> list[ComparedField]:
-    """Every field of some versions or runs, with the value that each has.
+class Thing(NamedTuple):
+    """One column: a version with the run that made it, or either alone."""
 
-    Args:
-        things: A version with the run that made it, or either alone.
+    version: Version | None
+    run: Run | None
+    logged: Mapping[str, float]
+    """The last values of the run's metrics, where there is no version with scores of its own."""
+
+
+def compare(things: Sequence[Thing]) -> list[ComparedField]:
+    """Every field of some versions or runs, with the value that each has.
 
     Returns:
         One row a field: ``task``, ``config.reduction_factor``, ``settings.lr``, ``metrics.eval/accuracy`` and so on.
     """
-    columns = [{**_of_run(run), **_of_version(version)} for version, run in things]
+    columns = [
+        {**_of_run(run), **_of_version(version), **{f"metrics.{name}": value for name, value in logged.items()}}
+        for version, run, logged in things
+    ]
     names = dict.fromkeys(name for column in columns for name in column)
     order = sorted(names, key=lambda name: _SECTIONS.index(name.partition(".")[0]))
     return [ComparedField(name=name, values=tuple(column.get(name) for column in columns)) for name in order]

@@ -25,6 +25,9 @@ from .errors import (
 REVISIONS: Final = ("0001", "0002")
 """Every schema revision ever released, oldest first; this program needs the last."""
 
+DATABASE_NAME: Final = "registry.db"
+"""What the file is called in a home."""
+
 SCRIPTS: Final = "pointsman.migrations:."
 """Where Alembic finds the migrations, also inside a wheel."""
 
@@ -156,7 +159,10 @@ class Database:
             self.backup = self._back_up(revision)
             self.migrate()
         elif revision in REVISIONS[:-1]:
-            where = f"--home {shlex.quote(str(self.backend.path.parent))} " if isinstance(self.backend, Sqlite) else ""
+            where = ""
+            # Of a database of any other name, the environment says where it is, for that command as for this.
+            if isinstance(self.backend, Sqlite) and self.backend.path.name == DATABASE_NAME:
+                where = f"--home {shlex.quote(str(self.backend.path.parent))} "
             raise OldSchemaError(
                 f"{self.label} has schema {revision}, this pointsman needs {REVISIONS[-1]}; upgrade it "
                 f"(a backup is made first): registry {where}db upgrade"

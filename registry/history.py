@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -220,8 +220,14 @@ def _part(connection: sa.Connection, series: _Series, window: Window, level: int
     """The extremes of those points of a bucket that are in the window: found in the buckets below it."""
     if level == 0:
         first = bucket.bucket * SIZES[0]
-        inside = (_p.seq >= first, _p.seq < first + SIZES[0], _p.step >= bucket.first_step, _p.step <= bucket.last_step)
-        return _decimated(_raw(connection, series, [*window.of_points(), *inside]), 3)
+        # One range of steps, not two: SQLite looks up one of them, and goes through all that it holds.
+        within = replace(
+            window,
+            first_step=max(bucket.first_step, window.first_step or 0),
+            last_step=min(bucket.last_step, bucket.last_step if window.last_step is None else window.last_step),
+        )
+        inside = (_p.seq >= first, _p.seq < first + SIZES[0])
+        return _decimated(_raw(connection, series, [*within.of_points(), *inside]), 3)
     b = t.metric_bucket.c
     times = SIZES[level] // SIZES[level - 1]
     below = (b.level == level - 1, b.bucket >= bucket.bucket * times, b.bucket < (bucket.bucket + 1) * times)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -48,54 +48,65 @@ def page(
     Raises:
         MetricNotFoundError: There are versions, but none has the metric ``sort``.
     """
-    pages = _Pages(where, newest_only=newest_only, reverse=reverse)
-    having = None if sort in SORTS else pages.having(check_metric(sort))
-    total, with_metric = connection.execute(pages.counts(having)).one()
-    if offset >= total:
-        return Page((), total, offset)
-    if having is None:
-        chosen = pages.ordered(sort, few=total <= _FEW, limit=limit, offset=offset)
+    metric = None if sort in SORTS else check_metric(sort)
+    pages = _Pages(where, newest_only=newest_only)
+    if metric is not None and not pages.free:
+        # All that match are found, and counted along with the first row.
+        ids, keys, found = pages.scored(metric, reverse)
+        rows = connection.execute(_selected(ids, keys, limit, offset, found)).all()
+        total = rows[0].total if rows else connection.execute(pages.counts()).one().total if offset else 0
     else:
-        if not with_metric:
-            known = pages.metrics(connection)
-            if sort not in known:
-                raise unknown(MetricNotFoundError, "version has the metric", sort, known)
-        chosen = pages.by_metric(sort, having, with_metric, limit=limit, offset=offset)
-    rows = connection.execute(_selected(chosen)).all()
+        total, scored = connection.execute(pages.counts(metric)).one()
+        if metric is None:
+            ids, keys = pages.ordered(sort, reverse, total)
+        elif limit is not None and offset + limit <= scored:
+            ids, keys = pages.walked(metric, reverse)
+        else:
+            ids, keys, _ = pages.scored(metric, reverse)
+        rows = connection.execute(_selected(ids, keys, limit, offset)).all() if offset < total else []
+    if not rows:
+        return Page((), total, offset)
     details = _details(connection, [row.id for row in rows])
+    if metric is not None and not offset and rows[0].key_0 is None:
+        known = pages.metrics(connection)
+        if metric not in known:
+            raise unknown(MetricNotFoundError, "version has the metric", metric, known)
     return Page(tuple(_records(rows, details)), total, offset)
 
 
 def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
     """Versions by their rows, in the order of these."""
     order = list(ids)
-    chosen = sa.select(_v.id, sa.literal(0).label("place")).where(_v.id.in_(order))
-    rows = {row.id: row for row in connection.execute(_selected(chosen))}
+    rows = {row.id: row for row in connection.execute(_selected(sa.select(_v.id).where(_v.id.in_(order)), ()))}
     details = _details(connection, order)
     return _records([rows[found] for found in order if found in rows], details)
 
 
-class _Pages:
-    """Finds the ids on a page: from indexes alone, before the first whole row is read."""
+class _Key(NamedTuple):
+    """What rows are sorted by; what is missing comes last, whichever way."""
 
-    def __init__(self, where: Sequence[sa.ColumnElement[bool]], *, newest_only: bool, reverse: bool) -> None:
+    column: sa.ColumnElement[Any]
+    descending: bool
+
+    def order(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        direction = column.desc() if self.descending else column.asc()
+        return direction if getattr(self.column, "nullable", False) is False else direction.nulls_last()
+
+
+class _Pages:
+    """Finds ids in order, from indexes alone: whole rows are read of those on the page only."""
+
+    def __init__(self, where: Sequence[sa.ColumnElement[bool]], *, newest_only: bool) -> None:
         self.where = list(where)
         self.newest_only = newest_only
-        self.reverse = reverse
 
     def conditions(self, adapter: sa.ColumnElement[int] = _v.adapter_id) -> list[sa.ColumnElement[bool]]:
         """The conditions on a version; ``adapter`` is the column that holds the row of its adapter."""
         if not self.newest_only:
             return self.where
         other = t.version.alias().c
-        return [
-            *self.where,
-            _v.number == sa.select(sa.func.max(other.number)).where(other.adapter_id == adapter).scalar_subquery(),
-        ]
-
-    def having(self, metric: str) -> sa.Select[Any]:
-        """The ids of versions with a metric, NaN left out."""
-        return sa.select(_m.version_id).where(_m.key_id == key_id(metric), _m.value.is_not(None))
+        newest = sa.select(sa.func.max(other.number)).where(other.adapter_id == adapter)
+        return [*self.where, _v.number == newest.scalar_subquery()]
 
     def metrics(self, connection: sa.Connection) -> list[str]:
         """Every metric that any of the versions has, be it NaN."""
@@ -104,86 +115,81 @@ class _Pages:
         key = t.metric_key.c
         return list(connection.scalars(sa.select(key.name).where(key.id.in_(keys)).order_by(key.name)))
 
-    def counts(self, having: sa.Select[Any] | None) -> sa.Select[Any]:
-        """How many versions there are in all, and how many of them have a metric."""
+    @property
+    def free(self) -> bool:
+        """Whether every version is asked for."""
+        return not self.where and not self.newest_only
+
+    def counts(self, metric: str | None = None) -> sa.Select[Any]:
+        """How many versions there are in all; and how many versions, of all there are, have a value of a metric."""
+        count = sa.select(sa.func.count())
         if self.newest_only and not self.where:
             # As many as there are adapters with versions.
             live = sa.exists().where(_v.adapter_id == _a.id).correlate(t.adapter)
-            total = sa.select(sa.func.count()).select_from(t.adapter).where(live)
+            total = count.select_from(t.adapter).where(live)
         else:
-            total = sa.select(sa.func.count()).select_from(t.version).where(*self.conditions())
-        if having is None:
-            return sa.select(total.scalar_subquery(), sa.literal(0))
-        conditions = self.conditions()
-        with_metric = sa.select(sa.func.count()).select_from(having.subquery())
-        if conditions:
-            with_metric = sa.select(sa.func.count()).select_from(t.version).where(*conditions, _v.id.in_(having))
-        return sa.select(total.scalar_subquery(), with_metric.scalar_subquery())
+            total = count.select_from(t.version).where(*self.conditions())
+        scored: sa.ColumnElement[int] = sa.literal(0)
+        if metric is not None:
+            scored = count.where(_m.key_id == key_id(metric), _m.value.is_not(None)).scalar_subquery()
+        return sa.select(total.scalar_subquery().label("total"), scored.label("scored"))
 
-    def ordered(self, sort: str, *, few: bool, limit: int | None, offset: int) -> sa.Select[Any]:
-        """The ids on a page in an order that does not depend on metrics, each with its place."""
-        if sort == "name":
-            keys: list[sa.ColumnElement[Any]] = (
-                [_a.name.desc(), _v.number.desc()] if self.reverse else [_a.name, _v.number]
-            )
-        else:
-            column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
-            first = column.asc() if self.reverse else column.desc()
-            keys = [first.nulls_last() if column.nullable else first, _v.id.asc() if self.reverse else _v.id.desc()]
+    def ordered(self, sort: str, reverse: bool, total: int) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
+        """The ids, and what they are sorted by, which is no metric."""
         if sort != "name":
-            query = sa.select(_v.id).where(*self.conditions())
-        elif few and (self.where or self.newest_only):
-            # Found first, and then sorted.
-            found = sa.select(_v.id).where(*self.conditions()).cte("found").prefix_with("MATERIALIZED")
-            query = sa.select(_v.id).where(_v.id.in_(sa.select(found.c.id))).join(t.adapter, _v.adapter_id == _a.id)
-        else:
-            # Walked in order, and left when the page is full. SQLite would begin with the version and sort them all:
-            # with a sum of the adapter's id, it cannot.
-            same = _v.adapter_id == _a.id + 0
-            query = sa.select(_v.id).select_from(t.adapter).join(t.version, same).where(*self.conditions(_a.id))
-        place = sa.func.row_number().over(order_by=keys)
-        return _placed(query.order_by(*keys).limit(limit).offset(offset), place)
+            column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
+            return sa.select(_v.id).where(*self.conditions()), (_Key(column, not reverse), _Key(_v.id, not reverse))
+        keys = (_Key(_a.name, reverse), _Key(_v.number, reverse))
+        if self.free or total > _FEW:
+            # Walked in the order of the names, and left when the page is full. SQLite would begin with the versions
+            # and sort them all: with a sum of the adapter's id, it cannot.
+            walked = sa.select(_v.id).select_from(t.adapter).join(t.version, _v.adapter_id == _a.id + 0)
+            return walked.where(*self.conditions(_a.id)), keys
+        found = self.found()
+        ids = sa.select(_v.id).select_from(found).join(t.version, _v.id == found.c.id)
+        return ids.join(t.adapter, _v.adapter_id == _a.id), keys
 
-    def by_metric(
-        self, metric: str, having: sa.Select[Any], with_metric: int, *, limit: int | None, offset: int
-    ) -> sa.Select[Any]:
-        """The ids on a page: those with a metric in the order of its index; then, where there is room, the others."""
-        keys = (_m.value.asc(), _m.version_id.asc()) if self.reverse else (_m.value.desc(), _m.version_id.desc())
-        conditions = self.conditions()
-        if conditions:
-            having = having.where(sa.exists().where(_v.id == _m.version_id, *conditions))
-        first = having.order_by(*keys).limit(limit).offset(offset)
-        room = None if limit is None else limit - max(0, with_metric - offset)
-        if room is not None and room <= 0:
-            return _placed(first, sa.func.row_number().over(order_by=keys))
-        others = _Pages([*self.where, _v.id.not_in(self.having(metric))], newest_only=self.newest_only, reverse=False)
-        rest = others.ordered("name", few=True, limit=room, offset=max(0, offset - with_metric)).subquery()
-        if offset >= with_metric:
-            return sa.select(rest.c.id, rest.c.place)
-        there = _placed(first, sa.func.row_number().over(order_by=keys)).subquery()
-        both = sa.union_all(
-            sa.select(there.c.id, there.c.place), sa.select(rest.c.id, rest.c.place + with_metric)
-        ).subquery()
-        return sa.select(both.c.id, both.c.place)
+    def walked(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
+        """The ids of all versions with a metric, in the order of its index, to be left when the page is full."""
+        ids = sa.select(_m.version_id.label("id")).where(_m.key_id == key_id(metric), _m.value.is_not(None))
+        return ids, (_Key(_m.value, not reverse), _Key(_m.version_id, not reverse))
+
+    def scored(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...], sa.CTE]:
+        """The ids with a metric or without, what they are sorted by, and all of them, found before they are sorted."""
+        found = self.found()
+        of_metric = (_m.version_id == found.c.id) & (_m.key_id == key_id(metric))
+        ids = sa.select(found.c.id).select_from(found).outerjoin(t.version_metric, of_metric)
+        return ids, (_Key(_m.value, not reverse), _Key(found.c.id, not reverse)), found
+
+    def found(self) -> sa.CTE:
+        """The ids of all versions that match, found before anything else is done with them."""
+        return sa.select(_v.id).where(*self.conditions()).cte("found").prefix_with("MATERIALIZED")
 
 
-def _placed(query: sa.Select[Any], place: sa.ColumnElement[int]) -> sa.Select[Any]:
-    """A page's ids with the place that each has among them."""
-    found = query.add_columns(place.label("place")).subquery("page")
-    return sa.select(found.c[0].label("id"), found.c.place)
+def _selected(
+    ids: sa.Select[Any],
+    keys: Sequence[_Key],
+    limit: int | None = None,
+    offset: int = 0,
+    counted: sa.CTE | None = None,
+) -> sa.Select[Any]:
+    """The whole rows of some of these ids, in order.
 
-
-def _selected(chosen: sa.Select[Any]) -> sa.Select[Any]:
-    """The whole rows of some ids, in the order of their places."""
-    page = chosen.subquery("chosen")
+    What they are sorted by comes along as key_0 and so on; and, as total, the number of rows of ``counted``.
+    """
+    ids = ids.add_columns(*(key.column.label(f"key_{place}") for place, key in enumerate(keys)))
+    page = ids.order_by(*(key.order(key.column) for key in keys)).limit(limit).offset(offset or None).subquery("page")
+    sorted_by: list[sa.ColumnElement[Any]] = [page.c[f"key_{place}"] for place in range(len(keys))]
+    if counted is not None:
+        sorted_by.append(sa.select(sa.func.count()).select_from(counted).scalar_subquery().label("total"))
     return (
-        sa.select(*_COLUMNS, _a.name.label("name"), t.run.c.uid.label("run_uid"), *base_columns())
+        sa.select(*_COLUMNS, _a.name.label("name"), t.run.c.uid.label("run_uid"), *base_columns(), *sorted_by)
         .select_from(page)
         .join(t.version, _v.id == page.c.id)
         .join(t.adapter, _v.adapter_id == _a.id)
         .join(t.base, _v.base_id == t.base.c.id)
         .outerjoin(t.run, _v.run_id == t.run.c.id)
-        .order_by(page.c.place)
+        .order_by(*(key.order(column) for key, column in zip(keys, sorted_by, strict=False)))
     )
 
 

@@ -185,7 +185,7 @@ class Parent:
     """What a version was made from."""
 
     ref: str
-    """What the parent was called when the child was made."""
+    """Its ref in this registry, or, where it is not here, the one it had when the child was made."""
     digest: str
     role: str
     present: bool

@@ -102,6 +102,8 @@ def check_tag(key: str, value: str | None) -> None:
     """
     if len(key) > 200 or not _METRIC.fullmatch(key):
         raise InvalidNameError(f"tag {_shown(key)} is not valid: use letters, digits and '_.-', parted by '/'")
+    if value is not None and not isinstance(value, str):
+        raise InvalidNameError(f"the value of the tag '{key}' is no text: {value!a}")
     if value is not None:
         _check_text(f"the value of the tag '{key}'", value, 5_000)
 

@@ -16,7 +16,7 @@ from . import catalog, compare, labels, lineage, listing, points, runs, summarie
 from . import events as log
 from . import history as histories
 from . import tables as t
-from .database import Database
+from .database import DATABASE_NAME, Database
 from .errors import ConflictError, MetricNotFoundError, SettingsError, StoreError, unknown
 from .events import now
 from .recorder import RunRecorder
@@ -81,7 +81,7 @@ class Registry:
         # Absolute, so that a program may change its directory while the registry is open.
         self.home = (Path(home) if home is not None else default_home()).absolute()
         self.store = open_store(str(store or self.home / "objects"), self.home / "cache" / "objects")
-        self.database = Database(database or self.home / "registry.db", backups=self.home, upgrade=upgrade)
+        self.database = Database(database or self.home / DATABASE_NAME, backups=self.home, upgrade=upgrade)
 
     def close(self) -> None:
         """Close the database."""
@@ -299,7 +299,7 @@ class Registry:
     def compare(self, refs: Iterable[str | Ref]) -> list[ComparedField]:
         """Configurations, settings, data and metrics of versions, or of runs (``run:UID``), side by side."""
         with self.database.reading() as connection:
-            things: list[tuple[Version | None, Run | None]] = []
+            things: list[compare.Thing] = []
             for ref in refs:
                 if isinstance(ref, str) and ref.startswith("run:"):
                     run_id: int | None = runs.run_id(connection, ref.removeprefix("run:"))
@@ -309,7 +309,8 @@ class Registry:
                     (version,) = listing.by_ids(connection, [found.id])
                     run_id = found.run_id
                 run = None if run_id is None else runs.runs(connection, where=[t.run.c.id == run_id])[0]
-                things.append((version, run))
+                logged = summaries.summaries(connection, run_id) if run_id is not None and version is None else ()
+                things.append(compare.Thing(version, run, {summary.key: summary.last for summary in logged}))
         return compare.compare(things)
 
     def read_file(self, version: Version, name: str) -> bytes:
@@ -391,6 +392,8 @@ class Registry:
         """
         for key, value in tags.items():
             check_tag(key, value)
+        if not tags:
+            return self.version(ref)
         with self.database.writing() as connection:
             own = labels.change_tags(connection, Ref.parse(ref), tags)
         return self.version(own)
@@ -403,7 +406,7 @@ class Registry:
             NotFoundError: There is no such version.
         """
         if note is not None:
-            check_note(note)
+            note = check_note(note.replace("\r\n", "\n"))
         with self.database.writing() as connection:
             own = labels.set_note(connection, Ref.parse(ref), note)
         return self.version(own)

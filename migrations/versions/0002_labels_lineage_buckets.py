@@ -21,6 +21,8 @@ def upgrade() -> None:
     with op.batch_alter_table("version") as batch:
         batch.drop_column("metrics")
         batch.add_column(sa.Column("note", sa.Text(), nullable=True))
+        batch.drop_index(op.f("ix_version_task_name"))
+        batch.create_index(op.f("ix_version_task_name_created_at"), ["task_name", "created_at"], unique=False)
     _lineage()
     _buckets()
     _log()
@@ -182,8 +184,10 @@ def _log() -> None:
             "FOR EACH STATEMENT EXECUTE FUNCTION pointsman_append_only()"
         )
     else:
-        for change in ("UPDATE", "DELETE"):
+        # REPLACE deletes without a trigger: so an event that is there may not be inserted either.
+        there = "WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id) "
+        for change, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", there)):
             op.execute(
-                f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event "
+                f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event {when}"
                 "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END"
             )

@@ -87,7 +87,7 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
 def _earlier(mark: Path) -> list[str]:
     try:
         return [str(digest) for digest in json.loads(mark.read_bytes())["databases"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError) as error:
         raise ConflictError(f"{mark} is not what a backup writes there: name another directory") from error

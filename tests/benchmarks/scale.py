@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from pointsman.registry import Base, File, Registry, catalog, points
 from pointsman.registry import tables as t
 from pointsman.registry.bases import base_id
+from pointsman.registry.records import LoggedPoint
 
 VERSIONS = 100_000
 ADAPTERS = 10_000
@@ -292,7 +293,7 @@ def _series(connection: sa.Connection) -> None:
         numbers = random.Random(row)
         for steps in _stretches(range(count), 100_000):
             logged = [
-                points.LoggedPoint("train/loss", step, 1000 / (step + 1000) + numbers.random(), None, 1e9 + step)
+                LoggedPoint("train/loss", step, 1000 / (step + 1000) + numbers.random(), None, 1e9 + step)
                 for step in steps
             ]
             points.insert_points(connection, row, logged)

@@ -38,9 +38,13 @@ def upgrade() -> None:
 
 # What the tables' definitions do not say.
 TRIGGERS = {
-    f"event_refuses_{change.lower()}": f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event "
+    f"event_refuses_{change.lower()}": f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event {when}"
     "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END"
-    for change in ("UPDATE", "DELETE")
+    for change, when in (
+        ("UPDATE", ""),
+        ("DELETE", ""),
+        ("INSERT", "WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id) "),
+    )
 }
 
 
@@ -141,7 +145,7 @@ def test_a_creation_interrupted_anywhere_leaves_nothing_and_can_be_run_again(tmp
         Database(tmp_path / "whole.db").close()
     created = [number for number, statement in enumerate(statements, 1) if "CREATE" in statement]
     # Each revision makes tables, indexes and triggers; the second also makes three tables anew, with their indexes.
-    assert len(created) == 1 + (12 + 15) + (5 + 11 + 2)
+    assert len(created) == 1 + (12 + 15) + (5 + 11 + 3)
     # Before every statement that creates something, and before the one that writes the revision down.
     for number in [*created, len(statements)]:
         path = tmp_path / f"{number}.db"

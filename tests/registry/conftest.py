@@ -35,7 +35,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def registry(request, home):
     on_postgres = getattr(request, "param", "sqlite") == "postgres"
-    with Registry(home, database=request.getfixturevalue("postgres_url") if on_postgres else None) as opened:
+    with Registry(home, database=request.getfixturevalue("postgres_made") if on_postgres else None) as opened:
         yield opened
 
 

@@ -363,6 +363,7 @@ def test_events_outlive_what_they_are_about(registry):
         "UPDATE event SET details = '{}' WHERE id = 1",
         "UPDATE OR REPLACE event SET id = 2 WHERE id = 1",
         "DELETE FROM event",
+        "INSERT OR REPLACE INTO event SELECT id, at, 'nobody', action, subject, details, adapter_name FROM event",
         "DELETE FROM event WHERE id = (SELECT max(id) FROM event)",
     ],
 )

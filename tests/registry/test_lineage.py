@@ -173,10 +173,10 @@ def test_what_is_in_use_is_not_removed(registry, make):
         registry.remove("a@1")
     for alias in ("production", "canary"):
         registry.set_alias("b@1", alias)
-    with pytest.raises(InUseError, match=r"^b@1 is in use: the alias b@canary, b@production points to it; force"):
+    with pytest.raises(InUseError, match=r"^b@1 is in use: the aliases b@canary and b@production mean it; force"):
         registry.remove("b@canary")
     registry.set_alias("a@1", "production")
-    with pytest.raises(InUseError, match=r"c@2 were made from it, and the alias a@production points to it"):
+    with pytest.raises(InUseError, match=r"c@2 were made from it, and the alias a@production means it"):
         registry.remove("a@1")
     make("d", "b")
     with pytest.raises(ConflictError, match=r"d@1 was made from it, and the alias"):

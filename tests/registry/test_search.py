@@ -195,7 +195,7 @@ def test_a_metric_that_nothing_has_is_an_error(registry):
         ("created", ["both@2", "both@1", "my_task-1@1", "cola@3", "cola@2", "cola@1", "sst2@3", "sst2@2", "sst2@1"]),
         (
             "eval/accuracy",
-            ["both@2", "sst2@2", "both@1", "sst2@1", "cola@1", "cola@2", "cola@3", "my_task-1@1", "sst2@3"],
+            ["both@2", "sst2@2", "both@1", "sst2@1", "my_task-1@1", "cola@3", "cola@2", "cola@1", "sst2@3"],
         ),
         ("score", ["both@2", "sst2@2", "both@1", "sst2@1", "cola@3", "cola@2", "cola@1", "my_task-1@1", "sst2@3"]),
     ],

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from pointsman.registry import runs
 from pointsman.registry import tables as t
-from pointsman.registry.backends import JOURNAL_MODE, backend
+from pointsman.registry.backends import JOURNAL_MODE
 from pointsman.registry.database import REVISIONS
 from pointsman.registry.errors import PointsmanError
 from pointsman.registry.records import RunStatus
@@ -63,12 +63,9 @@ def diagnose(home: str | Path | None = None) -> Diagnosis:
     }
     for name in (HOME_VARIABLE, DATABASE_VARIABLE, STORE_VARIABLE):
         if value := os.environ.get(name):
-            facts[name] = value
+            facts[name] = _without_password(value)
     problems: list[str] = []
     try:
-        if DATABASE_VARIABLE in facts:
-            facts[DATABASE_VARIABLE] = "(see below)"
-            facts[DATABASE_VARIABLE] = backend(os.environ[DATABASE_VARIABLE]).label  # without its password
         registry = Registry(home)
     except PointsmanError as error:
         return Diagnosis(facts=facts, problems=(str(error),))
@@ -135,6 +132,13 @@ def _runs(registry: Registry, facts: dict[str, str]) -> Iterator[str]:
     running = sum(run.status == RunStatus.RUNNING for run in found)
     facts["unfinished runs"] = f"{running} running, {len(found) - running} cut short"
     yield from ()
+
+
+def _without_password(text: str) -> str:
+    try:
+        return sa.make_url(text).render_as_string(hide_password=True)
+    except (sa.exc.ArgumentError, ValueError):  # a path, or nothing that has a password
+        return text
 
 
 def _version(name: str) -> str:

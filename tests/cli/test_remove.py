@@ -90,7 +90,7 @@ def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
         (["sst2@1", "--recursive"], "--recursive", 2),
         (["sst2"], "as in sst2@3", 1),
         (["sst2@latest"], "as in sst2@3", 1),
-        (["sst2@best", "--force"], "as in sst2@3", 1),
+        (["sst2@best", "--force"], "as in sst2@2", 1),
         (["sst2@9"], "sst2@9", 1),
         (["sst2@canary"], "sst2@canary", 1),
         (["sst3@1"], "there is: cola, mix, sst2", 1),

@@ -180,7 +180,7 @@ def test_an_interrupted_run_says_so_and_keeps_its_history(registry: Registry, ti
     (run,) = registry.runs()
     assert run.status is RunStatus.INTERRUPTED
     assert len(registry.history(f"run:{run.uid}", "train/loss")) == 2
-    assert registry.versions() == []
+    assert list(registry.versions()) == []
 
 
 def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Pa
     assert run.error is not None
     assert "lower the learning rate" in run.error
     assert math.isnan(registry.history(f"run:{run.uid}", "train/loss")[0].value)
-    assert registry.versions() == []
+    assert list(registry.versions()) == []
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_cannot_work_is_refused_before_anything_is_recorded(
     with pytest.raises(kind, match=message):
         train(given.pop("task"), **given)
     assert registry.runs() == []
-    assert registry.versions() == []
+    assert list(registry.versions()) == []
 
 
 def test_epochs_follow_the_number_of_rows() -> None:

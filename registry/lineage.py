@@ -43,6 +43,27 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
     )
 
 
+def parents(connection: sa.Connection, version_id: int) -> list[Parent]:
+    """What one version was made from, in order."""
+    c, parent = t.lineage.c, t.version.alias()
+    rows = connection.execute(
+        sa.select(t.lineage, t.adapter.c.name, parent.c.number)
+        .outerjoin(parent, c.parent_id == parent.c.id)
+        .outerjoin(t.adapter, parent.c.adapter_id == t.adapter.c.id)
+        .where(c.child_id == version_id)
+        .order_by(c.position)
+    )
+    return [
+        Parent(
+            ref=row.parent_ref if row.name is None else f"{row.name}@{row.number}",
+            digest=row.parent_digest,
+            role=row.role,
+            present=row.name is not None,
+        )
+        for row in rows
+    ]
+
+
 def ancestors(connection: sa.Connection, version_ids: Iterable[int]) -> list[int]:
     """The rows of versions and of all they were made from, parents before their children."""
     c = t.lineage.c

@@ -77,9 +77,13 @@ def page(
 def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
     """Versions by their rows, in the order of these."""
     order = list(ids)
-    rows = {row.id: row for row in connection.execute(_selected(sa.select(_v.id).where(_v.id.in_(order)), ()))}
-    details = _details(connection, order)
-    return _records([rows[found] for found in order if found in rows], details)
+    found: list[Version] = []
+    # Some at a time: databases take only so many bound values.
+    for start in range(0, len(order), 1_000):
+        some = order[start : start + 1_000]
+        rows = {row.id: row for row in connection.execute(_selected(sa.select(_v.id).where(_v.id.in_(some)), ()))}
+        found += _records([rows[one] for one in some if one in rows], _details(connection, some))
+    return found
 
 
 class _Key(NamedTuple):

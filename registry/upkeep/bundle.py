@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from pointsman.registry import catalog, lineage, listing, runs
 from pointsman.registry import tables as t
 from pointsman.registry.errors import BundleError, ConflictError, StoreError
-from pointsman.registry.records import Run, Version
+from pointsman.registry.records import Parent, Run, Version
 from pointsman.registry.refs import Ref
 from pointsman.registry.registry import Registry
 from pointsman.registry.store import CHUNK, checked, write_atomically
@@ -59,14 +59,15 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
         raise ConflictError(f"{path} exists: name another file")
     with registry.database.reading() as connection:
         ids = [catalog.resolve(connection, Ref.parse(ref)).id for ref in refs]
-        versions = listing.by_ids(connection, lineage.ancestors(connection, ids))
+        ids = lineage.ancestors(connection, ids)
+        versions = listing.by_ids(connection, ids)
         uids = sorted({version.run for version in versions if version.run is not None})
         found = {run.uid: run for uid in uids for run in runs.runs(connection, where=[t.run.c.uid == uid])}
-        digests = _parent_digests(connection, versions)
+        parents = [lineage.parents(connection, version_id) for version_id in ids]
         with tempfile.TemporaryFile() as histories:
             spans = {uid: _write_history(connection, uid, histories) for uid in uids}
             objects = {file.sha256: file.size for version in versions for file in version.files}
-            index = _index(versions, found, digests)
+            index = _index(versions, found, parents)
             sums = {INDEX: hashlib.sha256(index).hexdigest()}
             sums |= {f"objects/{digest}": digest for digest in sorted(objects)}
             sums |= {f"history/{uid}.jsonl": sha256 for uid, (_, _, sha256) in spans.items()}
@@ -199,19 +200,7 @@ class Bundle:
         return sums
 
 
-def _parent_digests(connection: sa.Connection, versions: Sequence[Version]) -> dict[str, list[dict[str, str]]]:
-    """What each version was made from, as it goes into the index."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for version in versions:
-        graph = lineage.lineage(connection, catalog.resolve(connection, Ref(version.name, version.number)).id)
-        found[version.ref] = [
-            {"ref": parent.ref, "digest": parent.digest, "role": parent.role}
-            for parent in graph.parents.get(version.ref, ())
-        ]
-    return found
-
-
-def _index(versions: Sequence[Version], found: dict[str, Run], parents: dict[str, list[dict[str, str]]]) -> bytes:
+def _index(versions: Sequence[Version], found: dict[str, Run], parents: Sequence[Sequence[Parent]]) -> bytes:
     index = {
         "format": FORMAT,
         "versions": [
@@ -231,11 +220,11 @@ def _index(versions: Sequence[Version], found: dict[str, Run], parents: dict[str
                 "aliases": list(version.aliases),
                 "tags": version.tags,
                 "note": version.note,
-                "parents": parents[version.ref],
+                "parents": [{"ref": parent.ref, "digest": parent.digest, "role": parent.role} for parent in made_from],
                 "run": version.run,
                 "created_at": version.created_at.isoformat(),
             }
-            for version in versions
+            for version, made_from in zip(versions, parents, strict=True)
         ],
         "runs": [
             {

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,8 +11,6 @@ from .records import LoggedPoint
 
 SIZES: Final = (64, 1_024, 16_384)
 """Points in a bucket, by level."""
-
-_VALUE: Final = itemgetter(LoggedPoint._fields.index("value"))
 
 
 def buckets(points: Sequence[LoggedPoint], seq: int) -> Iterator[list[Any]]:
@@ -32,13 +29,19 @@ def buckets(points: Sequence[LoggedPoint], seq: int) -> Iterator[list[Any]]:
 
 def _extremes(points: Sequence[LoggedPoint]) -> list[Any]:
     """The columns of a bucket that holds these points, in the order of the table."""
-    numbers = [point for point in points if not math.isnan(point.value)]
-    missing = next((point for point in points if math.isnan(point.value)), None)
-    steps, times = [point.step for point in points], [point.wall_time for point in points]
+    _, steps, values, epochs, times = zip(*points, strict=True)
+    numbers = [value for value in values if not math.isnan(value)]
     found: list[Any] = [min(steps), max(steps), min(times), max(times)]
-    for point in (min(numbers, key=_VALUE, default=None), max(numbers, key=_VALUE, default=None)):
-        found += [None] * 4 if point is None else [point.value, point.step, point.epoch, point.wall_time]
-    return found + ([None] * 3 if missing is None else [missing.step, missing.epoch, missing.wall_time])
+    for extreme in (min(numbers, default=None), max(numbers, default=None)):
+        if extreme is None:
+            found += [None] * 4
+        else:
+            first = values.index(extreme)
+            found += [extreme, steps[first], epochs[first], times[first]]
+    if len(numbers) == len(values):
+        return [*found, None, None, None]
+    missing = next(place for place, value in enumerate(values) if math.isnan(value))
+    return [*found, steps[missing], epochs[missing], times[missing]]
 
 
 def merged(new: Any) -> dict[str, sa.ColumnElement[Any]]:

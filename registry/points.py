@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -16,6 +17,9 @@ from . import tables as t
 from .buckets import buckets, merged
 from .records import LoggedPoint
 from .summaries import columns, summaries, summed
+
+_MOST_VALUES: Final = 999
+"""Bound values in one statement, which any SQLite takes."""
 
 _KEYS: Final = sa.select(t.metric_key.c.name, t.metric_key.c.id).where(
     t.metric_key.c.name.in_(sa.bindparam("names", expanding=True))
@@ -69,14 +73,31 @@ def _put(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]]
     A point has no value that SQLAlchemy would have to convert; so it compiles the statement once, and is not asked
     about each of a thousand rows.
     """
-    text, names = _statement(table, connection.dialect.name)
-    parameters: Any = rows if names is None else [dict(zip(names, row, strict=True)) for row in rows]
-    connection.exec_driver_sql(text, parameters)
+    statement = _statement(table, connection.dialect.name)
+    if statement.names is not None:
+        connection.exec_driver_sql(statement.one, [dict(zip(statement.names, row, strict=True)) for row in rows])
+        return
+    rest = len(rows) % statement.rows
+    for start in range(0, len(rows) - rest, statement.rows):
+        connection.exec_driver_sql(statement.many, tuple(chain.from_iterable(rows[start : start + statement.rows])))
+    if rest:
+        connection.exec_driver_sql(statement.one, rows[-rest:])
+
+
+class _Statement(NamedTuple):
+    """An insert of one row, and one of many, which costs SQLite half of many inserts of one.
+
+    ``names`` are the parameters' where the driver wants these by name; such a driver sends many rows at once by itself.
+    """
+
+    one: str
+    many: str
+    rows: int
+    names: list[str] | None
 
 
 @cache
-def _statement(table: sa.Table, dialect: str) -> tuple[str, list[str] | None]:
-    """The statement's text and, where the driver wants its parameters by name, their names."""
+def _statement(table: sa.Table, dialect: str) -> _Statement:
     # Only the dialect that is in use is imported: that of PostgreSQL takes its time.
     module: Any = import_module(f"sqlalchemy.dialects.{dialect}")
     statement = module.insert(table)
@@ -87,4 +108,8 @@ def _statement(table: sa.Table, dialect: str) -> tuple[str, list[str] | None]:
         statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changes)
     driver = module.psycopg.dialect() if dialect == "postgresql" else module.dialect()
     compiled = statement.compile(dialect=driver)
-    return str(compiled), None if compiled.positional else [column.name for column in table.c]
+    one, names, rows = str(compiled), [column.name for column in table.c], _MOST_VALUES // len(table.c)
+    if not compiled.positional:
+        return _Statement(one, one, 1, names)
+    row = f"({', '.join('?' for _ in names)})"
+    return _Statement(one, one.replace(row, ", ".join([row] * rows), 1), rows, None)

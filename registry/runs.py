@@ -19,6 +19,14 @@ the future, as it is after a clock was set back: a run that lives says something
 
 _BEGINNING: Final = re.compile(r"[0-9a-f]{1,12}")
 
+# A range, which the index of uids answers.
+_OF_UID: Final = (
+    sa.select(t.run.c.id, t.run.c.uid)
+    .where(t.run.c.uid >= sa.bindparam("uid"), t.run.c.uid < sa.bindparam("after"))
+    .order_by(t.run.c.uid)
+    .limit(20)
+)
+
 
 def insert(
     connection: sa.Connection,
@@ -131,9 +139,8 @@ def run_id(connection: sa.Connection, uid: str) -> int:
     Raises:
         RunNotFoundError: There is none, or more than one.
     """
-    # A range, which the index of uids answers; and nothing that could not be one is for the database.
-    query = sa.select(t.run.c.id, t.run.c.uid).where(t.run.c.uid >= uid, t.run.c.uid < f"{uid}g")
-    found = connection.execute(query.order_by(t.run.c.uid).limit(20)).all() if _BEGINNING.fullmatch(uid) else []
+    # Nothing that could not be one is for the database.
+    found = connection.execute(_OF_UID, {"uid": uid, "after": f"{uid}g"}).all() if _BEGINNING.fullmatch(uid) else []
     if len(found) == 1:
         return int(found[0].id)
     if found:

@@ -39,22 +39,22 @@ def columns(summary: MetricSummary) -> list[Any]:
 
 def summed(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> MetricSummary:
     """The summary of a series with ``points`` added, which are in the order they were logged in."""
-    numbers = [point for point in points if not math.isnan(point.value)]
-    low = min(numbers, key=lambda point: point.value, default=None)
-    high = max(numbers, key=lambda point: point.value, default=None)
+    values = [point.value for point in points]
+    numbers = [value for value in values if not math.isnan(value)]
+    low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
     new = MetricSummary(
         key=points[0].key,
         count=len(points),
         nan_count=len(points) - len(numbers),
-        first=points[0].value,
-        last=points[-1].value,
-        min=low.value if low else math.nan,
-        max=high.value if high else math.nan,
-        mean=sum(point.value for point in numbers) / len(numbers) if numbers else math.nan,
+        first=values[0],
+        last=values[-1],
+        min=low,
+        max=high,
+        mean=sum(numbers) / len(numbers) if numbers else math.nan,
         first_step=points[0].step,
         last_step=points[-1].step,
-        min_step=low.step if low else None,
-        max_step=high.step if high else None,
+        min_step=points[values.index(low)].step if numbers else None,
+        max_step=points[values.index(high)].step if numbers else None,
     )
     if before is None:
         return new

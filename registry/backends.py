@@ -8,7 +8,7 @@ backend holds on the other: numbers without gaps, compare-and-swap, nothing writ
 import functools
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -264,3 +264,13 @@ def backend(database: str | Path) -> Backend:
         f"the database {url.render_as_string(hide_password=True)} is of a kind that is not supported: "
         "use postgresql://user@host/name or sqlite:///PATH"
     )
+
+
+def listed(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
+    """Whole numbers for an IN, as one bound value however many they are: databases take only so many of these."""
+    text = sa.literal(list(numbers), sa.JSON)
+    if connection.dialect.name == "postgresql":
+        items: Any = sa.select(sa.cast(sa.func.json_array_elements_text(sa.cast(text, sa.JSON)), sa.BigInteger))
+    else:
+        items = sa.select(sa.func.json_each(text).table_valued("value").c.value)
+    return sa.select(items.subquery("listed"))

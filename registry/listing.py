@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from . import tables as t
+from .backends import listed
 from .bases import base_columns, base_record
 from .errors import MetricNotFoundError, SettingsError, unknown
 from .points import key_id
@@ -201,15 +202,7 @@ def _details(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[An
     """What versions have several of, in one statement: ``(kind, name, text, number, value)`` by version."""
     if not ids:
         return {}
-    # One bound value, however many ids: databases take only so many.
-    listed: Any = (
-        sa.select(
-            sa.cast(sa.func.json_array_elements_text(sa.cast(sa.literal(list(ids), sa.JSON), sa.JSON)), sa.Integer)
-        )
-        if connection.dialect.name == "postgresql"
-        else sa.select(sa.func.json_each(sa.literal(list(ids), sa.JSON)).table_valued("value").c.value)
-    )
-    wanted = sa.select(listed.subquery("wanted"))
+    wanted = listed(connection, ids)
     none, zero, no_value = sa.literal(""), sa.literal(0), sa.cast(sa.null(), sa.Double)
     f, tag, m = t.version_file.c, t.tag.c, t.version_metric.c
     rows = connection.execute(

@@ -36,6 +36,7 @@ from .records import (
 )
 from .refs import BEST, LATEST, Ref, check_alias, check_filename, check_metric, check_name, check_note, check_tag
 from .remote import open_store
+from .series import Window
 from .store import write_atomically
 
 HOME_VARIABLE: Final = "POINTSMAN_HOME"
@@ -525,7 +526,7 @@ class Registry:
         """
         if max_points is not None and max_points < 8:
             raise SettingsError(f"max_points {max_points} is not valid: it has to be 8 or more")
-        window = histories.Window(
+        window = Window(
             first_step=first_step,
             last_step=last_step,
             since=None if since is None else since.timestamp(),

@@ -129,6 +129,7 @@ class RunRecorder:
 
     def _work(self) -> None:
         beaten = time.monotonic()
+        failing = False
         while not self._stop.wait(FLUSH_SECONDS):
             try:
                 self.flush()
@@ -138,4 +139,12 @@ class RunRecorder:
                     beaten = time.monotonic()
             except PointsmanError as error:
                 # The points stay in the buffer and go with the next flush; finish() raises if it never works.
-                _log.warning("metrics of run %s could not be written yet: %s", self.uid, error)
+                if not failing:
+                    _log.warning(
+                        "metrics of run %s cannot be written, and are kept until they can: %s", self.uid, error
+                    )
+                failing = True
+            else:
+                if failing:
+                    _log.warning("metrics of run %s are written again", self.uid)
+                failing = False

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class RemoteStore:
         self.label = url
         self._cache = cache
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
+            # Others write there as well: what was listed a moment ago is no answer.
+            self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
             extra = "s3" if url.startswith("s3") else None
             advice = f"pip install 'pointsman[{extra}]'" if extra else str(error)
@@ -57,8 +58,9 @@ class RemoteStore:
         """Store ``content`` for good and return its sha256."""
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
-        if self.has(digest) and self.measure(digest)[0] == digest:
-            return digest
+        with suppress(ObjectMissingError):
+            if self.measure(digest)[0] == digest:
+                return digest
         with self._translated("written"):
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(path, content)
@@ -107,7 +109,6 @@ class RemoteStore:
         with self._translated("listed"):
             found: dict[str, dict[str, Any]] = {}
             if self._fs.exists(self._root):
-                self._fs.invalidate_cache()
                 found = self._fs.find(self._root, detail=True)
         for path, info in sorted(found.items()):
             relative = path.removeprefix(self._root).strip("/")

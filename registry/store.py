@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -110,8 +111,9 @@ class LocalStore:
         """Store content that is read piece by piece, whose sha256 has to be ``digest``."""
         path = self.path(digest)
         try:
-            if path.exists() and self.measure(digest)[0] == digest:
-                return
+            with suppress(ObjectMissingError):
+                if self.measure(digest)[0] == digest:
+                    return
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, checked(chunks, digest, f"the content for {path}"))
             # The new directory's own entry has to survive a power cut as well.

@@ -57,35 +57,35 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
     path = Path(path)
     if path.exists():
         raise ConflictError(f"{path} exists: name another file")
-    with registry.database.reading() as connection:
-        ids = [catalog.resolve(connection, Ref.parse(ref)).id for ref in refs]
-        ids = lineage.ancestors(connection, ids)
-        versions = listing.by_ids(connection, ids)
-        uids = sorted({version.run for version in versions if version.run is not None})
-        found = {run.uid: run for uid in uids for run in runs.runs(connection, where=[t.run.c.uid == uid])}
-        parents = [lineage.parents(connection, version_id) for version_id in ids]
-        with tempfile.TemporaryFile() as histories:
+    with tempfile.TemporaryFile() as histories:
+        # One state of the database, and no longer than it takes to read it: on SQLite, writers wait for readers.
+        with registry.database.reading() as connection:
+            ids = lineage.ancestors(connection, [catalog.resolve(connection, Ref.parse(ref)).id for ref in refs])
+            versions = listing.by_ids(connection, ids)
+            parents = [lineage.parents(connection, version_id) for version_id in ids]
+            uids = sorted({version.run for version in versions if version.run is not None})
+            found = {run.uid: run for uid in uids for run in runs.runs(connection, where=[t.run.c.uid == uid])}
             spans = {uid: _write_history(connection, uid, histories) for uid in uids}
-            objects = {file.sha256: file.size for version in versions for file in version.files}
-            index = _index(versions, found, parents)
-            sums = {INDEX: hashlib.sha256(index).hexdigest()}
-            sums |= {f"objects/{digest}": digest for digest in sorted(objects)}
-            sums |= {f"history/{uid}.jsonl": sha256 for uid, (_, _, sha256) in spans.items()}
-            listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+        objects = {file.sha256: file.size for version in versions for file in version.files}
+        index = _index(versions, found, parents)
+        sums = {INDEX: hashlib.sha256(index).hexdigest()}
+        sums |= {f"objects/{digest}": digest for digest in sorted(objects)}
+        sums |= {f"history/{uid}.jsonl": sha256 for uid, (_, _, sha256) in spans.items()}
+        listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
 
-            def members() -> Iterator[bytes]:
-                yield from _member(SUMS, len(listed), [listed])
-                yield from _member(INDEX, len(index), [index])
-                for digest, size in sorted(objects.items()):
-                    yield from _member(f"objects/{digest}", size, registry.store.stream(digest))
-                for uid, (start, length, _) in spans.items():
-                    yield from _member(f"history/{uid}.jsonl", length, _span(histories, start, length))
-                yield bytes(2 * tarfile.BLOCKSIZE)
+        def members() -> Iterator[bytes]:
+            yield from _member(SUMS, len(listed), [listed])
+            yield from _member(INDEX, len(index), [index])
+            for digest, size in sorted(objects.items()):
+                yield from _member(f"objects/{digest}", size, registry.store.stream(digest))
+            for uid, (start, length, _) in spans.items():
+                yield from _member(f"history/{uid}.jsonl", length, _span(histories, start, length))
+            yield bytes(2 * tarfile.BLOCKSIZE)
 
-            try:
-                write_atomically(path, members())
-            except OSError as error:
-                raise StoreError(f"the bundle {path} cannot be written: {error.strerror}") from error
+        try:
+            write_atomically(path, members())
+        except OSError as error:
+            raise StoreError(f"the bundle {path} cannot be written: {error.strerror}") from error
     return versions
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from pointsman.registry import manifest as manifests
 from pointsman.registry import tables as t
+from pointsman.registry.buckets import SIZES
 from pointsman.registry.errors import ObjectMissingError, SettingsError, StoreError
 from pointsman.registry.registry import Registry
 
@@ -206,24 +207,69 @@ def _wrong_rows(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _wrong_histories(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Summaries that count other points than there are."""
+    """Summaries and buckets that say something else than the points do."""
     p, s = t.metric_point.c, t.metric_summary.c
-    points = sa.select(p.run_id, p.key_id, sa.func.count().label("points")).group_by(p.run_id, p.key_id).subquery()
-    both = sa.select(t.run.c.uid, t.metric_key.c.name, s.count, points.c.points)
+    count = sa.func.count
+    points = (
+        sa.select(
+            p.run_id, p.key_id, count().label("n"), (count() - count(p.value)).label("nan_count"), *_ends(p.value)
+        )
+        .group_by(p.run_id, p.key_id)
+        .subquery()
+    )
     same = (points.c.run_id == s.run_id) & (points.c.key_id == s.key_id)
-    for uid, name, count, found in connection.execute(
-        both.select_from(t.metric_summary)
-        .join(t.run, s.run_id == t.run.c.id)
-        .join(t.metric_key, s.key_id == t.metric_key.c.id)
-        .outerjoin(points, same)
-        .where(sa.func.coalesce(points.c.points, 0) != s.count)
+    there = [sa.func.coalesce(points.c.n, 0), sa.func.coalesce(points.c.nan_count, 0), points.c.low, points.c.high]
+    kept = [s.count, s.nan_count, s.min, s.max]
+    wrong = [one.is_distinct_from(other) for one, other in zip(kept, there, strict=True)]
+    for uid, name, *values in connection.execute(
+        _of_series(*kept, *there).outerjoin(points, same).where(sa.or_(*wrong))
     ):
-        yield f"run:{uid}", f"the summary of {name} counts {count} points, there are {found or 0}"
-    for uid, name, _, found in connection.execute(
-        both.select_from(points)
+        summed, found = ("{} points, {} of them NaN, from {} to {}".format(*values[of : of + 4]) for of in (0, 4))
+        yield f"run:{uid}", f"the summary of {name} counts {summed}; there are {found}"
+    for uid, name, n in connection.execute(
+        sa.select(t.run.c.uid, t.metric_key.c.name, points.c.n)
         .join(t.run, points.c.run_id == t.run.c.id)
         .join(t.metric_key, points.c.key_id == t.metric_key.c.id)
         .outerjoin(t.metric_summary, same)
         .where(s.run_id.is_(None))
     ):
-        yield f"run:{uid}", f"{name} has {found} points and no summary"
+        yield f"run:{uid}", f"{name} has {n} points and no summary"
+    for level, size in enumerate(SIZES):
+        yield from _wrong_buckets(connection, level, size)
+
+
+def _wrong_buckets(connection: sa.Connection, level: int, size: int) -> Iterator[tuple[str, str]]:
+    b, s = t.metric_bucket.c, t.metric_summary.c
+    buckets = (
+        sa.select(b.run_id, b.key_id, sa.func.count().label("n"), *_ends(b.min, b.max))
+        .where(b.level == level)
+        .group_by(b.run_id, b.key_id)
+        .subquery()
+    )
+    same = (buckets.c.run_id == s.run_id) & (buckets.c.key_id == s.key_id)
+    for uid, name in connection.execute(
+        _of_series()
+        .outerjoin(buckets, same)
+        .where(
+            (sa.func.coalesce(buckets.c.n, 0) != (s.count + size - 1) // size)
+            | s.min.is_distinct_from(buckets.c.low)
+            | s.max.is_distinct_from(buckets.c.high)
+        )
+    ):
+        yield f"run:{uid}", f"the extremes of {name}, kept for each {size} points, are not those of its summary"
+
+
+def _of_series(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """The run's uid and the metric's name of every series that has a summary, and more columns."""
+    s = t.metric_summary.c
+    return (
+        sa.select(t.run.c.uid, t.metric_key.c.name, *columns)
+        .select_from(t.metric_summary)
+        .join(t.run, s.run_id == t.run.c.id)
+        .join(t.metric_key, s.key_id == t.metric_key.c.id)
+    )
+
+
+def _ends(lower: sa.ColumnElement[float], upper: sa.ColumnElement[float] | None = None) -> Sequence[sa.Label[float]]:
+    """The least and the greatest of all of a group."""
+    return sa.func.min(lower).label("low"), sa.func.max(lower if upper is None else upper).label("high")

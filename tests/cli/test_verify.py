@@ -117,7 +117,7 @@ def test_a_file_of_several_versions_is_one_problem(run: Any, mine: Path) -> None
         ("UPDATE adapter SET last_number = 1 WHERE name = 'sst2'", "sst2", "number 3"),
         ("UPDATE alias SET version_id = 4 WHERE name = 'production'", "sst2@production", "another adapter"),
         ("DELETE FROM version_file WHERE version_id = 2", "sst2@2", "files"),
-        ("DELETE FROM metric_point WHERE step = 7", "run:", "50 points, there are 49"),
+        ("DELETE FROM metric_point WHERE step = 7", "run:", "there are 49 points"),
     ],
     ids=lambda value: value if value.startswith(("UPDATE", "DELETE")) else "",
 )

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pointsman.registry import Registry, runs
+from pointsman.registry import PointsmanError, Registry, runs
 from pointsman.registry.points import insert_points
 from pointsman.registry.records import LoggedPoint
 
@@ -91,8 +91,18 @@ def start_run():
 
 @pytest.fixture
 def start(registry, start_run):
-    """Start a run of sst2; keywords change what goes in."""
-    return lambda **changes: start_run(registry, **changes)
+    """Start a run of sst2, which ends with the test at the latest; keywords change what goes in."""
+    started = []
+
+    def start(**changes):
+        started.append(start_run(registry, **changes))
+        return started[-1]
+
+    yield start
+    for run in started:
+        # What the test did to the database may well keep it from being written.
+        with contextlib.suppress(PointsmanError):
+            run.finish()
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,25 @@ def test_what_is_not_there(store):
                 ask(digest)
 
 
+def test_what_other_machines_do_is_noticed(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    S3FileSystem.clear_instance_cache()
+    store = open_store(f"s3://team/{tmp_path.name}", tmp_path / "cache")
+    digest = store.put(b"weights")
+    assert [file.digest for file in store.files()] == [digest]
+    other = S3FileSystem(skip_instance_cache=True)
+    path = f"team/{tmp_path.name}/{digest[:2]}/{digest[2:]}"
+    other.rm_file(path)
+    assert not store.has(digest)
+    assert list(store.files()) == []
+    store.put(b"weights")
+    assert store.has(digest)
+    other.pipe_file(path, b"")
+    assert store.measure(digest) == (hashlib.sha256(b"").hexdigest(), 0)
+    store.put(b"weights")
+    assert store.measure(digest) == (digest, 7)
+
+
 def test_a_registry_on_it(url, tmp_path):
     with Registry(tmp_path / "home", store=url) as registry:
         version = registry.add_version("sst2", **FIELDS)

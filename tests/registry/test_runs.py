@@ -433,6 +433,35 @@ def test_a_busy_database_loses_no_point_and_doubles_none(held, start_run):
     assert registry.summaries(f"run:{run.uid}")[0].count == 3
 
 
+def test_a_recorder_says_once_that_it_cannot_write(held, start_run, monkeypatch, caplog):
+    registry, take, give_back = held
+    monkeypatch.setattr("pointsman.registry.recorder.FLUSH_SECONDS", 0.001)
+    with start_run(registry) as run:
+        again, well = threading.Semaphore(0), threading.Event()
+
+        def flush(flush=run.flush):
+            try:
+                flush()
+            except BusyError:
+                again.release()
+                raise
+            well.set()
+
+        take()
+        monkeypatch.setattr(run, "flush", flush)
+        run.log({"loss": 0.0}, step=0)
+        for _ in range(3):
+            assert again.acquire(timeout=30)
+        give_back()
+        well.clear()
+        assert well.wait(30)
+    said = [record.getMessage() for record in caplog.records if run.uid in record.getMessage()]
+    assert len(said) == 2
+    assert "cannot be written, and are kept until they can: " in said[0]
+    assert said[1].endswith("are written again")
+    assert [point.step for point in registry.history(f"run:{run.uid}", "loss")] == [0]
+
+
 def test_an_end_that_fails_can_be_tried_again(held, start_run):
     registry, take, give_back = held
     run = start_run(registry)

@@ -32,7 +32,7 @@ def command(context: click.Context, refs: tuple[str, ...], target: Path) -> None
 
         versions = export_bundle(registry, refs, target)
         refs_written = ", ".join(version.ref for version in versions[:10]) + (" …" if len(versions) > 10 else "")
-        note(f"{target} ({size(target.stat().st_size)}): {count(len(versions))} versions: {refs_written}")
+        note(f"{target} ({size(target.stat().st_size)}): {count(len(versions), 'version')}: {refs_written}")
         return
     if len(refs) > 1:
         raise click.UsageError("a directory takes one version; for several, name a bundle: a file that ends in .tar")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, open_registry
-from .output import emit_json, note, table
+from .output import count, emit_json, note, table
 
 
 @click.command("import", short_help="Bring the versions of a bundle in.")
@@ -28,4 +28,4 @@ def command(context: click.Context, bundle: Path, as_json: bool) -> None:
         ["in the bundle", "here", "", "aliases"],
         [(one.source, one.ref, "new" if one.new else "was here", ", ".join(one.aliases) or "-") for one in imported],
     )
-    note(f"{sum(one.new for one in imported)} of {len(imported)} versions were new")
+    note(f"new here: {sum(one.new for one in imported)} of {count(len(imported), 'version')}")

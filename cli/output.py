@@ -172,9 +172,9 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
-def count(value: int) -> str:
-    """A count with separators: 1,234,567."""
-    return f"{value:,}"
+def count(value: int, what: str = "") -> str:
+    """A count with separators: 1,234,567; and of what: 1 file, 2 files."""
+    return f"{value:,} {what}{'s' * (value != 1)}" if what else f"{value:,}"
 
 
 def size(value: float) -> str:

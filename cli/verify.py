@@ -46,7 +46,7 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
             note(f"mended: {digest}")
         if problems:
             table(["what", "is wrong"], [(problem.subject, problem.text) for problem in problems])
-        said = f"{len(problems)} problems" if problems else "all is well"
-        note(f"{count(report.versions)} versions, {count(report.files)} files ({size(report.size)}): {said}")
+        said = count(len(problems), "problem") if problems else "all is well"
+        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {said}")
     if problems:
         context.exit(1)

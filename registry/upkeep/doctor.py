@@ -116,7 +116,7 @@ def _files(registry: Registry, facts: dict[str, str]) -> Iterator[str]:
     facts["files"] = f"{len(needed):,} ({sum(needed.values()) / 1e6:.1f} MB)"
     wrong = [digest for digest, size in needed.items() if there.get(digest) != size]
     if wrong:
-        yield f"{len(wrong)} files are missing or of the wrong size in {registry.store.label}: run 'registry verify'"
+        yield f"files missing or of the wrong size in {registry.store.label}: {len(wrong)}; run 'registry verify'"
 
 
 def _garbage(registry: Registry, facts: dict[str, str]) -> Iterator[str]:

@@ -145,7 +145,7 @@ def test_an_export_that_cannot_be(
 def test_everything_known_comes_along(run: Any, ready: Path, bundle: Path, home: Path) -> None:
     result = run("import", bundle)
     assert result.code == 0
-    assert result.err == "5 of 5 versions were new\n"
+    assert result.err == "new here: 5 of 5 versions\n"
     assert [row.split() for row in result.lines[2:]] == [
         ["sst2@1", "sst2@1", "new", "-"],
         ["cola@1", "cola@1", "new", "-"],
@@ -175,7 +175,7 @@ def test_importing_twice_is_importing_once(run: Any, bundle: Path) -> None:
         (ref, ref, False, []) for ref in ("sst2@1", "cola@1", "sst2@2", "sst2@3", "mix@1")
     ]
     assert (known(run), run("log", "--json").out) == before
-    assert run("import", bundle).err == "0 of 5 versions were new\n"
+    assert run("import", bundle).err == "new here: 0 of 5 versions\n"
 
 
 def test_nothing_that_is_here_changes(run: Any, bundle: Path, home: Path, add_version: Any) -> None:
@@ -202,8 +202,8 @@ def test_nothing_that_is_here_changes(run: Any, bundle: Path, home: Path, add_ve
 
 def test_a_bundle_of_what_is_partly_here(run: Any, ready: Path, bundle: Path, tmp_path: Path) -> None:
     assert run("export", "sst2@2", tmp_path / "part.tar", home=ready).code == 0
-    assert run("import", tmp_path / "part.tar").err == "2 of 2 versions were new\n"
-    assert run("import", bundle).err == "3 of 5 versions were new\n"
+    assert run("import", tmp_path / "part.tar").err == "new here: 2 of 2 versions\n"
+    assert run("import", bundle).err == "new here: 3 of 5 versions\n"
     assert known(run) == known(run, ready)
 
 

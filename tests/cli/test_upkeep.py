@@ -58,11 +58,11 @@ def test_files_of_removed_versions_go_when_told_so(run: Any, mine: Path) -> None
     before = files(mine / "objects")
     listed = run("gc")
     assert listed.code == 0
-    assert listed.err == "1 files, 11 B: nothing was removed: --apply does it\n"
+    assert listed.err == "1 file, 11 B: nothing was removed: --apply does it\n"
     assert [row.split()[0] for row in listed.lines[2:]] == [str(paths["sst2@2"].relative_to(mine / "objects"))]
     assert files(mine / "objects") == before
     done = run("gc", "--apply")
-    assert (done.code, done.err) == (0, "1 files, 11 B: removed\n")
+    assert (done.code, done.err) == (0, "1 file, 11 B: removed\n")
     assert before.keys() - files(mine / "objects").keys() == {str(paths["sst2@2"].relative_to(mine / "objects"))}
     assert run("verify").code == 0
     assert run("gc").err == "0 files, 0 B: nothing to remove\n"
@@ -270,8 +270,8 @@ def told(run: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lost_file, "1 files are missing or of the wrong size"),
-        (shortened_file, "1 files are missing or of the wrong size"),
+        (lost_file, "files missing or of the wrong size in "),
+        (shortened_file, "files missing or of the wrong size in "),
         (lost_row, "registry.db"),
     ],
 )

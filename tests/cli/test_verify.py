@@ -78,7 +78,7 @@ def test_a_damaged_file_is_found(damage: Callable[[Path], None], run: Any, mine:
     result = run("verify")
     assert result.code == 1
     assert "Traceback" not in result.err
-    assert result.err.endswith("1 problems\n")
+    assert result.err.endswith("1 problem\n")
     digest = path.parent.name + path.name
     (row,) = result.lines[2:]
     assert row.startswith(digest)
@@ -186,7 +186,7 @@ def test_what_cannot_be_mended_stays_a_problem(run: Any, mine: Path, copies: dic
     result = run("verify", "--repair", "--from", copies["backup"])
     assert result.code == 1
     assert result.err.count("mended: ") == 1
-    assert result.err.endswith("1 problems\n")
+    assert result.err.endswith("1 problem\n")
     assert [row.split()[0] for row in result.lines[2:]] == ["sst2@2"]
 
 

@@ -52,13 +52,16 @@ def verify(registry: Registry) -> Report:
     Others may write meanwhile: what is removed while it is being read is no problem.
     """
     problems = [Problem(subject="database", text=text) for text in registry.database.problems()]
+    versions = 0
+    # One after the other: on SQLite, writers wait for readers.
     with registry.database.reading() as connection:
-        versions = 0
         for row, rows in _versions(connection):
             versions += 1
             problems += [Problem(subject=row.ref, text=text) for text in _wrong_with(row, rows)]
-        problems += [Problem(subject=subject, text=text) for subject, text in _wrong_rows(connection)]
         files = {row.sha256: row.size for row in connection.execute(_files())}
+    for check in (_wrong_rows, _wrong_histories):
+        with registry.database.reading() as connection:
+            problems += [Problem(subject=subject, text=text) for subject, text in check(connection)]
     with ThreadPoolExecutor(WORKERS) as pool:
         broken = {
             digest: text for digest, text in pool.map(lambda file: _check(registry, *file), files.items()) if text
@@ -203,7 +206,6 @@ def _wrong_rows(connection: sa.Connection) -> Iterator[tuple[str, str]]:
         .where(c.parent_digest != v.digest)
     ):
         yield f"{name}@{number}", f"its parent {ref} ({digest}) is linked to a version of other content"
-    yield from _wrong_histories(connection)
 
 
 def _wrong_histories(connection: sa.Connection) -> Iterator[tuple[str, str]]:

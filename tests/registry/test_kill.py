@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -74,9 +75,15 @@ def in_a_child(operation, home, number):
     return acknowledged, os.WIFSIGNALED(status)
 
 
+def at(home, **options):
+    """The registry of a home: with a PostgreSQL database where its URL lies beside it."""
+    url = home.parent / "url"
+    return Registry(home, database=url.read_text() if url.exists() else None, **options)
+
+
 def make(home):
     """A registry with two versions, a run, an alias, and a removed version's files, which are old."""
-    with Registry(home) as registry:
+    with at(home) as registry:
         with registry.start_run("sst2", **RUN) as run:
             for step in range(5):
                 run.log({"loss": 1.0, "lr": 0.1}, step=step)
@@ -93,12 +100,12 @@ def make(home):
 
 
 def create(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         said(len(registry.versions()))
 
 
 def add(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         for number in range(2):
             version = registry.add_version(
                 "sst2", **{**FIELDS, "files": {"a": b"new%d" % number, "b": b"b"}}, parents=[("init", "sst2@2")]
@@ -107,7 +114,7 @@ def add(home, said):
 
 
 def log(home, said):
-    with Registry(home) as registry, registry.start_run("mrpc", **RUN) as run:
+    with at(home) as registry, registry.start_run("mrpc", **RUN) as run:
         for step in range(3):
             run.log({"loss": float(step), "lr": 0.1}, step=step)
             run.flush()
@@ -115,49 +122,49 @@ def log(home, said):
 
 
 def alias(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         for number in (2, 1, 2):
             registry.set_alias(f"sst2@{number}", "production")
             said(number)
 
 
 def label(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         registry.set_tags("sst2@1", {"a": "1", "b": "2"})
         registry.set_note("sst2@1", "kept")
         said("note")
 
 
 def remove(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         said(registry.remove("sst2@1", force=True))
 
 
 def collect(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         said(len(collect_garbage(registry, apply=True).files))
 
 
 def bring_in(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         for one in import_bundle(registry, home.parent / "bundle.tar"):
             said(one.ref)
 
 
 def export(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         export_bundle(registry, ["sst2@2"], home / "out.tar")
         said("out")
 
 
 def backup(home, said):
-    with Registry(home) as registry:
+    with at(home) as registry:
         back_up(registry, home / "backup")
         said("backup")
 
 
 def upgrade(home, said):
-    with Registry(home, upgrade=True) as registry:
+    with at(home, upgrade=True) as registry:
         said(len(registry.versions()))
 
 
@@ -182,6 +189,48 @@ def template(tmp_path_factory):
         export_bundle(other, ["cola"], directory / "bundle.tar")
     shutil.copytree(OLD_SCHEMAS / "schema-0001", directory / "old")
     return directory
+
+
+@pytest.fixture(scope="module")
+def server_template(postgres, template, tmp_path_factory):
+    """The filled home once more, with a PostgreSQL database, and the URL of that."""
+    url = f"{postgres.removesuffix('/postgres')}/filled"
+    home = tmp_path_factory.mktemp("kill-server") / "filled"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE filled")
+    (home.parent / "url").write_text(url)
+    make(home)
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["create", "add", "log", "alias", "remove", "collect", "bring_in"])
+def test_killed_at_many_writes_to_a_server(postgres, server_template, template, tmp_path, name):
+    """What a client that dies had not committed, the server takes back; files and rows agree all the same."""
+    deaths, number, died = 0, 1, True
+    while died:
+        home, database = tmp_path / str(number) / "home", f"{name}{number}"
+        home.parent.mkdir()
+        shutil.copy(template / "bundle.tar", home.parent)
+        source = "template0"
+        if name != "create":
+            shutil.copytree(server_template, home)
+            source = "filled"
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database} TEMPLATE {source}")
+        (home.parent / "url").write_text(f"{postgres.removesuffix('/postgres')}/{database}")
+        acknowledged, died = in_a_child(OPERATIONS[name], home, number)
+        deaths += died
+        CHECKS.get(name, check)(home, acknowledged)
+        if died and name != "remove":
+            again, _ = in_a_child(OPERATIONS[name], home, 0)
+            assert again
+            check(home, [])
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        shutil.rmtree(home.parent)
+        number += 5 * STRIDES.get(name, 1)
+    assert deaths >= 3, "the writes were not hit"
 
 
 @pytest.mark.slow
@@ -216,7 +265,7 @@ FEWEST = {"add": 40}
 
 def check(home, acknowledged):
     """Readable, and nothing wrong with anything."""
-    with Registry(home) as registry:
+    with at(home) as registry:
         assert verify(registry).problems == ()
         assert len(registry.events(limit=None)) >= len(registry.versions())
         for version in registry.versions():
@@ -226,7 +275,7 @@ def check(home, acknowledged):
 
 def check_added(home, acknowledged):
     check(home, acknowledged)
-    with Registry(home) as registry:
+    with at(home) as registry:
         numbers = [version.number for version in registry.versions(name="sst2")]
         assert numbers == list(range(1, len(numbers) + 1))
         assert {f"sst2@{number}" for number in numbers} >= set(acknowledged)
@@ -236,7 +285,7 @@ def check_added(home, acknowledged):
 
 def check_logged(home, acknowledged):
     check(home, acknowledged)
-    with Registry(home) as registry:
+    with at(home) as registry:
         for run in registry.runs(adapter="mrpc"):
             counts = {summary.key: summary.count for summary in registry.summaries(f"run:{run.uid}")}
             seen = sum(line.startswith(run.uid) for line in acknowledged)
@@ -249,7 +298,7 @@ def check_logged(home, acknowledged):
 
 def check_aliased(home, acknowledged):
     check(home, acknowledged)
-    with Registry(home) as registry:
+    with at(home) as registry:
         moves = [1, 2, 1, 2]
         there = registry.version("sst2@production").number
         # The one that was acknowledged last, or the next.
@@ -260,7 +309,7 @@ def check_aliased(home, acknowledged):
 
 def check_collected(home, acknowledged):
     check(home, acknowledged)
-    with Registry(home) as registry:
+    with at(home) as registry:
         assert len(registry.versions()) == 2
         if acknowledged:
             assert acknowledged == ["4"]
@@ -269,7 +318,7 @@ def check_collected(home, acknowledged):
 
 def check_imported(home, acknowledged):
     check(home, acknowledged)
-    with Registry(home) as registry:
+    with at(home) as registry:
         refs = {version.ref for version in registry.versions()}
         # All of a bundle, or nothing of it.
         assert refs in ({"sst2@1", "sst2@2"}, {"sst2@1", "sst2@2", "sst2@3", "cola@1"})
@@ -280,7 +329,7 @@ def check_backed_up(home, acknowledged):
     check(home, acknowledged)
     if (home / "backup" / "registry.db").exists():
         check(home / "backup", [])
-        with Registry(home / "backup") as copy, Registry(home) as registry:
+        with Registry(home / "backup") as copy, at(home) as registry:
             assert list(copy.versions()) == list(registry.versions())
     else:
         assert not acknowledged
@@ -296,7 +345,7 @@ def check_exported(home, acknowledged):
 
 
 def check_upgraded(home, acknowledged):
-    with Registry(home, upgrade=True) as registry:
+    with at(home, upgrade=True) as registry:
         assert verify(registry).problems == ()
         assert len(registry.versions()) == 4
         assert registry.version("both@1").parents == ("sst2@1", "sst2@2")

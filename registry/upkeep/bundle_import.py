@@ -219,7 +219,7 @@ def _points(bundle: Bundle, uid: str) -> Iterator[LoggedPoint]:
     name = f"history/{uid}.jsonl"
     for line in bundle.lines(name):
         try:
-            key, step, epoch, wall_time, value = json.loads(line)
+            key, step, epoch, wall_time, value = json.loads(line.decode())
             if epoch is not None:
                 epoch = float(epoch)
             number = math.nan if value is None else float(value)

@@ -111,7 +111,8 @@ class LocalStore:
         """Store content that is read piece by piece, whose sha256 has to be ``digest``."""
         path = self.path(digest)
         try:
-            with suppress(ObjectMissingError):
+            # What is not there, or cannot be read, is written.
+            with suppress(StoreError):
                 if self.measure(digest)[0] == digest:
                     return
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@
     │   └── BaseMismatchError     a version trained on another base
     ├── WeightsError              adapter weights that do not fit their configuration
     └── TrainingError             a training that cannot go on
+        └── PrunedError           one that was given up on purpose: it was not promising
 
 Each message says what was wrong, what was found and what to do. This module imports nothing of pointsman's.
 """
@@ -159,6 +160,10 @@ class WeightsError(PointsmanError):
 
 class TrainingError(PointsmanError):
     """A training that cannot go on."""
+
+
+class PrunedError(TrainingError):
+    """A training that was given up on purpose, because it was not promising."""
 
 
 def unknown(kind: type[_E], what: str, name: str, known: Iterable[object], advice: str = "") -> _E:

@@ -46,8 +46,16 @@ def metric_names(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(sa.select(t.metric_key.c.name).order_by(t.metric_key.c.name)))
 
 
-def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPoint]) -> None:
-    """Add points to a run's history, in the order they were logged in, with all that is kept about them."""
+def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPoint], *, stored: bool = False) -> None:
+    """Add points to a run's history, in the order they were logged in, with all that is kept about them.
+
+    Args:
+        connection: A transaction.
+        run: The run's row.
+        points: The points.
+        stored: They are in the database already, with the numbers that they would get: add only what is kept about
+            them.
+    """
     series: dict[str, list[LoggedPoint]] = {}
     for point in points:
         series.setdefault(point.key, []).append(point)
@@ -63,6 +71,8 @@ def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPo
         ]
         rows[t.metric_summary].append((run, keys[key], *columns(summed(before, logged))))
         rows[t.metric_bucket] += [(run, keys[key], *bucket) for bucket in buckets(logged, seq)]
+    if stored:
+        del rows[t.metric_point]
     for table, values in rows.items():
         _put(connection, table, values)
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from . import runs
 from .database import Database
-from .errors import PointsmanError, SettingsError
+from .errors import ConflictError, PointsmanError, PrunedError, SettingsError
 from .points import insert_points
 from .records import LoggedPoint, RunStatus
 from .refs import check_metric
@@ -28,10 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 class RunRecorder:
-    """Logs one run's metrics and says how it ended. Made by ``Registry.start_run``; used as a context manager.
+    """Logs one run's metrics and says how it ended; used as a context manager.
 
-    Leaving the block normally records *finished*; KeyboardInterrupt records *interrupted*; any other exception records
+    Made by ``Registry.start_run`` and ``Registry.resume_run``. Leaving the block normally records *finished*, and so
+    does PrunedError, whose message is recorded; KeyboardInterrupt records *interrupted*; any other exception records
     *failed* with its message. Every way, what was logged before is kept.
+
+    A process that was taken for dead, on a machine that was asleep or cut off, may find that another has taken up its
+    run. Then it can write nothing more: ``log``, ``flush`` and ``finish`` raise ConflictError.
     """
 
     def __init__(self, database: Database, uid: str) -> None:
@@ -45,6 +49,8 @@ class RunRecorder:
         self._ended = False
         with database.reading() as connection:
             self._run_id = runs.run_id(connection, uid)
+            self._process = runs.process(connection, self._run_id)
+        self._lost: ConflictError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"run-{uid}", daemon=True)
         self._thread.start()
@@ -60,6 +66,7 @@ class RunRecorder:
         Raises:
             InvalidNameError: A metric's name breaks the rules; nothing was logged.
             SettingsError: The step is negative, or the run has ended.
+            ConflictError: Another process has taken up the run.
         """
         step = operator.index(step)
         if step < 0 or step >= 2**63:
@@ -69,6 +76,8 @@ class RunRecorder:
         for key in metrics.keys() - self._checked:
             self._checked.add(check_metric(key))
         epoch = None if epoch is None or math.isnan(epoch) else float(epoch)
+        if self._lost is not None:
+            raise self._lost
         with self._lock:
             if self._ended:
                 raise SettingsError(f"run {self.uid} has ended: start another to log more")
@@ -84,6 +93,7 @@ class RunRecorder:
 
         Raises:
             DatabaseError: It could not be written; nothing is lost, and it can be called again.
+            ConflictError: Another process has taken up the run.
         """
         # Messages quote file names, which need not be Unicode.
         text = None if error is None else error[:MOST_OF_AN_ERROR].encode(errors="backslashreplace").decode()
@@ -109,6 +119,8 @@ class RunRecorder:
             self.finish()
         elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             self.finish(RunStatus.INTERRUPTED)
+        elif isinstance(error, PrunedError):
+            self.finish(RunStatus.FINISHED, str(error) or type(error).__name__)
         else:
             self.finish(RunStatus.FAILED, str(error) or type(error).__name__)
 
@@ -120,6 +132,11 @@ class RunRecorder:
             if not points and also is None:
                 return
             with self._database.writing() as connection:
+                if runs.process(connection, self._run_id) != self._process:
+                    self._lost = ConflictError(
+                        f"run {self.uid} was taken up by another process, and goes on there: end this one"
+                    )
+                    raise self._lost
                 if points:
                     insert_points(connection, self._run_id, points)
                 if also is not None:
@@ -134,10 +151,12 @@ class RunRecorder:
             try:
                 self.flush()
                 if time.monotonic() - beaten >= HEARTBEAT_SECONDS:
-                    with self._database.writing() as connection:
-                        runs.beat(connection, self.uid)
+                    self._write(lambda connection: runs.beat(connection, self.uid))
                     beaten = time.monotonic()
             except PointsmanError as error:
+                if self._lost is not None:
+                    _log.error("metrics of run %s are lost: %s", self.uid, error)
+                    return
                 # The points stay in the buffer and go with the next flush; finish() raises if it never works.
                 if not failing:
                     _log.warning(

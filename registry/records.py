@@ -10,7 +10,10 @@ _T = TypeVar("_T")
 
 
 class RunStatus(StrEnum):
-    """How a run stands. A run that says nothing for a minute counts as interrupted."""
+    """How a run stands.
+
+    A run that says nothing for a minute counts as interrupted, and at once where its process is known to be dead.
+    """
 
     RUNNING = "running"
     FINISHED = "finished"

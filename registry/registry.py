@@ -1,5 +1,6 @@
 """Registry: the one face of the database and the object store."""
 
+import operator
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final, Self
 import platformdirs
 import sqlalchemy as sa
 
-from . import catalog, compare, labels, lineage, listing, points, runs, summaries
+from . import catalog, compare, labels, lineage, listing, liveness, points, runs, summaries
 from . import events as log
 from . import history as histories
 from . import tables as t
@@ -453,8 +454,17 @@ class Registry:
             data: Where the rows came from, how many, and their fingerprint.
             environment: Versions, processor, command.
             seed: The random seed.
+
+        Raises:
+            InvalidNameError: The adapter's name breaks the rules.
+            SettingsError: Something is no JSON, or the environment has the registry's own key, ``process``.
         """
         check_name(adapter)
+        if liveness.KEY in environment:
+            raise SettingsError(
+                f"the environment has the key '{liveness.KEY}', under which the registry keeps who records a run: "
+                "call it something else"
+            )
         uid, started = secrets.token_hex(6), now()
         with self.database.writing() as connection:
             runs.insert(
@@ -466,7 +476,7 @@ class Registry:
                 base=base,
                 settings=settings,
                 data=data,
-                environment=environment,
+                environment={**environment, liveness.KEY: liveness.this_process()},
                 seed=seed,
                 status=RunStatus.RUNNING,
                 error=None,
@@ -475,6 +485,38 @@ class Registry:
                 heartbeat_at=started,
             )
         return RunRecorder(self.database, uid)
+
+    def check_resumable(self, uid: str) -> Run:
+        """The run that ``resume_run`` would take up, or what it would raise."""
+        with self.database.reading() as connection:
+            return runs.check_resumable(connection, uid)[1]
+
+    def resume_run(self, uid: str, *, last_step: int) -> RunRecorder:
+        """Take up a run that crashed or was interrupted, and return the recorder that logs the rest of it.
+
+        Its history is cut off after ``last_step``, as if nothing later had ever been logged: so a training that goes
+        on from a checkpoint leaves no step out and logs none twice, if it had flushed its metrics when it wrote that.
+        Of several that try at once, one succeeds.
+
+        Args:
+            uid: The run's, or how it begins.
+            last_step: The step of the checkpoint; points of that step stay. -1 removes all.
+
+        Raises:
+            RunNotFoundError: There is no such run, or more than one.
+            ConflictError: The run has finished, has made a version, or is running still; nothing was changed. A run
+                that was killed on this machine is known to be dead at once, one on another when it has been silent
+                for a minute.
+            SettingsError: ``last_step`` is below -1, or over 64 bits.
+        """
+        last_step = operator.index(last_step)
+        with self.database.writing() as connection:
+            uid = runs.resume(connection, uid, last_step)
+        return RunRecorder(self.database, uid)
+
+    def run_directory(self, uid: str) -> Path:
+        """Where a run's checkpoints lie while it goes on."""
+        return self.home / "runs" / uid
 
     def run(self, uid: str) -> Run:
         """The run of that uid, or whose uid begins so.

@@ -1,5 +1,6 @@
 """Runs: functions over an open transaction."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -7,11 +8,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from . import cutting, liveness
 from . import tables as t
 from .bases import base_columns, base_id, base_record
-from .errors import RunNotFoundError, unknown
-from .events import now
+from .errors import ConflictError, RunNotFoundError, SettingsError, unknown
+from .events import now, record
 from .records import Base, Run, RunStatus
+from .refs import Ref
 
 SILENCE: Final = timedelta(seconds=60)
 """A running run that has not been heard of for so long counts as interrupted; so does one whose last word is as far in
@@ -70,6 +73,74 @@ def insert(
     return row
 
 
+def process(connection: sa.Connection, run: int) -> Any:
+    """Which process records the run, as ``liveness.this_process`` said there; None of a run of an older release."""
+    environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == run))
+    return None if environment is None else environment.get(liveness.KEY)
+
+
+def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
+    """The run that begins so, with its row, if it can be taken up again.
+
+    Raises:
+        RunNotFoundError: There is none that begins so, or more than one.
+        ConflictError: The run has finished, has made a version, or is running still.
+    """
+    row = run_id(connection, uid)
+    (run,) = runs(connection, where=[t.run.c.id == row])
+    another = f"start another with the same settings: registry train --like run:{run.uid}"
+    if run.version is not None:
+        raise ConflictError(f"run {run.uid} has made {run.version} and cannot be taken up again: {another}")
+    if run.status == RunStatus.FINISHED:
+        raise ConflictError(f"run {run.uid} has finished and cannot be taken up again: {another}")
+    if connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == row)) == RunStatus.RUNNING:
+        _refuse_living(run, process(connection, row))
+    return row, run
+
+
+def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
+    """Have this process take up a run again, its history cut off after ``last_step``; returns the whole uid.
+
+    Raises:
+        RunNotFoundError, ConflictError: As ``check_resumable``.
+        SettingsError: It is no step.
+    """
+    if not -1 <= last_step < 2**63:
+        raise SettingsError(f"last_step {last_step} is not valid: it has to be a step, or -1 to begin anew")
+    row, run = check_resumable(connection, uid)
+    environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == row)) or {}
+    cutting.cut(connection, row, last_step)
+    connection.execute(
+        t.run.update()
+        .where(t.run.c.id == row)
+        .values(
+            status=RunStatus.RUNNING,
+            error=None,
+            ended_at=None,
+            heartbeat_at=now(),
+            environment={**environment, liveness.KEY: liveness.this_process()},
+        )
+    )
+    record(connection, "resume", Ref(run.adapter), {"run": run.uid, "step": last_step})
+    return run.uid
+
+
+def _refuse_living(run: Run, recorded: Any) -> None:
+    """Raise ConflictError if a run that has not ended has a process that lives, or may live."""
+    known = liveness.alive(recorded)
+    if known:
+        # However long it has been silent: it may compute, or be stopped and go on one day.
+        pid = recorded["pid"]
+        whose = "this process" if pid == os.getpid() else f"the process {pid} of this machine"
+        raise ConflictError(f"run {run.uid} is running still, in {whose}: wait for it or stop it")
+    if known is None and run.status == RunStatus.RUNNING:
+        where = f" on {recorded['host']}" if isinstance(recorded, dict) else ""
+        raise ConflictError(
+            f"run {run.uid} is running still, in another process{where}, by what it last said: wait for it or stop it; "
+            f"of one that was killed, that is known {SILENCE.seconds} seconds after its last word"
+        )
+
+
 def beat(connection: sa.Connection, uid: str) -> None:
     """Say that the run is alive."""
     connection.execute(t.run.update().where(t.run.c.uid == uid).values(heartbeat_at=now()))
@@ -116,13 +187,9 @@ def runs(
             base=base_record(row),
             settings=row.settings,
             data=row.data,
-            environment=row.environment,
+            environment={name: value for name, value in row.environment.items() if name != liveness.KEY},
             seed=row.seed,
-            status=(
-                RunStatus.INTERRUPTED
-                if row.status == RunStatus.RUNNING and abs(present - row.heartbeat_at) > SILENCE
-                else RunStatus(row.status)
-            ),
+            status=_status(row, present),
             error=row.error,
             version=row.version,
             started_at=row.started_at,
@@ -131,6 +198,15 @@ def runs(
         )
         for row in connection.execute(query)
     ]
+
+
+def _status(row: Any, present: datetime) -> RunStatus:
+    """How a run stands whose row may be the last word of a process that was killed."""
+    if row.status == RunStatus.RUNNING and (
+        abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
+    ):
+        return RunStatus.INTERRUPTED
+    return RunStatus(row.status)
 
 
 def run_id(connection: sa.Connection, uid: str) -> int:

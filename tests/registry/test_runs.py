@@ -16,8 +16,10 @@ from pointsman.registry.errors import (
     BusyError,
     InvalidNameError,
     MetricNotFoundError,
+    PrunedError,
     RunNotFoundError,
     SettingsError,
+    TrainingError,
 )
 
 INFINITY, NAN = math.inf, math.nan
@@ -306,6 +308,9 @@ def test_a_mean_over_many_batches_stays_exact(registry, start):
         (None, "finished", None),
         (ValueError("too bad"), "failed", "too bad"),
         (ValueError(), "failed", "ValueError"),
+        (TrainingError("diverged"), "failed", "diverged"),
+        (PrunedError("not promising"), "finished", "not promising"),
+        (PrunedError(), "finished", "PrunedError"),
         (OSError("cannot open '\udcff'"), "failed", "cannot open '\\udcff'"),
         (KeyboardInterrupt(), "interrupted", None),
         (SystemExit(1), "interrupted", None),

@@ -17,7 +17,7 @@ from pointsman.sdk.splits import Split, TaskData
 from pointsman.sdk.table_files import Table, read_table, texts_of
 from pointsman.sdk.tasks import Task, custom_task, glue_task
 
-__all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names"]
+__all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]
 
 _FEWEST_ROWS = 10
 
@@ -26,6 +26,15 @@ def split_names(task: Task) -> tuple[str, ...]:
     """The splits a task of GLUE has: train, those it is evaluated on, and their tests."""
     tests = [name.replace("validation", "test") for name in task.validation]
     return tuple(dict.fromkeys([*(["train"] if task.trainable else []), *task.validation, *tests]))
+
+
+def splits_there(task: Task, source: str | Path | None = None) -> set[str]:
+    """The splits of a task of GLUE that a source (as `load_task_data` takes it) has.
+
+    Raises:
+        DataError: no hub and no cached copy of it, or a directory without the task's folder.
+    """
+    return _open(task, source)[1]
 
 
 def load_task_data(

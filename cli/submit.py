@@ -1,0 +1,131 @@
+"""registry submit: predictions on GLUE's test rows, as its leaderboard takes them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pointsman.registry import Registry, Version
+from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
+
+from .options import base_option, device_option, json_option, open_registry, quiet_libraries
+from .output import count, emit_json, note, plain, table
+
+if TYPE_CHECKING:
+    from pointsman.sdk.submission import Submission
+
+
+@click.command("submit", short_help="Write the zip of predictions for GLUE's leaderboard.")
+@click.argument("refs", nargs=-1, metavar="[REF]...")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.zip", help="The zip to write.")
+@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--fill", is_flag=True, help="Fill the files of tasks without a version with class 0.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.zip.")
+@base_option
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    refs: tuple[str, ...],
+    out: Path,
+    data: str | None,
+    fill: bool,
+    force: bool,
+    base: str | None,
+    precision: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Predict GLUE's test rows with versions REF, one of each task, and write the zip that gluebenchmark.com takes.
+
+    Without a REF: the @best of each adapter that has a task's name and has learned it. The version of mnli also answers
+    the diagnostic rows (ax), where the data have them.
+
+    The leaderboard only takes complete submissions. What is missing is said; --fill writes class 0 of the task (for
+    stsb 0) on every row of it.
+    """
+    registry = open_registry(context)
+    versions = [registry.version(ref) for ref in refs] or _best(registry)
+    _check_one_base(versions)
+    quiet_libraries()
+    from pointsman.sdk import Switcher, submit
+
+    source = base or versions[0].base.name
+    with (
+        Switcher(source, registry=registry, device=device, precision=precision) as switcher,
+        _progress() as report,
+    ):
+        chosen = [version.ref for version in versions]
+        made = submit(switcher, chosen, path=out, data=data, fill=fill, force=force, report=report)
+    if as_json:
+        emit_json({**plain(made), "path": str(made.path)})
+    else:
+        table(
+            ["file", "rows", "ref"],
+            [(file.name, count(file.rows), file.ref or "(filled)") for file in made.files],
+            right=("rows",),
+        )
+    _explain(made, synthetic=data == "sample")
+
+
+def _best(registry: Registry) -> list[Version]:
+    """The best version of each adapter that is called after a task of GLUE and has learned it."""
+    from pointsman.sdk.tasks import GLUE
+
+    names = [name for name, task in GLUE.items() if task.trainable]
+    found = []
+    for name in names:
+        try:
+            found.append(registry.version(f"{name}@best"))
+        except AdapterNotFoundError:
+            continue
+    if chosen := [version for version in found if version.task["name"] == version.name]:
+        return chosen
+    raise AdapterNotFoundError(
+        f"no adapter is called after the task of GLUE that it has learned ({', '.join(names)}): name the versions"
+    )
+
+
+def _check_one_base(versions: Sequence[Version]) -> None:
+    bases = {version.base.fingerprint: version.base.name for version in versions}
+    if len(bases) > 1:
+        each = "; ".join(
+            f"'{name}' ({fingerprint[:12]}): "
+            + ", ".join(version.ref for version in versions if version.base.fingerprint == fingerprint)
+            for fingerprint, name in bases.items()
+        )
+        raise BaseMismatchError(f"a submission is predicted on one base, and these versions are of several: {each}")
+
+
+def _explain(made: "Submission", *, synthetic: bool) -> None:
+    """Say what the leaderboard will make of it."""
+    note(f"{made.path} written, from {made.source}")
+    if synthetic:
+        note("these rows are synthetic: the answers to them say nothing about GLUE")
+    if made.misfits:
+        rows = ", ".join(f"{file.name} {count(file.rows)} of {count(file.official_rows)}" for file in made.misfits)
+        note(f"the leaderboard will refuse it for its numbers of rows: {rows}")
+    predicted = {file.name for file in made.files if file.ref is not None}
+    if "MNLI-m.tsv" in predicted and "AX.tsv" not in predicted:
+        note("AX.tsv was not predicted: the data have no diagnostic rows (ax/ or diagnostic/)")
+    if made.missing:
+        note(f"the leaderboard only takes complete submissions; missing: {', '.join(made.missing)} (see --fill)")
+    if made.filled:
+        note(f"filled with each task's class 0 (STS-B: 0), not predicted: {', '.join(made.filled)}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -80,7 +80,7 @@ def _write_reviews(home: Path) -> Path:
 def _train(registry: Registry, task: str, data: str | Path, *, epochs: float) -> None:
     from pointsman.sdk import train
 
-    from .train import Watcher
+    from .progress import Watcher
 
     note(f"\ntraining {task} on {Path(data).name} …")
     with Watcher() as watcher:

@@ -1,9 +1,7 @@
 """registry train: learn a task, and register what was learned."""
 
-import json
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,46 +9,32 @@ from pointsman.registry import Registry, Version
 
 from .options import device_option, json_option, open_registry, quiet_libraries
 from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
-
-if TYPE_CHECKING:
-    from pointsman.sdk import Progress
+from .progress import Watcher
+from .train_options import method_fields, settings_of, settings_options
 
 
 @click.command("train", short_help="Train an adapter and register it as the next version.")
-@click.argument("task")
-@click.option("--base", required=True, help="minilm, a directory, or a name on the Hugging Face hub.")
+@click.argument("task", required=False)
+@click.option("--base", help="minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
 @click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
-@click.option("--label", default="label", show_default=True, metavar="COLUMN", help="Label column of your own file.")
+@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
 @click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
 @click.option("--name", help="The adapter to make a version of. [default: the task's name]")
-@click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
+@click.option("--method", help="See 'registry methods'; several as lora+seq_bn. [default: seq_bn]")
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")
-@click.option("--epochs", type=float, help="Passes over the rows. [default: by their number, 2 to 6]")
-@click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: 0.001]")
-@click.option("--batch-size", type=int, help="Rows a step. [default: 16]")
-@click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: 128, or the base's most]")
-@click.option("--seed", type=int, help="[default: 0]")
-@click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed.")
-@click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows.")
-@click.option("--eval-every", type=int, metavar="STEPS", help="Evaluate so often. [default: after every epoch]")
-@click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of training. [default: auto]")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run that crashed or was interrupted.")
+@click.option("--like", metavar="REF", help="Do again what made a version, or run:UID; other options change it.")
+@settings_options
 @device_option
 @json_option
 @click.pass_context
 def command(
     context: click.Context,
     /,
-    task: str,
-    base: str,
-    data: str | None,
-    text: tuple[str, ...],
-    label: str,
-    validation: str | None,
-    name: str | None,
-    method: str,
-    fields: tuple[str, ...],
+    task: str | None,
+    resumed: str | None,
+    like: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -63,96 +47,73 @@ def command(
     registry train sst2 --base minilm --data glue/
     registry train reviews --base minilm --data r.csv --text body --label stars
     registry train pairs --base minilm --data pairs.jsonl --text a --text b
+    registry train --resume 3fa9             after a crash: as if it had not been
+    registry train --like sst2@3 --seed 1    the same once more, but for the seed
     """
+    given = _given(context, options)
+    _check_usage(task, resumed, like, given)
     registry = open_registry(context)
     registry.check_writable()  # before the seconds that the libraries take to load
-    overrides = _overrides(fields)
-    note(f"loading {base} …")
-    quiet_libraries()
-    from pointsman.sdk import train
-
     began = time.monotonic()
-    with Watcher() as watcher:
-        version = train(
-            task,
-            base=base,
-            method=method,
-            overrides=overrides,
-            data=data,
-            validation=validation,
-            text=text,
-            label=label,
-            name=name,
-            registry=registry,
-            report=watcher.report,
-            **{key: value for key, value in options.items() if value is not None},
-        )
+    version = _train(registry, task, resumed, like, given)
+    seconds = time.monotonic() - began
     if as_json:
-        emit_json({**version_json(version), "seconds": time.monotonic() - began})
-    else:
-        summarise(registry, version, time.monotonic() - began)
+        emit_json({**version_json(version), "seconds": seconds})
+        return
+    summarise(registry, version, seconds)
+    if like is not None:
+        _compare(registry, like, version)
 
 
-class Watcher:
-    """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error."""
+def _given(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were typed."""
+    default = click.core.ParameterSource.DEFAULT
+    return {key: value for key, value in options.items() if context.get_parameter_source(key) != default}
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
 
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Bar(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("{task.fields[metric]}"),
-            TextColumn("{task.fields[speed]}/s"),
-            TextColumn("{task.fields[left]} left"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
-        self._scores = ""
-        self._said = 0.0
+def _check_usage(task: str | None, resumed: str | None, like: str | None, given: dict[str, Any]) -> None:
+    if resumed is not None:
+        if like is not None or task is not None or given:
+            other = [*(["--like"] if like else []), *([task] if task else []), *given]
+            raise click.UsageError(
+                f"--resume goes on with a run as it began, and takes nothing else; found {', '.join(other)}. To train "
+                f"with other settings: registry train --like run:{resumed.removeprefix('run:')} …"
+            )
+    elif like is not None:
+        if task is not None:
+            raise click.UsageError(f"--like trains the task of {like}: leave '{task}' out, or --like")
+    elif task is None or "base" not in given:
+        missing = "TASK" if task is None else "--base"
+        raise click.UsageError(f"{missing} is missing: registry train TASK --base BASE, or --resume RUN, or --like REF")
 
-    def __enter__(self) -> "Watcher":
-        self._bar.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+def _train(
+    registry: Registry, task: str | None, resumed: str | None, like: str | None, given: dict[str, Any]
+) -> Version:
+    settings = settings_of(given)
+    overrides = method_fields(given.get("fields", ()))
+    chosen = {key: given[key] for key in ("base", "method", "name") if key in given}
+    rows = {key: given[key] for key in ("data", "validation", "text", "label") if key in given}
+    note(f"loading {given['base']} …" if "base" in given else "loading the base …")
+    quiet_libraries()
+    from pointsman.sdk import resume, train, train_like
+    from pointsman.sdk.request import DataSource
 
-    @property
-    def report(self) -> "Callable[[Progress], None]":
-        """What a training calls."""
-        return self._on_terminal if self._console.is_terminal else self._in_lines
-
-    def _on_terminal(self, progress: "Progress") -> None:
-        if progress.metrics is not None:
-            self._scores = _first(progress)
-        self._bar.update(
-            self._task,
-            total=progress.steps,
-            completed=progress.step,
-            epoch=f"{progress.epoch:.2f}",
-            loss=f"{progress.loss:.3f}",
-            speed=f"{progress.samples_per_second:.0f}",
-            left=duration(progress.seconds_left),
-            metric=self._scores,
-        )
-
-    def _in_lines(self, progress: "Progress") -> None:
-        done = progress.step / progress.steps
-        if progress.metrics is None and done - self._said < 0.1:
-            return
-        self._said = done
-        scores = "" if progress.metrics is None else f"  {_first(progress)}"
-        note(
-            f"step {progress.step}/{progress.steps}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  "
-            f"{progress.samples_per_second:.0f} rows/s  {duration(progress.seconds_left)} left{scores}"
-        )
+    with Watcher() as watcher:
+        if resumed is not None:
+            return resume(resumed, registry=registry, report=watcher.report)
+        if like is not None:
+            return train_like(
+                like,
+                registry=registry,
+                report=watcher.report,
+                source=DataSource.of(**rows) if rows else None,
+                overrides=overrides,
+                **chosen,
+                **settings,
+            )
+        assert task is not None
+        return train(task, registry=registry, report=watcher.report, overrides=overrides, **chosen, **rows, **settings)
 
 
 def summarise(registry: Registry, version: Version, seconds: float) -> None:
@@ -172,23 +133,31 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
             ("time", duration(seconds)),
         ]
     )
+    from pointsman.sdk.diagnosis import diagnose
+
+    for sentence in diagnose(registry, version):
+        click.echo(f"\nnote: {sentence}")
     example = '"one text" "another"' if len(version.task["text"]) == 2 else '"some text"'
     click.echo(f"\nnext: registry predict {version.name} {example}")
 
 
-def _first(progress: "Progress") -> str:
-    assert progress.metrics is not None
-    return "  ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items() if not key.endswith("/loss"))
+def _compare(registry: Registry, like: str, version: Version) -> None:
+    """Say whether the weights came out the same as those that were to be repeated, and if not, what was different."""
+    from pointsman.sdk.environment import differences
+    from pointsman.sdk.training import run_of
 
-
-def _overrides(fields: tuple[str, ...]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for field in fields:
-        name, equals, value = field.partition("=")
-        if not name or not equals:
-            raise click.UsageError(f"--set takes FIELD=VALUE, as reduction_factor=8; found '{field}'")
-        try:
-            overrides[name] = json.loads(value)
-        except ValueError:
-            overrides[name] = value  # a word: --set non_linearity=gelu
-    return overrides
+    before = run_of(registry, like)
+    if before.version is None or version.run is None:
+        return
+    first = registry.version(before.version)
+    if [file.sha256 for file in first.files] == [file.sha256 for file in version.files]:
+        click.echo(f"the weights are those of {first.ref}, bit for bit")
+        return
+    now = registry.run(version.run)
+    changed = [
+        f"{key}: {before.settings.get(key)}, now {value}"
+        for key, value in now.settings.items()
+        if before.settings.get(key) != value
+    ]
+    why = [*changed, *differences(before.environment, now.environment)]
+    click.echo(f"the weights are not those of {first.ref}; different: {', '.join(why) or 'nothing that is known'}")

@@ -7,14 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .benchmark import glue
     from .evaluation import evaluate
     from .loop import Progress
     from .settings import TrainSettings
+    from .submission import submit
     from .switcher import Prediction, Switcher
     from .tasks import GLUE, Task
-    from .training import train
+    from .training import resume, train, train_like
 
-__all__ = ["GLUE", "Prediction", "Progress", "Switcher", "Task", "TrainSettings", "evaluate", "train"]
+__all__ = [
+    "GLUE",
+    "Prediction",
+    "Progress",
+    "Switcher",
+    "Task",
+    "TrainSettings",
+    "evaluate",
+    "glue",
+    "resume",
+    "submit",
+    "train",
+    "train_like",
+]
 
 _MODULES = {
     "GLUE": "tasks",
@@ -24,7 +39,11 @@ _MODULES = {
     "Task": "tasks",
     "TrainSettings": "settings",
     "evaluate": "evaluation",
+    "glue": "benchmark",
+    "submit": "submission",
+    "resume": "training",
     "train": "training",
+    "train_like": "training",
 }
 
 

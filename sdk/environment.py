@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ PACKAGES: Final = ("pointsman", "torch", "transformers", "adapters", "datasets",
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, processor, device, threads and the precision of training, as JSON."""
+    """Versions, processor, device, threads, the precision of training, and the commit of the user's code, as JSON."""
     return {
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
@@ -21,7 +23,27 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": str(device),
         "precision": precision,
+        "git": _commit(),
     }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two environments that a number can depend on do not have in common: ``threads: 4, now 2``."""
+    old, new = ({**one, **(one.get("packages") or {})} for one in (before, now))
+    names = ("processor", "device", "precision", "threads", *PACKAGES)
+    return [f"{name}: {old.get(name)}, now {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+
+
+def _commit() -> dict[str, Any] | None:
+    """The commit that the working directory is at, and whether it is changed; None where it is none of git's."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(status)}
 
 
 def _processor() -> str:

@@ -1,5 +1,9 @@
 """Score adapters: the metrics of a task on labelled rows, always in float32 unless a Switcher was opened otherwise."""
 
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,7 @@ import torch
 from pointsman.registry.errors import DataError, SettingsError
 
 from .data import load_task_data
-from .inference import outputs
+from .inference import BATCH_ROWS, outputs
 from .metrics import compute
 from .splits import Split
 from .switcher import Switcher
@@ -62,18 +66,56 @@ def evaluate(
     return measure(asked, switcher.logits(ref, rows.texts()), rows)
 
 
-def score(model: Any, slot: str, task: Task, rows: TokenRows, split: Split, *, exact_lengths: bool) -> dict[str, float]:
-    """The task's metrics of an adapter in a model, and the mean loss.
+class Scorer:
+    """Scores an adapter in a model, again and again as it is trained, always in float32.
 
     Args:
-        model: An adapters model in evaluation mode.
+        model: An adapters model.
         slot: The adapter and head in it.
         task: Says which metrics.
-        rows: The inputs, tokenised.
-        split: The same rows with their labels.
+        evaluated: The rows to score on, with their labels and tokenised, by the prefix of their metrics.
         exact_lengths: Never pad.
+        exactly: Opens a block in which the model computes in float32.
     """
-    return measure(task, outputs(model, slot, rows, exact_lengths=exact_lengths), split)
+
+    def __init__(
+        self,
+        model: Any,
+        slot: str,
+        task: Task,
+        evaluated: Mapping[str, tuple[Split, TokenRows]],
+        *,
+        exact_lengths: bool,
+        exactly: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._model, self._slot, self._task = model, slot, task
+        self._evaluated, self._exact_lengths, self._exactly = evaluated, exact_lengths, exactly
+
+    def scores(self) -> dict[str, float]:
+        """The task's metrics and the mean loss of the weights as they are now."""
+        return {
+            f"{prefix}/{metric}": value
+            for prefix, (split, rows) in self._evaluated.items()
+            for metric, value in measure(self._task, self._outputs(rows), split).items()
+        }
+
+    def seconds(self) -> float:
+        """How long ``scores`` may take, judged by some rows."""
+        total = 0.0
+        for _, rows in self._evaluated.values():
+            some = rows.take(range(0, len(rows), math.ceil(len(rows) / BATCH_ROWS)))
+            self._outputs(some.take(range(1)))  # the first pass of all takes longer
+            began = time.monotonic()
+            self._outputs(some)
+            total += (time.monotonic() - began) * len(rows.ids) / len(some.ids)
+        return total
+
+    def _outputs(self, rows: TokenRows) -> torch.Tensor:
+        self._model.eval()
+        with self._exactly():
+            found = outputs(self._model, self._slot, rows, exact_lengths=self._exact_lengths)
+        self._model.train()
+        return found
 
 
 def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:

@@ -1,29 +1,29 @@
-"""The training loop: adapters' AdapterTrainer, with our batches, our precision, and one callback that runs the show."""
+"""The training loop: batches of like length, steps, records, evaluations, checkpoints; it can be taken up anywhere."""
 
 import math
-import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
-from adapters import AdapterTrainer
-from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch import Tensor
 
 from pointsman.registry import RunRecorder
 from pointsman.registry.errors import TrainingError
 
-from .averaging import TAIL, WeightAverage
-from .inference import precision
+from .averaging import WeightAverage
+from .callbacks import Audience
+from .checkpoints import Checkpoint, Checkpoints, RandomState
+from .optimiser import Optimiser, learning_rate
+from .pace import Pace
 from .settings import TrainSettings
 from .tokens import LengthBuckets, TokenRows
 
-WARMUP: Final = 0.06
-
-_POINTS: Final = 250
+POINTS: Final = 250
 """Loss points that a run leaves; each is the mean over the steps since the last."""
+
+CHECKPOINT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,270 +43,301 @@ class Progress:
     """The scores, where this report follows an evaluation."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Best:
-    """The best checkpoint of a training, in memory."""
+    """The best weights that an evaluation found, and what it found."""
 
     step: int
     score: float
     metrics: Mapping[str, float]
-    weights: Mapping[str, torch.Tensor]
+    weights: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What a training does besides stepping."""
+class LabelledRows:
+    """Tokenised rows with their labels: ``(rows,)``, int64 classes or float32 scores."""
 
-    evaluate: Callable[[], Mapping[str, float]]
-    """Score the model as it is now."""
-    snapshot: Callable[[], Mapping[str, torch.Tensor]]
-    """Copy the trained weights."""
-    report: Callable[[Progress], None]
-    """Tell whoever watches."""
+    rows: TokenRows
+    labels: Tensor
 
-
-class LabelledRows(Dataset[Any]):
-    """Tokenised rows with their labels, as batches of model inputs.
-
-    Args:
-        rows: The inputs.
-        labels: ``(rows,)``, int64 classes or float32 scores.
-    """
-
-    def __init__(self, rows: TokenRows, labels: torch.Tensor) -> None:
-        self.rows = rows
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """A padded batch; torch's DataLoader asks for whole batches where a data set offers them."""
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Model inputs for some rows, and their labels."""
         return {**self.rows.batch(rows), "labels": self.labels[rows]}
 
 
-def run(
-    model: Any,
-    data: LabelledRows,
-    settings: TrainSettings,
-    *,
-    primary: str,
-    exact_lengths: bool,
-    autocast: torch.dtype | None,
-    recorder: RunRecorder,
-    hooks: Hooks,
-) -> Best:
-    """Train the active adapter of a model and return the best checkpoint that an evaluation found.
-
-    The learning rate rises over the first steps and stays; after the last step the weights are the mean over the last
-    fifth of the steps.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many steps there are, what each reads, and where evaluations come.
 
     Args:
-        model: An adapters model with one adapter active and trainable.
-        data: The training rows.
+        buckets: The batches of every pass over the rows.
         settings: Completed settings.
-        primary: The metric that says which checkpoint is best; greater is better.
-        exact_lengths: Never pad.
-        autocast: Compute matrix products in this type; None for the model's own.
-        recorder: Gets loss, learning rate and speed some 250 times, and every evaluation's metrics.
-        hooks: What else to do.
-
-    Raises:
-        TrainingError: The loss is no longer a finite number.
     """
-    # The trainer wants a directory of its own, though all that it would write there is the conductor's to keep.
-    with tempfile.TemporaryDirectory() as directory:
-        arguments = _arguments(settings, model.device, directory)
-        buckets = LengthBuckets(
-            data.rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=exact_lengths
-        )
-        trainer = _Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=data,
-            buckets=buckets,
-            autocast=autocast,
-        )
-        trainer.remove_callback(PrinterCallback)
-        conductor = _Conductor(
-            trainer.meter,
-            settings,
-            average=WeightAverage(parameter for parameter in model.parameters() if parameter.requires_grad),
-            primary=primary,
-            recorder=recorder,
-            hooks=hooks,
-            steps_per_epoch=len(buckets),
-        )
-        trainer.add_callback(conductor)
-        trainer.train()
-    if conductor.best is None:
-        raise TrainingError("the training ended before its first evaluation")
-    return conductor.best
+
+    buckets: LengthBuckets
+    settings: TrainSettings
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in a pass over the rows."""
+        return math.ceil(len(self.buckets) / self.settings.gradient_accumulation)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        if self.settings.max_steps is not None:
+            return self.settings.max_steps
+        assert self.settings.epochs is not None
+        return math.ceil(self.settings.epochs * self.steps_per_epoch)
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two evaluations."""
+        every = self.settings.eval_every
+        if every is None:
+            return self.steps_per_epoch
+        return int(every) if every >= 1 else max(1, round(every * self.steps_per_epoch))
+
+    def evaluations_after(self, step: int) -> int:
+        """How many evaluations come after a step, the one of the last step among them."""
+        every, steps = self.evaluate_every, self.steps
+        return steps // every - step // every + (steps % every != 0 and step < steps)
+
+    def epoch(self, number: int) -> list[list[list[int]]]:
+        """What each step of a pass over the rows reads: some batches, each some rows."""
+        batches, together = self.buckets.epoch(number), self.settings.gradient_accumulation
+        return [batches[start : start + together] for start in range(0, len(batches), together)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What is trained, and how it is scored."""
+
+    forward: Callable[[Mapping[str, Tensor]], Tensor]
+    """A batch to outputs, ``(rows, outputs)``."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """Outputs and labels to the sum of the rows' losses."""
+    evaluate: Callable[[], Mapping[str, float]]
+    """Score the weights as they are now."""
+    primary: str
+    """The metric that says which weights are best; greater is better."""
+    device: torch.device
 
 
 @dataclass
 class _Meter:
-    """What the steps since the last report came to."""
+    """What the steps since the last record came to."""
 
-    losses: list[torch.Tensor] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
     rows: int = 0
 
-    def read(self) -> tuple[float, int]:
-        """The mean loss and the number of rows; starts anew."""
-        loss, rows = float(torch.stack(self.losses).float().mean()), self.rows
+    def read(self) -> tuple[list[float], int]:
+        """The loss of each step, and the number of rows; starts anew."""
+        losses, rows = torch.stack(self.losses).tolist(), self.rows
         self.losses, self.rows = [], 0
-        return loss, rows
+        return losses, rows
 
 
-class _Trainer(AdapterTrainer):  # type: ignore[misc]
-    """AdapterTrainer on batches of like length, in the precision and on the device that the model is on.
+class Training:
+    """One training, from its first step or from a checkpoint to its last.
 
-    Left alone, the trainer would move the model and the batches to the first GPU it finds.
+    Args:
+        learner: What is trained.
+        data: The training rows.
+        plan: The steps.
+        optimiser: Of the trained weights.
+        recorder: Gets loss, learning rate and speed some 250 times, and every evaluation's metrics.
+        checkpoints: Where checkpoints go.
+        audience: The callbacks of others.
+        report: Called after every record.
+        evaluation_seconds: What an evaluation is thought to take.
     """
-
-    def __init__(self, *, buckets: LengthBuckets, autocast: torch.dtype | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._buckets = buckets
-        self._autocast = autocast
-        self.meter = _Meter()
-        self.accelerator.device_placement = False
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.train_dataset, batch_sampler=self._buckets, collate_fn=lambda batch: batch)
-
-    def compute_loss_context_manager(self) -> Any:
-        return precision(self.model.device, self._autocast)
-
-    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
-
-    def floating_point_ops(self, inputs: dict[str, torch.Tensor]) -> int:
-        """Not counted: nobody reads it, and counting goes through all parameters at every step."""
-        return 0
-
-    def _move_model_to_device(self, model: Any, device: Any) -> None:
-        pass
-
-    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **options)
-        self.meter.losses.append(loss.detach())
-        self.meter.rows += len(inputs["labels"])
-        return loss
-
-
-class _Conductor(TrainerCallback):
-    """After each step: averages, records, evaluates when due, keeps the best weights, stops when nothing is gained."""
 
     def __init__(
         self,
-        meter: _Meter,
-        settings: TrainSettings,
+        learner: Learner,
+        data: LabelledRows,
+        plan: Plan,
         *,
-        average: WeightAverage,
-        primary: str,
+        optimiser: Optimiser,
         recorder: RunRecorder,
-        hooks: Hooks,
-        steps_per_epoch: int,
+        checkpoints: Checkpoints,
+        audience: Audience,
+        report: Callable[[Progress], None],
+        evaluation_seconds: float,
     ) -> None:
-        self.best: Best | None = None
-        self._meter = meter
-        self._settings = settings
-        self._average = average
-        self._primary = primary
-        self._recorder = recorder
-        self._hooks = hooks
-        self._evaluate_every = settings.eval_every or steps_per_epoch
-        self._evaluations = self._without_gain = 0
-        self._training_seconds = self._evaluation_seconds = 0.0
-        self._mark = 0.0
+        self._learner, self._data, self._plan, self._settings = learner, data, plan, plan.settings
+        self._optimiser, self._recorder, self._checkpoints = optimiser, recorder, checkpoints
+        self._audience, self._report = audience, report
+        self._evaluation_seconds = evaluation_seconds
+        self._average = WeightAverage(optimiser.vectors)
+        self._meter = _Meter()
+        self._best: Best | None = None
+        self._step = self._evaluated = self._without_gain = 0
+        self._saved = time.monotonic()
+        self._pace: Pace
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any
-    ) -> None:
-        self._mark = time.monotonic()
+    def run(self, checkpoint: Checkpoint | None = None) -> Best:
+        """Train, and return the best weights.
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **about: Any) -> None:
-        step, steps = state.global_step, state.max_steps
-        if step > (1 - TAIL) * steps:
+        Args:
+            checkpoint: Go on from it.
+
+        Raises:
+            TrainingError: The loss is no longer a finite number.
+        """
+        if checkpoint is not None:
+            self._load(checkpoint)
+        plan, audience = self._plan, self._audience
+        self._pace = Pace(
+            steps=plan.steps,
+            done=self._step,
+            evaluations=plan.evaluations_after(self._step),
+            evaluation_seconds=self._evaluation_seconds,
+        )
+        audience.begin(self._step, self._epoch)
+        while self._step < plan.steps and not self._stopped:
+            number, start = divmod(self._step, plan.steps_per_epoch)
+            audience.epoch_begins(self._step, self._epoch)
+            for batches in plan.epoch(number)[start : start + plan.steps - self._step]:
+                audience.step_begins()
+                self._learn(batches)
+                audience.step_ended(self._step, self._epoch)
+                self._after_step()
+                if self._stopped:
+                    break
+            audience.epoch_ended(self._step, self._epoch)
+        # A callback may have stopped it anywhere.
+        if self._meter.losses:
+            self._record(evaluate=True)
+        elif self._best is None or self._evaluated != self._step:
+            self._evaluate()
+        audience.end()
+        assert self._best is not None
+        return self._best
+
+    @property
+    def _stopped(self) -> bool:
+        patience = self._settings.patience
+        exhausted = patience is not None and self._without_gain >= patience
+        return exhausted or bool(self._audience.control.should_training_stop)
+
+    @property
+    def _epoch(self) -> float:
+        return self._step / self._plan.steps_per_epoch
+
+    def _learn(self, batches: list[list[int]]) -> None:
+        rows = sum(map(len, batches))
+        total = torch.zeros((), device=self._learner.device)
+        for chosen in batches:
+            batch = {name: tensor.to(self._learner.device) for name, tensor in self._data.batch(chosen).items()}
+            labels = batch.pop("labels")
+            loss = self._learner.loss(self._learner.forward(batch), labels) / rows
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._step += 1
+        self._optimiser.step(learning_rate(self._step, self._plan.steps, self._settings))
+        self._meter.losses.append(total)
+        self._meter.rows += rows
+
+    def _after_step(self) -> None:
+        step, steps, settings = self._step, self._plan.steps, self._settings
+        assert settings.average is not None
+        if step > (1 - settings.average) * steps:
             self._average.add()
         if step == steps:
             self._average.apply()
-        due = step == steps or step % self._evaluate_every == 0
-        if not due and step % math.ceil(steps / _POINTS) != 0:
-            return
-        progress = self._record(state, about["lr_scheduler"].get_last_lr()[0])
-        if due:
-            progress = replace(progress, metrics=self._evaluate(progress))
-            patience = self._settings.patience
-            control.should_training_stop |= patience is not None and self._without_gain >= patience
-        self._hooks.report(progress)
+        control = self._audience.control
+        evaluate = step == steps or step % self._plan.evaluate_every == 0 or control.should_evaluate
+        save = control.should_save or (settings.checkpoint_every and step % settings.checkpoint_every == 0)
+        if evaluate or save or control.should_log or step % math.ceil(steps / POINTS) == 0:
+            self._record(evaluate=evaluate)
+            if save or (not settings.checkpoint_every and time.monotonic() - self._saved > CHECKPOINT_SECONDS):
+                self._save()
 
-    def _record(self, state: TrainerState, learning_rate: float) -> Progress:
-        step, steps = state.global_step, state.max_steps
-        seconds = time.monotonic() - self._mark
-        self._training_seconds += seconds
-        loss, rows = self._meter.read()
-        speed = rows / seconds
-        self._mark = time.monotonic()
-        self._recorder.log(
-            {"train/loss": loss, "train/learning_rate": learning_rate, "train/samples_per_second": speed},
-            step=step,
-            epoch=state.epoch,
-        )
+    def _record(self, *, evaluate: bool) -> None:
+        seconds = self._pace.stepped(self._step)
+        losses, rows = self._meter.read()
+        loss = sum(losses) / len(losses)
+        values = {
+            "train/loss": loss,
+            "train/learning_rate": learning_rate(self._step, self._plan.steps, self._settings),
+            "train/samples_per_second": rows / seconds,
+        }
+        self._recorder.log(values, step=self._step, epoch=self._epoch)
+        self._audience.logged(values, self._step)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} by step {step} of {steps}: lower the learning rate "
-                f"(it was {self._settings.learning_rate:g}), or train with precision fp32"
+            wrong = next(index for index, value in enumerate(losses) if not math.isfinite(value))
+            raise self._diverged(losses[wrong], self._step - len(losses) + 1 + wrong)
+        metrics = self._evaluate() if evaluate else None
+        self._report(
+            Progress(
+                step=self._step,
+                steps=self._plan.steps,
+                epoch=self._epoch,
+                loss=loss,
+                samples_per_second=rows / seconds,
+                seconds_left=self._pace.seconds_left,
+                metrics=metrics,
             )
-        evaluations_left = math.ceil((steps - step) / self._evaluate_every)
-        per_evaluation = self._evaluation_seconds / max(self._evaluations, 1)
-        return Progress(
-            step=step,
-            steps=steps,
-            epoch=float(state.epoch or 0.0),
-            loss=loss,
-            samples_per_second=speed,
-            seconds_left=self._training_seconds / step * (steps - step) + per_evaluation * evaluations_left,
+        )
+        self._pace.paused()
+
+    def _diverged(self, loss: float, step: int) -> TrainingError:
+        kept = self._checkpoints.step
+        where = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
+        return TrainingError(
+            f"the loss became {loss} at step {step} of {self._plan.steps}; {where}. Lower the learning rate (it was "
+            f"{self._settings.learning_rate:g}), or train with precision fp32, and as before otherwise: "
+            f"registry train --like run:{self._recorder.uid} --lr {(self._settings.learning_rate or 0) / 3:.1g}"
         )
 
-    def _evaluate(self, progress: Progress) -> Mapping[str, float]:
-        metrics = self._hooks.evaluate()
-        self._recorder.log(metrics, step=progress.step, epoch=progress.epoch)
-        score = metrics[self._primary]
-        if self.best is None or score > self.best.score or (math.isnan(self.best.score) and not math.isnan(score)):
-            self.best = Best(step=progress.step, score=score, metrics=metrics, weights=self._hooks.snapshot())
-            self._without_gain = 0
+    def _evaluate(self) -> Mapping[str, float]:
+        metrics = self._learner.evaluate()
+        self._recorder.log(metrics, step=self._step, epoch=self._epoch)
+        score, best = metrics[self._learner.primary], self._best
+        if best is None or score > best.score or (math.isnan(best.score) and not math.isnan(score)):
+            best = Best(step=self._step, score=score, metrics=metrics, weights=self._optimiser.snapshot())
+            self._best, self._without_gain = best, 0
         else:
             self._without_gain += 1
-        self._evaluations += 1
-        self._evaluation_seconds += time.monotonic() - self._mark
-        self._mark = time.monotonic()
+        self._pace.evaluated()
+        self._audience.evaluated(metrics, self._step, best=best.score)
+        self._evaluated = self._step
         return metrics
 
+    def _save(self) -> None:
+        """Write a checkpoint, once all that was logged before it is on the disk."""
+        self._recorder.flush()
+        best = self._best
+        tensors = dict(self._optimiser.state())
+        tensors |= {f"mean.{name}": mean for name, mean in self._average.mean.items()}
+        state: dict[str, Any] = {
+            "averaged": self._average.count,
+            "without_gain": self._without_gain,
+            "evaluated": self._evaluated,
+            "best": None,
+        }
+        if best is not None:
+            tensors |= {f"best.{name}": vector for name, vector in best.weights.items()}
+            state["best"] = {"step": best.step, "score": best.score, "metrics": dict(best.metrics)}
+        self._checkpoints.save(Checkpoint(step=self._step, tensors=tensors, state=state, random=RandomState.now()))
+        self._audience.saved()
+        self._saved = time.monotonic()
+        self._pace.paused()
 
-def _arguments(settings: TrainSettings, device: torch.device, directory: str) -> TrainingArguments:
-    assert settings.epochs is not None
-    arguments = TrainingArguments(
-        output_dir=directory,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_ratio=WARMUP,
-        weight_decay=0.0,
-        optim="adamw_torch_fused",
-        seed=settings.seed,
-        use_cpu=device.type == "cpu",
-        # Logging, evaluating and saving are the conductor's.
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # more would be trained on at once
-    return arguments
+    def _load(self, checkpoint: Checkpoint) -> None:
+        tensors, state = checkpoint.tensors, checkpoint.state
+        self._step, self._without_gain = checkpoint.step, state["without_gain"]
+        self._evaluated = state["evaluated"]
+        self._optimiser.load_state(tensors, steps=checkpoint.step)
+        self._average.load(_under("mean.", tensors), state["averaged"])
+        if state["best"] is not None:
+            device = self._learner.device
+            weights = {name: tensor.to(device) for name, tensor in _under("best.", tensors).items()}
+            self._best = Best(weights=weights, **state["best"])
+        checkpoint.random.restore()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,15 +1,19 @@
-"""What a training is asked for: checked when made, and completed by the size of the data."""
+"""What a training is asked for: checked when made, and completed by what the task, the method and the data ask for."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
 
-PRECISIONS: Final = ("auto", "bf16", "fp32")
+from .defaults import task_defaults
 
-_ROWS_TO_SEE: Final = 60_000
-_EPOCHS: Final = (2, 6)
+PRECISIONS: Final = ("auto", "bf16", "fp32")
+SCHEDULES: Final = ("constant", "linear", "cosine")
+BALANCED: Final = "balanced"
+AVERAGED: Final = 0.2
+"""The share of the steps whose weights are averaged where the learning rate stays constant (see ``averaging``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,57 +25,146 @@ class TrainSettings:
     """
 
     epochs: float | None = None
-    """Passes over the training rows; None: enough to see 60,000 rows, at least 2 and at most 6."""
-    learning_rate: float = 1e-3
-    """Reached over the first 6 % of the steps, and kept; the weights of the last fifth of the steps are averaged."""
-    batch_size: int = 16
-    """Rows in an optimiser step."""
+    """Passes over the training rows; None: what suits the task and the number of its rows (see ``defaults``)."""
+    max_steps: int | None = None
+    """Optimiser steps, in place of ``epochs``."""
+    learning_rate: float | None = None
+    """Reached after warm-up; None: what suits the method and the task."""
+    schedule: str = "constant"
+    """How the learning rate goes on after warm-up: constant, linear (to zero), cosine (to zero)."""
+    warmup: float = 0.06
+    """The share of the steps over which the learning rate rises from zero."""
+    average: float | None = None
+    """The share of the steps, the last ones, whose weights are averaged; None: 0.2 at a constant rate, else 0."""
+    batch_size: int | None = None
+    """Rows in a forward pass; None: what suits the task."""
+    gradient_accumulation: int = 1
+    """Forward passes in an optimiser step, which then sees so many times ``batch_size`` rows."""
+    weight_decay: float = 0.0
+    """AdamW's (Loshchilov & Hutter 2019), of matrices only."""
+    max_grad_norm: float | None = 1.0
+    """A gradient with a greater Euclidean norm is scaled down to it; None: none is."""
+    class_weights: str | Mapping[str, float] | None = None
+    """What a class counts in the loss: by its label, or ``balanced``, inversely to its share of the rows; None: 1."""
     max_length: int | None = None
-    """Tokens that an input is cut to; None: 128, or as many as the base takes if that is less."""
+    """Tokens that an input is cut to; None: what suits the task, or as many as the base takes if that is less."""
     seed: int = 0
     """Of the new weights, the order of rows and dropout."""
     max_train_rows: int | None = None
     """Train on so many rows, drawn by the seed; None: all."""
     max_eval_rows: int | None = None
     """Evaluate on the first so many rows; None: all."""
-    eval_every: int | None = None
-    """Evaluate after so many steps; None: after every epoch. The last step is always evaluated."""
+    eval_every: float | None = None
+    """Evaluate after so many steps, or, below 1, so much of an epoch; None: after every epoch. The last step is always
+    evaluated."""
     patience: int | None = None
     """Stop when the primary metric has not improved for so many evaluations; None: never."""
+    checkpoint_every: int | None = None
+    """Write a checkpoint to resume from after so many steps; None: after every half minute."""
     precision: str = "auto"
     """Of training's matrix products: bf16, fp32, or auto: bf16 where the device is fast at it."""
     device: str = "cpu"
     """Where to train, as torch names it: cpu, cuda, cuda:1, mps."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that are told as well, by transformers' names: tensorboard, mlflow, wandb and others."""
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and not 0 < self.epochs <= 10_000:
-            raise SettingsError(f"epochs has to be over 0 and at most 10000; found {self.epochs}")
-        if not 0 < self.learning_rate <= 10 or not math.isfinite(self.learning_rate):
-            raise SettingsError(f"learning_rate has to be over 0 and at most 10; found {self.learning_rate}")
-        if not 0 <= self.seed < 2**32:
-            raise SettingsError(f"seed has to be 0 or more, and under 2**32; found {self.seed}")
-        for name in ("batch_size", "max_train_rows", "max_eval_rows", "eval_every", "patience"):
+        for name, (low, high, including) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"{name} has to be 1 or more; found {value}")
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SettingsError(f"{name} has to be a number; found {value!r}")
+            if not (low <= value if including else low < value) or not value <= high or not math.isfinite(value):
+                raise SettingsError(
+                    f"{name} has to be {f'{low:g} or more' if including else f'over {low:g}'} and at most {high:g}; "
+                    f"found {value}"
+                )
+        for name in _WHOLE:
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise SettingsError(f"{name} has to be a whole number, 1 or more; found {value}")
+        if self.eval_every is not None and self.eval_every > 1 and self.eval_every != int(self.eval_every):
+            raise SettingsError(f"eval_every has to be a number of steps, or below 1; found {self.eval_every}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise SettingsError(f"seed has to be a whole number, 0 or more, and under 2**32; found {self.seed}")
         if self.max_length is not None and self.max_length < 8:
             raise SettingsError(f"max_length has to be 8 or more; found {self.max_length}")
-        if self.precision not in PRECISIONS:
-            raise SettingsError(f"precision has to be one of {', '.join(PRECISIONS)}; found '{self.precision}'")
+        if self.epochs is not None and self.max_steps is not None:
+            raise SettingsError(f"give epochs or max_steps, not both; found {self.epochs} and {self.max_steps}")
+        for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise SettingsError(f"{name} has to be one of {', '.join(known)}; found {getattr(self, name)!r}")
+        # JSON has no tuples: settings that were recorded come back with a list.
+        object.__setattr__(self, "report_to", tuple(self.report_to))
+        self._check_class_weights()
 
-    def completed(self, rows: int) -> Self:
-        """The same settings with the epochs chosen for so many training rows.
+    def _check_class_weights(self) -> None:
+        weights = self.class_weights
+        if weights is None or weights == BALANCED:
+            return
+        if not isinstance(weights, Mapping) or not weights:
+            raise SettingsError(f"class_weights has to be '{BALANCED}' or numbers by label; found {weights!r}")
+        for label, value in weights.items():
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise SettingsError(f"class_weights: that of '{label}' has to be 0 or more; found {value!r}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The settings with these fields.
+
+        Raises:
+            SettingsError: No such field; the message lists all.
+        """
+        known = [field.name for field in fields(cls)]
+        if strange := [name for name in options if name not in known]:
+            raise SettingsError(f"there is no setting {strange[0]!r}; the settings are: {', '.join(known)}")
+        return cls(**options)
+
+    def completed(self, *, task: str, method: str, rows: int) -> Self:
+        """The same settings with nothing left open but ``max_length``, which depends on the base.
+
+        Args:
+            task: The task's name.
+            method: The adapter method's.
+            rows: How many training rows there are.
 
         Raises:
             SettingsError: A batch would hold more rows than there are.
         """
-        if self.batch_size > rows:
-            raise SettingsError(f"batch_size {self.batch_size} is more than the {rows} training rows")
-        if self.epochs is not None:
-            return self
-        fewest, most = _EPOCHS
-        return replace(self, epochs=float(min(most, max(fewest, round(_ROWS_TO_SEE / rows)))))
+        chosen = task_defaults(task, method=method, rows=rows)
+        settings = replace(
+            self,
+            epochs=chosen.epochs if self.epochs is None and self.max_steps is None else self.epochs,
+            learning_rate=chosen.learning_rate if self.learning_rate is None else self.learning_rate,
+            batch_size=min(chosen.batch_size, rows) if self.batch_size is None else self.batch_size,
+            average=(AVERAGED if self.schedule == "constant" else 0.0) if self.average is None else self.average,
+        )
+        if settings.batch_size is not None and settings.batch_size > rows:
+            raise SettingsError(f"batch_size {settings.batch_size} is more than the {rows} training rows")
+        return settings
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as JSON."""
-        return asdict(self)
+        return {**asdict(self), "report_to": list(self.report_to)}
+
+
+# By field: the least, the most, and whether the least is allowed.
+_RANGES: Final[Mapping[str, tuple[float, float, bool]]] = {
+    "epochs": (0, 10_000, False),
+    "learning_rate": (0, 10, False),
+    "warmup": (0, 1, True),
+    "average": (0, 1, True),
+    "weight_decay": (0, 1, True),
+    "max_grad_norm": (0, 1e6, False),
+    "eval_every": (0, 1e12, False),
+}
+_WHOLE: Final = (
+    "max_steps",
+    "batch_size",
+    "gradient_accumulation",
+    "max_train_rows",
+    "max_eval_rows",
+    "patience",
+    "checkpoint_every",
+)

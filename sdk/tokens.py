@@ -1,11 +1,12 @@
 """Tokenised rows: packed without padding, cached on disk, put into batches of like length."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase
 
 from pointsman.registry.errors import SettingsError
@@ -50,6 +50,18 @@ class TokenRows:
         """Tokens of each row, ``(rows,)``."""
         lengths: np.ndarray[Any, np.dtype[np.int64]] = np.diff(self.offsets.numpy())
         return lengths
+
+    def take(self, rows: Sequence[int]) -> "TokenRows":
+        """Some of the rows, in this order."""
+        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
+        return replace(
+            self,
+            ids=torch.cat([self.ids[slice(*bound)] for bound in bounds]),
+            segments=None
+            if self.segments is None
+            else torch.cat([self.segments[start:stop] for start, stop in bounds]),
+            offsets=torch.tensor([0, *itertools.accumulate(stop - start for start, stop in bounds)]),
+        )
 
     def batch(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Model inputs for some rows, ``(len(rows), longest)`` each, padded to the longest of them."""
@@ -134,7 +146,7 @@ def cut(
             yield slice(start, min(start + batch_rows, last))
 
 
-class LengthBuckets(Sampler[list[int]]):
+class LengthBuckets:
     """Batches of rows of like length, in an order that is random and given by the seed.
 
     Rows are shuffled, then sorted by length inside pools of many batches, cut into batches, and the batches shuffled:
@@ -164,16 +176,15 @@ class LengthBuckets(Sampler[list[int]]):
         self._exact_lengths = exact_lengths
         # Without padding, only one pool of all rows fills its batches, and has the same number of them every epoch.
         self._pool = max(len(lengths), 1) if exact_lengths else self.POOL * batch_size
-        self.epoch = 0
 
     def __len__(self) -> int:
         if not self._exact_lengths:
             return math.ceil(len(self._lengths) / self._batch_size)
         return sum(1 for _ in cut(np.sort(self._lengths), self._batch_size, exact_lengths=True))
 
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self._seed, self.epoch))
-        self.epoch += 1
+    def epoch(self, number: int) -> list[list[int]]:
+        """The batches of a pass over the rows, the same ones whenever it is asked for."""
+        random = np.random.default_rng((self._seed, number))
         order = random.permutation(len(self._lengths))
         batches: list[list[int]] = []
         for start in range(0, len(order), self._pool):
@@ -181,8 +192,7 @@ class LengthBuckets(Sampler[list[int]]):
             pool = pool[np.argsort(self._lengths[pool], kind="stable")]
             cuts = cut(self._lengths[pool], self._batch_size, exact_lengths=self._exact_lengths)
             batches += [pool[chosen].tolist() for chosen in cuts]
-        for batch in random.permutation(len(batches)):
-            yield batches[batch]
+        return [batches[batch] for batch in random.permutation(len(batches))]
 
 
 def _tokenised(

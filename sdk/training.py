@@ -1,31 +1,26 @@
-"""Train one adapter on one task, and register what comes out."""
+"""Train one adapter on one task, and register what comes out; take up a run that crashed; do one again."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import set_seed
+from transformers import TrainerCallback
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Registry, Run, Version
 from pointsman.registry.errors import SettingsError
-from pointsman.registry.refs import check_name
 
-from . import loop, weights
-from .bases import LoadedBase, load_base, torch_device
-from .data import Split, TaskData, load_table_data, load_task_data
-from .dropout import pool_dropout
-from .environment import environment
-from .evaluation import score
 from .loop import Progress
-from .methods import DEFAULT_METHOD, configure, find_method, reads_padding
-from .precision import HalvedBase, has_fast_bf16
+from .methods import DEFAULT_METHOD
+from .request import DataSource, TrainRequest
+from .session import TrainSession
 from .settings import TrainSettings
-from .tasks import GLUE
-from .tokens import TokenRows, choose_max_length, tokenise
 
-SLOT = weights.slot_name(0)
+Report = Callable[[Progress], None]
+
+
+def _quiet(_: Progress) -> None:
+    pass
 
 
 def train(
@@ -41,7 +36,9 @@ def train(
     name: str | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Report = _quiet,
+    callbacks: Sequence[TrainerCallback] = (),
+    origin: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Version:
     """Train an adapter and its head on a frozen base, and register the best checkpoint as the adapter's next version.
@@ -63,6 +60,8 @@ def train(
         registry: Where to register it; by default the default registry.
         settings: The settings, or give single ones as ``options``.
         report: Called some 250 times, and after every evaluation.
+        callbacks: transformers' or your own: they see and may stop the training as they would a ``Trainer``'s.
+        origin: What the training is a part of, as JSON; recorded with the run.
         **options: Fields of ``TrainSettings``: ``epochs=3, learning_rate=5e-4``.
 
     Returns:
@@ -73,171 +72,97 @@ def train(
     """
     if settings is not None and options:
         raise SettingsError(f"give settings or single options, not both; found both settings and {', '.join(options)}")
-    settings = settings or _settings(options)
-    name = check_name(name or task)
-    method = find_method(method).name
-    config = configure(method, overrides)
-    device = torch_device(settings.device)
+    request = TrainRequest.of(
+        task,
+        base=base,
+        method=method,
+        overrides=overrides,
+        source=DataSource.of(data, validation, text, label),
+        name=name,
+        settings=settings or TrainSettings.of(options),
+        origin=origin,
+    )
     with nullcontext(registry) if registry is not None else Registry() as opened:
         opened.check_writable()
-        return _train(
-            _load_data(task, data, validation, text, label),
-            load_base(base, device=settings.device, attention=_attention(device)),
-            method=method,
-            config=config,
-            name=name,
-            registry=opened,
-            settings=settings,
-            report=report,
-        )
+        return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
 
 
-def _train(
-    data: TaskData,
-    base: LoadedBase,
-    *,
-    method: str,
-    config: dict[str, Any],
-    name: str,
-    registry: Registry,
-    settings: TrainSettings,
-    report: Callable[[Progress], None],
+def resume(
+    run: str, *, registry: Registry | None = None, report: Report = _quiet, callbacks: Sequence[TrainerCallback] = ()
 ) -> Version:
-    model, task = base.model, data.task
-    device = model.device
-    max_length = choose_max_length(settings.max_length, base.tokenizer, model.config)
-    train_split = data.splits["train"]
-    if settings.max_train_rows is not None:
-        train_split = train_split.sample(settings.max_train_rows, seed=settings.seed)
-    settings = settings.completed(len(train_split))
-    exact_lengths = reads_padding(config)
-    set_seed(settings.seed)
-    half = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(device))
-    halved = HalvedBase(model) if half else None
-    weights.add_slot(model, SLOT, config)
-    weights.add_head(model, SLOT, labels=task.labels)
-    model.to(device)
-    if device.type == "cpu":
-        pool_dropout(model)
+    """Go on with a run that crashed or was interrupted, from its last checkpoint, as if nothing had happened.
 
-    cache = registry.home / "cache" / "tokens"
+    On one CPU thread it ends with the same weights, bit for bit, as if it had never been interrupted. Its history has
+    no gap and nothing twice.
 
-    def tokens(split: Split) -> TokenRows:
-        return tokenise(base.tokenizer, split.texts(), max_length=max_length, cache=cache)
+    Args:
+        run: The run's uid, or how it begins.
+        registry: Where it is recorded; by default the default registry.
+        report: As for ``train``.
+        callbacks: As for ``train``; they are told of the steps from the checkpoint on.
 
-    examples = loop.LabelledRows(tokens(train_split), torch.tensor(train_split.labels()))
-    evaluations = _evaluations(data, settings.max_eval_rows)
-    evaluated = {prefix: (split, tokens(split)) for prefix, split in evaluations.items()}
+    Returns:
+        The new version.
 
-    model.train_adapter(SLOT)
-    model.active_head = SLOT
-
-    def trained() -> dict[str, torch.Tensor]:
-        return {**weights.adapter_tensors(model, SLOT), **weights.head_tensors(model, SLOT)}
-
-    def evaluate() -> dict[str, float]:
-        model.eval()
-        with halved.exact() if halved else nullcontext():
-            scores = {
-                f"{prefix}/{metric}": value
-                for prefix, (split, rows) in evaluated.items()
-                for metric, value in score(model, SLOT, task, rows, split, exact_lengths=exact_lengths).items()
-            }
-        model.train()
-        return scores
-
-    primary = f"{next(iter(evaluations))}/{task.primary}"
-    with registry.start_run(
-        name,
-        task=task.name,
-        method=method,
-        base=base.record,
-        settings={**settings.to_dict(), "max_length": max_length, "config": config},
-        data={
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "rows": {"train": len(train_split), **{prefix: len(split) for prefix, split in evaluations.items()}},
-        },
-        environment=environment(device, "bf16" if half else "fp32"),
-        seed=settings.seed,
-    ) as recorder:
-        best = loop.run(
-            model,
-            examples,
-            settings,
-            primary=primary,
-            exact_lengths=exact_lengths,
-            autocast=torch.bfloat16 if half else None,
-            recorder=recorder,
-            hooks=loop.Hooks(
-                evaluate=evaluate,
-                snapshot=lambda: {key: tensor.detach().clone() for key, tensor in trained().items()},
-                report=report,
-            ),
-        )
-        if halved:
-            halved.restore()
-        with torch.no_grad():
-            for key, tensor in trained().items():
-                tensor.copy_(best.weights[key])
-        return registry.add_version(
-            name,
-            files=weights.extract(model, SLOT, name=name, base=_plain_name(base.record.name)),
-            task=task.to_dict(),
-            method=method,
-            config=config,
-            base=base.record,
-            max_length=max_length,
-            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            metrics=best.metrics,
-            primary_metric=primary,
-            run=recorder.uid,
-        )
-
-
-def _attention(device: torch.device) -> str | None:
-    """How to compute attention in training.
-
-    With dropout in it, a CPU has no fused attention; written out, it takes the same time, and its dropout is a module.
+    Raises:
+        RunNotFoundError: There is no such run.
+        ConflictError: It has finished, or is running still.
+        SettingsError: The base or the data have changed since.
     """
-    return "eager" if device.type == "cpu" else None
+    with nullcontext(registry) if registry is not None else Registry() as opened:
+        opened.check_writable()
+        found = opened.check_resumable(run.removeprefix("run:"))
+        session = TrainSession(
+            TrainRequest.of_run(found), registry=opened, report=report, callbacks=callbacks, resumed=found
+        )
+        return session.run()
 
 
-def _settings(options: Mapping[str, Any]) -> TrainSettings:
-    try:
-        return TrainSettings(**options)
-    except TypeError as error:
-        known = ", ".join(TrainSettings.__dataclass_fields__)
-        raise SettingsError(f"{error}; the settings are: {known}") from error
+def train_like(
+    ref: str,
+    *,
+    registry: Registry | None = None,
+    report: Report = _quiet,
+    callbacks: Sequence[TrainerCallback] = (),
+    source: DataSource | None = None,
+    **changes: Any,
+) -> Version:
+    """Train once more what a version or a run was trained like, every setting the same but those that are named.
+
+    With nothing changed, on the same processor with the same releases and number of threads, the weights are the same.
+
+    Args:
+        ref: A version's ref, or ``run:UID``.
+        registry: Where it is recorded; by default the default registry.
+        report: As for ``train``.
+        callbacks: As for ``train``.
+        source: Where the rows come from now; by default from where they came.
+        **changes: ``base``, ``method``, ``overrides``, ``name``, and fields of ``TrainSettings``.
+
+    Returns:
+        The new version.
+
+    Raises:
+        NotFoundError: There is no such version or run.
+        SettingsError: The version was made by no run, or by one of an older release.
+    """
+    with nullcontext(registry) if registry is not None else Registry() as opened:
+        opened.check_writable()
+        request = TrainRequest.of_run(run_of(opened, ref))
+        request = request.changed(source=source, **changes)
+        return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
 
 
-def _load_data(
-    task: str, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str
-) -> TaskData:
-    if task in GLUE and (text or validation):
-        raise SettingsError(f"'{task}' is a task of GLUE: it takes no text columns and no validation file of yours")
-    if task in GLUE and not GLUE[task].trainable:
-        other = GLUE[task].scored_with
-        raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")
-    if task in GLUE or data is None or data == "sample" or Path(data).is_dir():
-        return load_task_data(task, data)  # an unknown task without a file of its own is refused there
-    columns = [text] if isinstance(text, str) else list(text)
-    return load_table_data(
-        task,
-        Path(data),
-        text=columns or ["text"],
-        label=label,
-        validation=None if validation is None else Path(validation),
-    )
+def run_of(registry: Registry, ref: str) -> Run:
+    """The run ``run:UID``, or the one that made a version.
 
-
-def _evaluations(data: TaskData, most: int | None) -> dict[str, Split]:
-    """The splits to evaluate on by the prefix of their metrics: ``eval``, and for a second one ``eval_mismatched``."""
-    first, *others = data.task.validation
-    named = {"eval": data.splits[first], **{f"eval_{name.partition('_')[2]}": data.splits[name] for name in others}}
-    return {prefix: split if most is None else split.head(most) for prefix, split in named.items()}
-
-
-def _plain_name(base: str) -> str:
-    """A base's name for files that leave the machine: of a directory, only its last part."""
-    return Path(base).name if Path(base).is_absolute() else base
+    Raises:
+        NotFoundError: There is no such version or run.
+        SettingsError: The version was made by no run.
+    """
+    if ref.startswith("run:"):
+        return registry.run(ref.removeprefix("run:"))
+    version = registry.version(ref)
+    if version.run is None:
+        raise SettingsError(f"{version.ref} was made by no run: there is nothing to repeat")
+    return registry.run(version.run)

@@ -1,0 +1,76 @@
+"""How a training goes, shown while it does."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .output import duration, note
+
+if TYPE_CHECKING:
+    from pointsman.sdk import Progress
+
+
+class Watcher:
+    """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Bar(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[metric]}"),
+            TextColumn("{task.fields[speed]}/s"),
+            TextColumn("{task.fields[left]} left"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
+        self._scores = ""
+        self._said = 0.0
+
+    def __enter__(self) -> "Watcher":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    @property
+    def report(self) -> "Callable[[Progress], None]":
+        """What a training calls."""
+        return self._on_terminal if self._console.is_terminal else self._in_lines
+
+    def _on_terminal(self, progress: "Progress") -> None:
+        if progress.metrics is not None:
+            self._scores = _first(progress)
+        self._bar.update(
+            self._task,
+            total=progress.steps,
+            completed=progress.step,
+            epoch=f"{progress.epoch:.2f}",
+            loss=f"{progress.loss:.3f}",
+            speed=f"{progress.samples_per_second:.0f}",
+            left=duration(progress.seconds_left),
+            metric=self._scores,
+        )
+
+    def _in_lines(self, progress: "Progress") -> None:
+        done = progress.step / progress.steps
+        if progress.metrics is None and done - self._said < 0.1:
+            return
+        self._said = done
+        scores = "" if progress.metrics is None else f"  {_first(progress)}"
+        note(
+            f"step {progress.step}/{progress.steps}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  "
+            f"{progress.samples_per_second:.0f} rows/s  {duration(progress.seconds_left)} left{scores}"
+        )
+
+
+def _first(progress: "Progress") -> str:
+    assert progress.metrics is not None
+    return "  ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items() if not key.endswith("/loss"))

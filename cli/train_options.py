@@ -1,0 +1,87 @@
+"""The options of a training's settings, which several commands share."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import click
+
+_OPTIONS: Final = (
+    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
+    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
+    click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"),
+    click.option("--schedule", help="How the rate goes on: constant, linear, cosine. [default: constant]"),
+    click.option("--warmup", type=float, metavar="SHARE", help="Of the steps, in which it rises. [default: 0.06]"),
+    click.option("--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."),
+    click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
+    click.option("--gradient-accumulation", type=int, metavar="N", help="Forward passes in a step. [default: 1]"),
+    click.option("--weight-decay", type=float, help="Of matrices. [default: 0]"),
+    click.option("--max-grad-norm", type=float, help="Scale greater gradients down to it. [default: 1]"),
+    click.option("--class-weight", multiple=True, metavar="LABEL=W", help="What a class counts, or 'balanced'."),
+    click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
+    click.option("--seed", type=int, help="[default: 0]"),
+    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
+    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
+    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."),
+    click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
+    click.option("--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"),
+    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
+    click.option("--report-to", multiple=True, metavar="TRACKER", help="Tell tensorboard, mlflow, wandb, … as well."),
+)
+
+_NAMES: Final = frozenset(
+    {
+        "epochs", "max_steps", "learning_rate", "schedule", "warmup", "average", "batch_size", "gradient_accumulation",
+        "weight_decay", "max_grad_norm", "max_length", "seed", "max_train_rows", "max_eval_rows", "eval_every",
+        "patience", "checkpoint_every", "precision", "report_to", "device",
+    }
+)  # fmt: skip
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a training's settings."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the options that were typed, as ``TrainSettings`` calls them."""
+    settings = {key: value for key, value in given.items() if key in _NAMES}
+    if given.get("class_weight"):
+        settings["class_weights"] = _class_weights(given["class_weight"])
+    return settings
+
+
+def _class_weights(given: Iterable[str]) -> str | dict[str, float]:
+    words = list(given)
+    if words == ["balanced"]:
+        return "balanced"
+    weights = {}
+    for word in words:
+        label, equals, value = word.rpartition("=")
+        try:
+            weights[label] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not label:
+            raise click.UsageError(f"--class-weight takes LABEL=NUMBER, or 'balanced' alone; found '{word}'")
+    return weights
+
+
+def method_fields(fields: Iterable[str]) -> dict[str, Any]:
+    """The fields of a method that were set, as JSON or as words.
+
+    Raises:
+        click.UsageError: One is no FIELD=VALUE.
+    """
+    overrides: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"--set takes FIELD=VALUE, as reduction_factor=8; found '{field}'")
+        try:
+            overrides[name] = json.loads(value)
+        except ValueError:
+            overrides[name] = value  # a word: --set non_linearity=gelu
+    return overrides

@@ -1,0 +1,140 @@
+"""Checkpoints of a training: what it takes to go on as if nothing had happened, as safetensors and JSON.
+
+A checkpoint is a file of tensors (weights, moments, averages, the best weights so far, the states of torch's random
+generators) and ``checkpoint.json``, which names that file with its sha256. The tensors are on the disk before the JSON
+that names them is, and older ones go after it: whatever the moment of a crash, the JSON names a whole checkpoint.
+"""
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pointsman.registry.errors import StoreError
+from pointsman.registry.store import write_atomically
+
+_INDEX: Final = "checkpoint.json"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomState:
+    """The states of the generators that a training, or a callback of the user's, may draw from."""
+
+    tensors: Mapping[str, Tensor]
+    """Torch's: ``random.cpu``, and ``random.cuda.N`` where a GPU is in use."""
+    numbers: Mapping[str, Any]
+    """Python's and numpy's, as JSON."""
+
+    @classmethod
+    def now(cls) -> Self:
+        """As they are."""
+        tensors = {"random.cpu": torch.get_rng_state()}
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            tensors |= {f"random.cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+        kind, keys, *rest = np.random.get_state()
+        numpy = [kind, np.asarray(keys).tolist(), *rest]
+        return cls(tensors=tensors, numbers={"python": random.getstate(), "numpy": numpy})
+
+    def restore(self) -> None:
+        """Make them what they were."""
+        torch.set_rng_state(self.tensors["random.cpu"])
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            if f"random.cuda.{index}" in self.tensors:
+                torch.cuda.set_rng_state(self.tensors[f"random.cuda.{index}"], index)
+        version, state, gauss = self.numbers["python"]
+        random.setstate((version, tuple(state), gauss))
+        kind, keys, *rest = self.numbers["numpy"]
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The state of a training after a step."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    """Whatever else there is, as JSON."""
+    random: RandomState
+    """The states of the random generators then."""
+
+
+class Checkpoints:
+    """The checkpoint of one run: there is none or one.
+
+    Args:
+        directory: A directory of its own; made with the first checkpoint.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.step: int | None = None
+        """The step of the one that was written or read last."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint in the place of the last one."""
+        content = safetensors.torch.save(
+            {
+                **{f"state.{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
+                **checkpoint.random.tensors,
+            }
+        )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        name = f"step-{checkpoint.step:09d}.safetensors"
+        write_atomically(self.directory / name, [content])
+        index = {
+            "format": _FORMAT,
+            "step": checkpoint.step,
+            "tensors": name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "state": checkpoint.state,
+            "random": checkpoint.random.numbers,
+        }
+        write_atomically(self.directory / _INDEX, [json.dumps(index).encode()])
+        for path in self.directory.glob("step-*.safetensors"):
+            if path.name != name:
+                path.unlink(missing_ok=True)
+        self.step = checkpoint.step
+
+    def load(self) -> Checkpoint | None:
+        """The checkpoint, or None where none was written.
+
+        Raises:
+            StoreError: It is damaged, or of another release.
+        """
+        if not (self.directory / _INDEX).exists():
+            return None
+        try:
+            index = json.loads((self.directory / _INDEX).read_bytes())
+            content = (self.directory / index["tensors"]).read_bytes()
+            if index["format"] != _FORMAT or hashlib.sha256(content).hexdigest() != index["sha256"]:
+                raise StoreError(f"the checkpoint in {self.directory} is damaged or of another release: train anew")
+            tensors = safetensors.torch.load(content)
+            self.step = index["step"]
+            return Checkpoint(
+                step=index["step"],
+                tensors={
+                    name.removeprefix("state."): tensor for name, tensor in tensors.items() if name.startswith("state.")
+                },
+                state=index["state"],
+                random=RandomState(
+                    tensors={name: tensor for name, tensor in tensors.items() if name.startswith("random.")},
+                    numbers=index["random"],
+                ),
+            )
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise StoreError(f"the checkpoint in {self.directory} cannot be read ({error}): train anew") from error
+
+    def remove(self) -> None:
+        """Take the checkpoint away."""
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""What a training is asked for, whole: it can be recorded with the run, and read from there to do it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from pointsman.registry import Run
+from pointsman.registry.errors import SettingsError
+from pointsman.registry.refs import check_name
+
+from .data import load_table_data, load_task_data
+from .methods import configure, find_method
+from .settings import TrainSettings
+from .splits import TaskData
+from .tasks import GLUE
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where the rows come from, as ``train`` is told."""
+
+    data: str | None
+    validation: str | None = None
+    text: tuple[str, ...] = ()
+    label: str = "label"
+
+    @classmethod
+    def of(cls, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str) -> Self:
+        """Paths become absolute, so that the same files are meant whatever the directory is."""
+        return cls(
+            data=data if data is None or data == "sample" else str(Path(data).absolute()),
+            validation=None if validation is None else str(Path(validation).absolute()),
+            text=(text,) if isinstance(text, str) else tuple(text),
+            label=label,
+        )
+
+    def load(self, task: str) -> TaskData:
+        """The rows of a task.
+
+        Raises:
+            DataError, SettingsError, TaskNotFoundError: They cannot be had, or are not what the task takes.
+        """
+        if task in GLUE and (self.text or self.validation):
+            raise SettingsError(f"'{task}' is a task of GLUE: it takes no text columns and no validation file of yours")
+        if task in GLUE and not GLUE[task].trainable:
+            other = GLUE[task].scored_with
+            raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")
+        if task in GLUE or self.data is None or self.data == "sample" or Path(self.data).is_dir():
+            return load_task_data(task, self.data)  # an unknown task without a file of its own is refused there
+        return load_table_data(
+            task,
+            Path(self.data),
+            text=self.text or ("text",),
+            label=self.label,
+            validation=None if self.validation is None else Path(self.validation),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON."""
+        return {"data": self.data, "validation": self.validation, "text": list(self.text), "label": self.label}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Everything that says what a training does."""
+
+    task: str
+    base: str
+    method: str
+    config: Mapping[str, Any]
+    """The method's full configuration."""
+    source: DataSource
+    name: str
+    """The adapter to make a version of."""
+    settings: TrainSettings
+    origin: Mapping[str, Any] | None = None
+    """What the training is a part of, as JSON: a trial of a search, a cell of a benchmark."""
+
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        *,
+        base: str,
+        method: str,
+        overrides: Mapping[str, Any] | None,
+        source: DataSource,
+        name: str | None,
+        settings: TrainSettings,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """What ``train`` is asked for.
+
+        Raises:
+            InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
+        """
+        method = find_method(method).name
+        return cls(
+            task=task,
+            base=base,
+            method=method,
+            config=configure(method, overrides),
+            source=source,
+            name=check_name(name or task),
+            settings=settings,
+            origin=origin,
+        )
+
+    @classmethod
+    def of_run(cls, run: Run) -> Self:
+        """What a recorded run was asked for, every default written out.
+
+        Raises:
+            SettingsError: It was recorded by a release that did not write all of it down.
+        """
+        if "given" not in run.data or "config" not in run.settings:
+            raise SettingsError(
+                f"run {run.uid} was recorded by an older release, which did not write down all that it was asked for: "
+                "train anew with the settings that 'registry show' lists"
+            )
+        known = {field.name for field in fields(TrainSettings)}
+        settings = {key: value for key, value in run.settings.items() if key in known}
+        if settings.get("max_steps") is not None:
+            settings["epochs"] = None
+        return cls(
+            task=run.task,
+            base=run.base.name,
+            method=run.method,
+            config=run.settings["config"],
+            source=DataSource(**{**run.data["given"], "text": tuple(run.data["given"]["text"])}),
+            name=run.adapter,
+            settings=TrainSettings.of(settings),
+            origin=run.settings.get("origin"),
+        )
+
+    def changed(
+        self,
+        *,
+        base: str | None = None,
+        method: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        source: DataSource | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """The same with some things otherwise; a method that is named starts from its own configuration.
+
+        Raises:
+            InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
+        """
+        config, chosen = self.config, self.method
+        if method is not None or overrides:
+            chosen = find_method(method or self.method).name
+            config = configure(chosen, overrides)
+        settings = {**self.settings.to_dict(), **options}
+        if options.get("epochs") is not None and "max_steps" not in options:
+            settings["max_steps"] = None
+        elif options.get("max_steps") is not None and "epochs" not in options:
+            settings["epochs"] = None
+        return replace(
+            self,
+            base=base or self.base,
+            method=chosen,
+            config=config,
+            source=source or self.source,
+            name=check_name(name or self.name),
+            settings=TrainSettings.of(settings),
+            origin=None,
+        )

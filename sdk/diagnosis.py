@@ -20,7 +20,7 @@ def diagnose(registry: Registry, version: Version) -> list[str]:
         registry: Where the version's run is recorded.
         version: The version; one that was made by no run gets none.
     """
-    if version.run is None or version.score is None or version.primary_metric is None:
+    if version.run is None or version.primary_metric is None:
         return []
     run = registry.run(version.run)
     losses = registry.history(f"run:{run.uid}", "train/loss")
@@ -48,11 +48,12 @@ def diagnose(registry: Registry, version: Version) -> list[str]:
 
 def _learned(version: Version, run: Run) -> str | None:
     """Why the score says that nothing was learned, if it does."""
-    key, score = version.primary_metric, version.score
-    if score is None or math.isnan(score):
+    key = str(version.primary_metric)
+    score = version.metrics[key]
+    if math.isnan(score):
         return f"{key} is no number, as where every answer is the same: nothing was learned"
     majority, rows = run.data.get("majority"), run.data.get("rows", {}).get("eval", 0)
-    if majority is not None and str(key).endswith("/accuracy") and rows:
+    if majority is not None and key.endswith("/accuracy") and rows:
         # Within a standard error of what the most frequent class alone would score.
         if score <= majority + math.sqrt(majority * (1 - majority) / rows):
             return (
@@ -60,7 +61,7 @@ def _learned(version: Version, run: Run) -> str | None:
                 "nothing that counts was learned"
             )
         return None
-    if not str(key).endswith("/accuracy") and score < 0.05:
+    if not key.endswith("/accuracy") and score < 0.05:
         return f"{key} {score:.3f} is about 0, that of a guess: nothing that counts was learned"
     return None
 

@@ -5,19 +5,24 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from pointsman.registry.errors import DataError, SettingsError
 
 from .data import load_task_data
-from .inference import BATCH_ROWS, outputs
+from .inference import outputs
 from .metrics import compute
 from .splits import Split
 from .switcher import Switcher
 from .tasks import Task, glue_task
 from .tokens import TokenRows
+
+_ROWS_IN_TRAINING: Final = 32
+"""Rows in a batch: as fast as more, and training's own memory does for it."""
+
+_ROWS_TO_JUDGE_BY: Final = 64
 
 
 def evaluate(
@@ -103,7 +108,7 @@ class Scorer:
         """How long ``scores`` may take, judged by some rows."""
         total = 0.0
         for _, rows in self._evaluated.values():
-            some = rows.take(range(0, len(rows), math.ceil(len(rows) / BATCH_ROWS)))
+            some = rows.take(range(0, len(rows), math.ceil(len(rows) / _ROWS_TO_JUDGE_BY)))
             self._outputs(some.take(range(1)))  # the first pass of all takes longer
             began = time.monotonic()
             self._outputs(some)
@@ -113,7 +118,9 @@ class Scorer:
     def _outputs(self, rows: TokenRows) -> torch.Tensor:
         self._model.eval()
         with self._exactly():
-            found = outputs(self._model, self._slot, rows, exact_lengths=self._exact_lengths)
+            found = outputs(
+                self._model, self._slot, rows, exact_lengths=self._exact_lengths, batch_rows=_ROWS_IN_TRAINING
+            )
         self._model.train()
         return found
 

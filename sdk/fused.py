@@ -9,7 +9,8 @@ gradient. The numbers are the same but for rounding; these are saved:
 - no gradient is computed below the first adapter, and none of frozen weights;
 - every intermediate is cast once, and kept once.
 
-The residual stream and layer normalisation are in float32, matrix products in the type of the base's matrices.
+The residual stream, layer normalisation and the adapters are in float32, the base's matrix products in the type of its
+matrices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,11 @@ _PLAIN: Final[Mapping[str, Any]] = {
 
 _MASKED: Final = -10_000.0
 """Added to the scores of padding, which softmax then makes zero in any of the types."""
+
+_PLACES: Final = 8
+"""Softmax over a multiple of so many numbers takes half the time of one over a few less."""
+
+_SMALL: Final = 24
 
 _aten: Any = torch.ops.aten
 
@@ -96,8 +102,8 @@ class FusedClassifier:
             embedded = self._embeddings(**inputs)
             if self._project is not None:
                 embedded = self._project(embedded)
-        bias = None if bool(mask.all()) else (1 - mask).to(self._encoder.dtype).mul_(_MASKED)
-        first = _Run.apply(self._encoder, embedded.float(), bias, *self._encoder.parameters)  # type: ignore[no-untyped-call]
+        rows = self._encoder.rows(mask)
+        first = _Run.apply(self._encoder, embedded.float(), rows, *self._encoder.parameters)  # type: ignore[no-untyped-call]
         outputs: Tensor = nn.Sequential.forward(self._head, first)  # type: ignore[no-untyped-call]
         return outputs
 
@@ -109,9 +115,6 @@ class _Bottleneck(NamedTuple):
     down_bias: Tensor
     up: Tensor
     up_bias: Tensor
-
-    def to(self, dtype: torch.dtype) -> "_Bottleneck":
-        return _Bottleneck(*(tensor.detach().to(dtype) for tensor in self))
 
 
 class _Layer:
@@ -133,6 +136,17 @@ class _Layer:
             adapter = layer.output.adapters[slot]
             down, up = adapter.adapter_down[0], adapter.adapter_up
             self.bottleneck = _Bottleneck(down.weight, down.bias, up.weight, up.bias)
+
+
+class _Rows(NamedTuple):
+    """The shape of a batch."""
+
+    count: int
+    tokens: int
+    places: int
+    """Tokens of a row where it is attended to: those of the batch, and empty ones up to a multiple of eight."""
+    bias: Tensor | None
+    """What is added to scores, ``(rows * heads, 1, places)``: nothing, and at padding what softmax makes zero."""
 
 
 class _Attended(NamedTuple):
@@ -174,57 +188,74 @@ class _Encoder:
         self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
         self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)
 
+    def rows(self, mask: Tensor) -> _Rows:
+        """The shape of a batch with this attention mask, ``(rows, tokens)``."""
+        count, tokens = mask.shape
+        places = -(-tokens // _PLACES) * _PLACES
+        if places == tokens and bool(mask.all()):
+            return _Rows(count, tokens, places, None)
+        bias = torch.full((count, places), _MASKED)
+        bias[:, :tokens].mul_(1 - mask)
+        return _Rows(count, tokens, places, bias.repeat_interleave(self.heads, dim=0).unsqueeze(1))
+
     def norm(self, summed: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         out, mean, spread = torch.native_layer_norm(summed, summed.shape[-1:], *weights, self.epsilon)
         return out, (summed, mean, spread)
 
-    def attend(
-        self, layer: _Layer, hidden: Tensor, shape: tuple[int, int], bias: Tensor | None, *, only_first: bool
-    ) -> tuple[Tensor, _Attended]:
+    def attend(self, layer: _Layer, hidden: Tensor, rows: "_Rows", *, only_first: bool) -> tuple[Tensor, _Attended]:
         """``(tokens, hidden)`` to the attention block's normalised output, of all tokens or of each row's first."""
-        rows, tokens = shape
         width = hidden.shape[-1]
         size = width // self.heads
-        projected = functional.linear(hidden.to(self.dtype), *layer.qkv).view(rows, tokens, 3, self.heads, size)
-        query, key, value = projected.permute(2, 0, 3, 1, 4).reshape(3, rows * self.heads, tokens, size).unbind(0)
+        projected = functional.linear(hidden.to(self.dtype), *layer.qkv)
+        split = torch.zeros((3, rows.count, self.heads, rows.places, size), dtype=self._type(rows, only_first))
+        split[:, :, :, : rows.tokens] = projected.view(rows.count, -1, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        query, key, value = split.view(3, -1, rows.places, size).unbind(0)
         if only_first:
             query = query[:, :1]
-            hidden = hidden.view(rows, tokens, width)[:, 0]
-        added = query.new_zeros(()) if bias is None else bias.repeat_interleave(self.heads, dim=0).unsqueeze(1)
-        scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(bias is not None), alpha=size**-0.5)
+            hidden = hidden.view(rows.count, rows.tokens, width)[:, 0]
+        bias = query.new_zeros(()) if rows.bias is None else rows.bias.to(query.dtype)
+        scores = torch.baddbmm(bias, query, key.transpose(1, 2), beta=float(bias.dim() > 0), alpha=size**-0.5)
         probabilities = scores.softmax(dim=-1)
         dropped, mask = _drop(layer.drop_scores, probabilities)
-        context = torch.bmm(dropped, value).view(rows, self.heads, -1, size).transpose(1, 2).reshape(-1, width)
+        context = torch.bmm(dropped, value).view(rows.count, self.heads, -1, size)[:, :, : rows.tokens]
+        context = context.transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format).reshape(-1, width)
         mixed, mix_mask = _drop(layer.drop_mix, functional.linear(context, *layer.mix))
         out, norm = self.norm(hidden + mixed, layer.norm)
         return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
 
     def attend_backward(
-        self, layer: _Layer, kept: _Attended, gradient: Tensor, shape: tuple[int, int], *, only_first: bool
+        self, layer: _Layer, kept: _Attended, gradient: Tensor, rows: "_Rows", *, only_first: bool
     ) -> Tensor:
-        rows, tokens = shape
         width = gradient.shape[-1]
         size = width // self.heads
         query, key, value = kept.qkv
         mask, mix_mask = kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
-        context = _masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]
-        context = context.view(rows, -1, self.heads, size).transpose(1, 2).reshape(rows * self.heads, -1, size)
-        inner = torch.empty((rows, tokens, 3, self.heads, size), dtype=self.dtype)
-        to_query, to_key, to_value = inner.permute(2, 0, 3, 1, 4).unbind(0)
-        split = (rows, self.heads, -1, size)
-        to_value.copy_(torch.bmm(kept.dropped.transpose(1, 2), context).view(split))
+        mixed = _masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]
+        context = torch.zeros((rows.count, self.heads, query.shape[1], size), dtype=query.dtype)
+        context[:, :, : rows.tokens] = mixed.view(rows.count, -1, self.heads, size).transpose(1, 2)
+        context = context.view(-1, query.shape[1], size)
         scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
-        scores = _aten._softmax_backward_data(scores, kept.probabilities, -1, self.dtype).mul_(size**-0.5)
-        to_key.copy_(torch.bmm(scores.transpose(1, 2), query).view(split))
+        scores = _aten._softmax_backward_data(scores, kept.probabilities, -1, query.dtype).mul_(size**-0.5)
+        gradients = (
+            torch.bmm(scores, key),
+            torch.bmm(scores.transpose(1, 2), query),
+            torch.bmm(kept.dropped.transpose(1, 2), context),
+        )
+        joined = torch.empty((rows.count, rows.tokens, 3, self.heads, size), dtype=self.dtype)
+        for part, of_part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), gradients, strict=True):
+            real = of_part.view(rows.count, self.heads, -1, size)[:, :, : rows.tokens]
+            part[:, :, : real.shape[2]] = real
+            part[:, :, real.shape[2] :] = 0
+        out = (joined.view(rows.count * rows.tokens, -1) @ layer.qkv[0]).float()
         if only_first:
-            to_query.zero_()
-        to_query[:, :, : query.shape[1]].copy_(torch.bmm(scores, key).view(split))
-        out = (inner.view(rows * tokens, -1) @ layer.qkv[0]).float()
-        if only_first:
-            out.view(rows, tokens, width)[:, 0] += summed
+            out.view(rows.count, rows.tokens, width)[:, 0] += summed
             return out
         return out.add_(summed)
+
+    def _type(self, rows: "_Rows", only_first: bool) -> torch.dtype:
+        """What to compute scores in: products this small are faster in float32."""
+        return torch.float32 if only_first or rows.places <= _SMALL else self.dtype
 
     def feed(self, layer: _Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
         """The feed-forward block's output, before its residual: ``(tokens, hidden)``."""
@@ -242,9 +273,8 @@ class _Encoder:
         if layer.bottleneck is None:
             out, norm = self.norm(summed, layer.last_norm)
             return out, _Adapted(None, None, None, None, norm)
-        weights = layer.bottleneck.to(self.dtype)
+        weights = layer.bottleneck
         normed, inner = self.norm(summed, layer.last_norm)
-        normed = normed.to(self.dtype)
         narrow = functional.linear(normed, weights.down, weights.down_bias).relu_()
         out, norm = self.norm(summed + functional.linear(narrow, weights.up, weights.up_bias), layer.last_norm)
         return out, _Adapted(weights, inner, normed, narrow, norm)
@@ -254,28 +284,25 @@ class _Encoder:
         total = _norm_backward(gradient, kept.norm, layer.last_norm)
         if kept.weights is None or kept.narrow is None or kept.normed is None or kept.inner is None:
             return total, []
-        up = total.to(self.dtype)
-        narrow = _aten.threshold_backward(up @ kept.weights.up, kept.narrow, 0)
-        gradients = [narrow.T @ kept.normed, narrow.sum(0), up.T @ kept.narrow, total.sum(0)]
-        total.add_(_norm_backward((narrow @ kept.weights.down).float(), kept.inner, layer.last_norm))
-        return total, [tensor.float() for tensor in gradients]
+        narrow = _aten.threshold_backward(total @ kept.weights.up, kept.narrow, 0)
+        gradients = [narrow.T @ kept.normed, narrow.sum(0), total.T @ kept.narrow, total.sum(0)]
+        return total + _norm_backward(narrow @ kept.weights.down, kept.inner, layer.last_norm), gradients
 
 
 class _Run(torch.autograd.Function):
     """All layers, from embedded tokens to the last layer's output at the first token of each row."""
 
     @staticmethod
-    def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, bias: Tensor | None, *parameters: Tensor) -> Tensor:
-        shape = embedded.shape[0], embedded.shape[1]
+    def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, rows: _Rows, *parameters: Tensor) -> Tensor:
         hidden, last = embedded.reshape(-1, embedded.shape[-1]), len(encoder.layers) - 1
         kept = []
         for index, layer in enumerate(encoder.layers):
-            attended, attention = encoder.attend(layer, hidden, shape, bias, only_first=index == last)
+            attended, attention = encoder.attend(layer, hidden, rows, only_first=index == last)
             fed, feeding = encoder.feed(layer, attended)
             hidden, adapting = encoder.adapt(layer, attended + fed)
             if index >= encoder.lowest:
                 kept.append((layer, attention, feeding, adapting))
-        ctx.encoder, ctx.kept, ctx.shape = encoder, kept, shape
+        ctx.encoder, ctx.kept, ctx.rows = encoder, kept, rows
         return hidden
 
     @staticmethod
@@ -289,7 +316,7 @@ class _Run(torch.autograd.Function):
             gradients[:0] = of_weights
             if kept:
                 gradient = gradient + encoder.feed_backward(layer, feeding, gradient)
-                gradient = encoder.attend_backward(layer, attention, gradient, ctx.shape, only_first=only_first)
+                gradient = encoder.attend_backward(layer, attention, gradient, ctx.rows, only_first=only_first)
             only_first = False
         return None, None, None, *gradients
 

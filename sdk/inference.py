@@ -28,7 +28,7 @@ def outputs(
         model: An adapters model in evaluation mode.
         slot: The adapter and head in it.
         rows: The inputs.
-        exact_lengths: Never pad: only rows of the same length share a batch (see ``methods.reads_padding``).
+        exact_lengths: Never pad: only rows of the same length share a batch (see ``support.reads_padding``).
         autocast: Compute matrix products in this type; None for the model's own.
         batch_rows: Rows in one forward.
     """

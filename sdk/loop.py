@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,8 @@ CHECKPOINT_SECONDS: Final = 30.0
 class Progress:
     """How far a training has come."""
 
+    run: str
+    """The run's uid."""
     step: int
     steps: int
     epoch: float
@@ -59,10 +62,12 @@ class LabelledRows:
 
     rows: TokenRows
     labels: Tensor
+    rounded: bool = False
+    """Pad to one of few lengths."""
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Model inputs for some rows, and their labels."""
-        return {**self.rows.batch(rows), "labels": self.labels[rows]}
+        return {**self.rows.batch(rows, rounded=self.rounded), "labels": self.labels[rows]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +191,7 @@ class Training:
         Raises:
             TrainingError: The loss is no longer a finite number.
         """
+        self._rehearse()
         if checkpoint is not None:
             self._load(checkpoint)
         plan, audience = self._plan, self._audience
@@ -216,6 +222,18 @@ class Training:
         assert self._best is not None
         return self._best
 
+    def _rehearse(self) -> None:
+        """Compute the largest batch there is, and forget it: what memory does not do for shows now, not in an hour.
+
+        Memory that was had once for the largest does for all others.
+        """
+        lengths = self._data.rows.lengths
+        random = RandomState.now()
+        largest = np.argsort(-lengths, kind="stable")[: self._settings.batch_size].tolist()
+        self._loss(largest, len(largest)).backward()  # type: ignore[no-untyped-call]
+        self._optimiser.forget()
+        random.restore()
+
     @property
     def _stopped(self) -> bool:
         patience = self._settings.patience
@@ -230,15 +248,19 @@ class Training:
         rows = sum(map(len, batches))
         total = torch.zeros((), device=self._learner.device)
         for chosen in batches:
-            batch = {name: tensor.to(self._learner.device) for name, tensor in self._data.batch(chosen).items()}
-            labels = batch.pop("labels")
-            loss = self._learner.loss(self._learner.forward(batch), labels) / rows
+            loss = self._loss(chosen, rows)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self._step += 1
         self._optimiser.step(learning_rate(self._step, self._plan.steps, self._settings))
         self._meter.losses.append(total)
         self._meter.rows += rows
+
+    def _loss(self, chosen: list[int], rows: int) -> Tensor:
+        """The loss of a batch, as a part of the mean over so many rows."""
+        batch = {name: tensor.to(self._learner.device) for name, tensor in self._data.batch(chosen).items()}
+        labels = batch.pop("labels")
+        return self._learner.loss(self._learner.forward(batch), labels) / rows
 
     def _after_step(self) -> None:
         step, steps, settings = self._step, self._plan.steps, self._settings
@@ -272,6 +294,7 @@ class Training:
         metrics = self._evaluate() if evaluate else None
         self._report(
             Progress(
+                run=self._recorder.uid,
                 step=self._step,
                 steps=self._plan.steps,
                 epoch=self._epoch,

@@ -6,6 +6,7 @@ The table is ours so that listing it needs no heavy import; a test holds it agai
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final
 
 from pointsman.registry.errors import MethodNotFoundError, SettingsError, unknown
@@ -70,52 +71,145 @@ FORMER_NAMES: Final[Mapping[str, str]] = {
 }
 """Names of older tutorials, and what they are called today."""
 
+LONGEST_NAME: Final = 64
+"""Characters of a method's name that the registry keeps; any one of each kind of method fits."""
+
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mam": ("prefix_tuning", "par_bn"),
+    "unipelt": ("prefix_tuning", "seq_bn", "lora"),
+}
+"""The methods that are unions by name, and what their parts are called."""
+
+_LONGEST_FIRST: Final = sorted([*METHODS, *FORMER_NAMES], key=len, reverse=True)
+
 
 def find_method(name: str) -> Method:
-    """The method of that name, or of that former name.
+    """The method of that name, of that former name, or the union of several, as ``lora+seq_bn``.
 
     Raises:
         MethodNotFoundError: There is none; the message lists those there are.
+        SettingsError: A union that cannot be.
     """
-    name = FORMER_NAMES.get(name, name)
-    if name not in METHODS:
-        raise unknown(MethodNotFoundError, "method", name, METHODS)
-    return METHODS[name]
+    names = _names_in(name)
+    if len(names) == 1:
+        return METHODS[names[0]]
+    for part in names:
+        if part in _PARTS:
+            raise SettingsError(f"{part} is a union itself: name its parts, {'+'.join(_PARTS[part])}, or others")
+        if names.count(part) > 1:
+            raise SettingsError(f"{name} has {part} twice: each method can be in a union once")
+    joined = "+".join(names)
+    if len(joined) > LONGEST_NAME:
+        raise SettingsError(f"the union {joined} has too long a name: {LONGEST_NAME} characters at most")
+    papers = dict.fromkeys(METHODS[part].paper for part in names)
+    return Method(name=joined, summary=f"{', '.join(names[:-1])} and {names[-1]} together", paper="; ".join(papers))
 
 
 def configure(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The full configuration of a method as JSON, with some fields set otherwise.
 
-    A field of a union (mam, unipelt) is set in every part that has it.
+    Args:
+        name: A method, or a union of several.
+        overrides: Fields by name: ``r`` is set in every part of a union that has it, ``lora.r`` in the part lora
+            alone, whatever ``r`` is.
 
     Raises:
         MethodNotFoundError: No such method.
-        SettingsError: A field that the method does not have, or a value of another kind.
+        SettingsError: A field or a part that the method does not have, a value of another kind, or parts that cannot
+            be together.
     """
     from adapters import ADAPTER_CONFIG_MAP  # noqa: PLC0415 - takes seconds, and listing methods needs none of it
 
     method = find_method(name)
-    config: dict[str, Any] = json.loads(json.dumps(ADAPTER_CONFIG_MAP[method.name].to_dict()))
+    names = part_names(method.name)
+    if method.name in METHODS:
+        config: dict[str, Any] = json.loads(json.dumps(ADAPTER_CONFIG_MAP[method.name].to_dict()))
+    else:
+        config = {"architecture": "union", "configs": [configure(part) for part in names]}
     parts: Sequence[dict[str, Any]] = config["configs"] if config.get("architecture") == "union" else [config]
-    for field, value in (overrides or {}).items():
-        having = [part for part in parts if field in part]
-        if not having or field == "architecture":
-            fields = sorted({key for part in parts for key in part} - {"architecture"})
-            raise unknown(SettingsError, f"field of {method.name}", field, fields)
-        for part in having:
-            _check_kind(method.name, field, part[field], value)
-            part[field] = value
+    named = dict(zip(names, parts, strict=True))
+    # What is set in one part goes before what is set in all.
+    for key, value in sorted((overrides or {}).items(), key=lambda item: "." in item[0]):
+        part, dot, field = key.rpartition(".")
+        part = FORMER_NAMES.get(part, part)
+        if dot and part not in named:
+            raise unknown(SettingsError, f"part of {method.name}", part, named)
+        _set(method.name if not dot else part, [named[part]] if dot else list(named.values()), field, value)
+    if method.name not in METHODS:
+        _check_union(named)
     return config
 
 
-def reads_padding(config: Mapping[str, Any]) -> bool:
-    """Whether a row's outputs depend on how far its batch is padded.
+def part_names(name: str) -> tuple[str, ...]:
+    """What the parts of a union are called, in the order of their configurations; of any other method, its own name.
 
-    With gates (UniPELT), each is a mean over all tokens of the padded row; with prompt tuning, the library's attention
-    mask no longer fits the longer input. Such an adapter only gets batches without padding, in training and after.
+    Raises:
+        MethodNotFoundError: No such method.
     """
-    parts = config["configs"] if config.get("architecture") == "union" else [config]
-    return any(part.get("architecture") == "prompt_tuning" or bool(part.get("use_gating")) for part in parts)
+    names = _names_in(name)
+    return _PARTS.get(names[0], names) if len(names) == 1 else names
+
+
+def parts_of(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The configurations that a configuration consists of: those of a union, or itself."""
+    return config["configs"] if config.get("architecture") == "union" else [config]
+
+
+def is_vera(part: Mapping[str, Any]) -> bool:
+    """Whether a LoRA's matrices are random, and shared by all layers."""
+    return part.get("vera_d") is not None or part.get("vera_b") is not None
+
+
+def _names_in(name: str) -> tuple[str, ...]:
+    """The methods of a union ``a+b+c``, or the one of a single name; some names have a ``+`` of their own."""
+    names: list[str] = []
+    rest = name
+    while True:
+        found = next((known for known in _LONGEST_FIRST if rest == known or rest.startswith(f"{known}+")), None)
+        if found is None:
+            wrong = rest.partition("+")[0] or name
+            raise unknown(MethodNotFoundError, "method", wrong, METHODS, "a union is written lora+seq_bn")
+        names.append(FORMER_NAMES.get(found, found))
+        if rest == found:
+            return tuple(names)
+        rest = rest[len(found) + 1 :]
+
+
+def _check_union(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse parts that cannot be together: what the library refuses, and what it does not and should."""
+    from adapters import AdapterConfig, ConfigUnion  # noqa: PLC0415
+
+    for (one, a), (other, b) in combinations(parts.items(), 2):
+        if _shares(a) and _shares(b):
+            raise SettingsError(
+                f"{one} and {other} cannot be together: each has parameters that all layers share, "
+                "and the adapters library has one place for them"
+            )
+        classes = [AdapterConfig._get_config_class(part).from_dict(dict(part)) for part in (a, b)]
+        try:
+            ConfigUnion.validate(classes)
+        except ValueError as error:
+            advice = "set mh_adapter and output_adapter so that no place has both" if "mh_adapter" in a else "take one"
+            raise SettingsError(
+                f"{one} and {other} cannot be together, they change the same places: {advice}"
+            ) from error
+
+
+def _shares(part: Mapping[str, Any]) -> bool:
+    """Whether all layers share parameters of a part."""
+    phm = part.get("phm_layer") and (part.get("shared_phm_rule") or part.get("shared_W_phm"))
+    return bool(phm) or is_vera(part)
+
+
+def _set(method: str, parts: Sequence[dict[str, Any]], field: str, value: Any) -> None:
+    """Set a field in every part that has it."""
+    having = [part for part in parts if field in part]
+    if not having or field == "architecture":
+        fields = sorted({key for part in parts for key in part} - {"architecture"})
+        raise unknown(SettingsError, f"field of {method}", field, fields)
+    for part in having:
+        _check_kind(method, field, part[field], value)
+        part[field] = value
 
 
 def _check_kind(method: str, field: str, now: Any, value: Any) -> None:

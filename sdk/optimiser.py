@@ -38,14 +38,16 @@ class Optimiser:
     decay.
 
     Args:
-        parameters: What is trained; float32, all on one device.
+        parameters: What is trained, by name; float32, all on one device.
         settings: Completed settings.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], settings: TrainSettings) -> None:
+    def __init__(self, parameters: Iterable[tuple[str, torch.nn.Parameter]], settings: TrainSettings) -> None:
         kinds: dict[str, list[torch.nn.Parameter]] = {"matrices": [], "rest": []}
-        for parameter in parameters:
-            kinds["matrices" if parameter.dim() > 1 else "rest"].append(parameter)
+        for name, parameter in parameters:
+            # What torch makes an orthogonal matrix of (ReFT) has ones on its diagonal that must stay what they are.
+            decays = parameter.dim() > 1 and ".parametrizations." not in name
+            kinds["matrices" if decays else "rest"].append(parameter)
         self.vectors = {name: _flattened(members) for name, members in kinds.items() if members}
         decay = {"matrices": settings.weight_decay, "rest": 0.0}
         device = next(iter(self.vectors.values())).device
@@ -69,8 +71,11 @@ class Optimiser:
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
-        for gradient in gradients:
-            gradient.zero_()
+        self.forget()
+
+    def forget(self) -> None:
+        """Set the gradients to zero."""
+        self.adam.zero_grad(set_to_none=False)
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of the weights."""

@@ -20,7 +20,8 @@ class HalvedBase:
 
     Autocast casts a frozen float32 weight again at every forward pass, since its cache only keeps what needs a
     gradient; weights that are bf16 already cost nothing. The float32 tensors are kept aside, not cast back: they stay
-    as they were to the last bit. Normalisation layers stay in float32: they take inputs of either kind only so.
+    as they were to the last bit. Only what is multiplied is halved: a bf16 embedding would save nothing, and
+    normalisation layers take inputs of either kind only in float32.
 
     Args:
         base: The base in float32, before adapters are added to it.
@@ -30,7 +31,7 @@ class HalvedBase:
         parameters = {
             parameter
             for module in base.modules()
-            if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
+            if isinstance(module, torch.nn.Linear)
             for parameter in module.parameters(recurse=False)
         }
         self._pairs = [(parameter, parameter.data, parameter.data.to(torch.bfloat16)) for parameter in parameters]

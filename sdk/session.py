@@ -110,7 +110,11 @@ class TrainSession:
         halved = HalvedBase(base.model) if self._half else None
         model = self._prepare(base)
         rows = self._tokenise(base, self._train_split)
-        examples = LabelledRows(rows=rows, labels=torch.tensor(self._train_split.labels()))
+        examples = LabelledRows(
+            rows=rows,
+            labels=torch.tensor(self._train_split.labels()),
+            rounded=self._half and self._device.type == "cpu" and not self._exact_lengths,
+        )
         check_runs(model, SLOT, rows.batch([0]), autocast=torch.bfloat16 if halved else None)
         scorer = Scorer(
             model,
@@ -120,7 +124,7 @@ class TrainSession:
             exact_lengths=self._exact_lengths,
             exactly=halved.exact if halved else nullcontext,
         )
-        optimiser = Optimiser((p for p in model.parameters() if p.requires_grad), settings)
+        optimiser = Optimiser(((name, p) for name, p in model.named_parameters() if p.requires_grad), settings)
         assert settings.batch_size is not None
         buckets = LengthBuckets(
             rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=self._exact_lengths

@@ -23,8 +23,8 @@ from . import weights
 from .bases import load_base
 from .inference import outputs
 from .locks import SharedLock
-from .methods import reads_padding
 from .precision import HalvedBase
+from .support import reads_padding
 from .tasks import Task
 from .tokens import tokenise
 
@@ -281,7 +281,10 @@ class Switcher:
                 weights.insert(self._model, slot, files)
                 self._model.eval().requires_grad_(False)
                 found = self._loaded[version.ref] = _Loaded(
-                    version=version, task=task, slot=slot, exact_lengths=reads_padding(version.config)
+                    version=version,
+                    task=task,
+                    slot=slot,
+                    exact_lengths=reads_padding(version.config, self._model.config),
                 )
             self._meant = {**self._meant, ref: version.ref, Ref(version.name, version.number): version.ref}
         return found

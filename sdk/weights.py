@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 
 from pointsman.registry.errors import SettingsError, WeightsError
 
+from .support import check_supported
+
 ADAPTER_WEIGHTS: Final = "adapter.safetensors"
 ADAPTER_CONFIG: Final = "adapter_config.json"
 HEAD_WEIGHTS: Final = "model_head.safetensors"
@@ -39,7 +41,7 @@ def slot_name(index: int) -> str:
 
 
 def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
-    """Add an adapter with fresh weights.
+    """Add an adapter with fresh weights. On any error the model is as it was.
 
     Args:
         model: An adapters model.
@@ -49,9 +51,11 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: The configuration cannot be built on this model.
     """
+    check_supported(model.config, config)
     try:
         model.add_adapter(slot, config=_rebuilt(config))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+        remove_slot(model, slot)
         raise SettingsError(
             f"this configuration cannot be built on a {model.config.model_type} base: {type(error).__name__}: {error}"
         ) from error
@@ -67,6 +71,8 @@ def add_head(model: Any, slot: str, *, labels: tuple[str, ...]) -> None:
 def remove_slot(model: Any, slot: str) -> None:
     """Take an adapter and its head out of a model."""
     model.delete_adapter(slot)
+    # The library would make the next VeRA of that name in the shapes of this one.
+    model.adapters_config._vera_init_shapes.pop(slot, None)
     if slot in model.heads:
         model.delete_head(slot)
 

@@ -33,7 +33,10 @@ MakeVersion = Callable[..., Version]
 
 
 def scramble(model: Any, slot: str) -> None:
-    """Random weights for an adapter and its head; of orthogonal ones (ReFT) only what may be any matrix."""
+    """Random weights for an adapter and its head; of orthogonal ones (ReFT) only what may be any number.
+
+    Of these, torch takes the signs of the diagonal as they are, cut to integers: 0.9 there would make them nothing.
+    """
     import torch
 
     from pointsman.sdk import weights
@@ -41,28 +44,36 @@ def scramble(model: Any, slot: str) -> None:
     with torch.no_grad():
         for tensors in (weights.adapter_tensors(model, slot), weights.head_tensors(model, slot)):
             for key, tensor in tensors.items():
+                noise = torch.randn_like(tensor) * 0.1
                 if not key.endswith(".base"):
-                    tensor.add_(torch.randn_like(tensor) * 0.1)
+                    tensor.add_(noise.triu(1) if key.endswith(".original") else noise)
 
 
-def plain_logits(base: Path, files: Path, texts: Sequence[Any]) -> "torch.Tensor":
-    """What plain adapters computes on a fresh model with only this adapter, from exported files, text by text."""
-    import torch
-    from adapters import AutoAdapterModel
-    from transformers import AutoTokenizer
+class PlainAdapters:
+    """What adapters alone makes of exported files: one model, and in it one adapter at a time."""
 
-    model = AutoAdapterModel.from_pretrained(base)
-    name = model.load_adapter(str(files), use_safetensors=True)
-    model.set_active_adapters(name)
-    model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    rows = []
-    with torch.inference_mode():
-        for text in texts:
-            columns = [text] if isinstance(text, str) else list(text)
-            encoded = tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")
-            rows.append(model(**encoded).logits[0])
-    return torch.stack(rows)
+    def __init__(self, base: Path) -> None:
+        from adapters import AutoAdapterModel
+        from transformers import AutoTokenizer
+
+        self._model = AutoAdapterModel.from_pretrained(base).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def logits(self, files: Path, texts: Sequence[Any]) -> "torch.Tensor":
+        """The outputs of the exported adapter and head, text by text."""
+        import torch
+
+        name = self._model.load_adapter(str(files), use_safetensors=True)
+        self._model.set_active_adapters(name)
+        rows = []
+        with torch.inference_mode():
+            for text in texts:
+                columns = [text] if isinstance(text, str) else list(text)
+                encoded = self._tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")
+                rows.append(self._model.eval()(**encoded).logits[0])
+        self._model.delete_adapter(name)
+        self._model.delete_head(name)
+        return torch.stack(rows)
 
 
 def dump(path: Path) -> list[str]:

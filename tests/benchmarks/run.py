@@ -17,6 +17,8 @@ from pathlib import Path
 
 BENCHES = {
     "train-sst2": "train",
+    "train-sst2-full": "train",
+    "train-memory": "train",
     "predict-sst2": "predict",
     "predict-sst2-bf16": "predict",
     "cli-start": "cli_start",

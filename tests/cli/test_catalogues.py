@@ -37,7 +37,10 @@ def test_methods(run: Any) -> None:
     assert "pfeiffer" in run("methods").out
 
 
-@pytest.mark.parametrize(("name", "found"), [("lora", "lora"), ("houlsby", "double_seq_bn"), ("mam", "mam")])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("lora", "lora"), ("houlsby", "double_seq_bn"), ("mam", "mam"), ("lora+pfeiffer", "lora+seq_bn")],
+)
 def test_the_fields_of_one(name: str, found: str, run: Any) -> None:
     shown = run("methods", name, "--json").json
     assert shown["name"] == found
@@ -45,6 +48,12 @@ def test_the_fields_of_one(name: str, found: str, run: Any) -> None:
     assert text.startswith(f"{found}: ")
     for part in shown["config"].get("configs", [shown["config"]]):
         assert [field for field in part if f"\n{field} " not in text] == []
+
+
+def test_the_parts_of_a_union_are_named(run: Any) -> None:
+    text = run("methods", "compacter+++lora").out
+    assert [line for line in text.splitlines() if line.endswith(":")] == ["compacter++:", "lora:"]
+    run("methods", "lora+ia3").refused("cannot be together")
 
 
 def test_an_unknown_method_lists_those_there_are(run: Any) -> None:

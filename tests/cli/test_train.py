@@ -124,3 +124,60 @@ def test_a_text_of_a_hundred_thousand_characters(run: Any, tiny_base: Path, tmp_
 def test_versions_count_up(run: Any, own: Path, tiny_base: Path) -> None:
     assert run("train", "sst2", "--base", tiny_base, *SAMPLE, "--json").json["ref"] == "sst2@3"
     assert run("show", "sst2@1", "--json").json["number"] == 1
+
+
+def test_the_same_once_more(run: Any, tiny_base: Path, reviews: Path) -> None:
+    arguments = ("--data", reviews, "--text", "text", "--text", "other", "--label", "stars", "--seed", "4")
+    assert run("train", "stars", "--base", tiny_base, *arguments, *FEW).code == 0
+    again = run("train", "--like", "stars@1")
+    assert again.code == 0, again.err
+    assert again.lines[-1] == "the weights are those of stars@1, bit for bit"
+    changed = run("train", "--like", "stars", "--epochs", "2", "--name", "other-stars")
+    assert changed.lines[-1] == "the weights are not those of stars@2; different: epochs: 1.0, now 2.0"
+    shown = run("show", "other-stars", "--json").json
+    assert shown["run"]["settings"]["seed"] == 4
+    assert shown["task"]["text"] == ["text", "other"]
+
+
+def test_settings_reach_the_training(run: Any, tiny_base: Path) -> None:
+    options = (
+        *("--max-steps", "4", "--schedule", "cosine", "--warmup", "0.5", "--average", "0.5"),
+        *("--gradient-accumulation", "2", "--weight-decay", "0.01", "--max-grad-norm", "2", "--eval-every", "0.5"),
+        *("--class-weight", "negative=2", "--class-weight", "positive=0.5", "--checkpoint-every", "3"),
+    )
+    few = ("--data", "sample", "--max-train-rows", "64", "--max-eval-rows", "8", "--max-length", "16")
+    assert run("train", "sst2", "--base", tiny_base, *few, *options).code == 0
+    settings = run("show", "sst2", "--json").json["run"]["settings"]
+    expected = {
+        "max_steps": 4, "epochs": None, "schedule": "cosine", "warmup": 0.5, "average": 0.5, "gradient_accumulation": 2,
+        "weight_decay": 0.01, "max_grad_norm": 2.0, "eval_every": 0.5, "checkpoint_every": 3,
+        "class_weights": {"negative": 2.0, "positive": 0.5},
+    }  # fmt: skip
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_what_was_not_learned_is_said(run: Any, tiny_base: Path) -> None:
+    """Words that mean nothing, a rate that moves nothing: the score is the majority's, and the loss stays."""
+    result = run("train", "sst2", "--base", tiny_base, *SAMPLE, "--lr", "1e-9")
+    notes = [line for line in result.lines if line.startswith("note: ")]
+    assert len(notes) == 2
+    assert "no better than always saying the most frequent class" in notes[0]
+    assert "the training loss is flat" in notes[1]
+    assert "--lr 3e-09" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "TASK is missing"),
+        (["sst2"], "--base is missing"),
+        (["--resume", "abc", "--lr", "1e-3"], "takes nothing else; found learning_rate"),
+        (["sst2", "--resume", "abc"], "takes nothing else; found sst2"),
+        (["--resume", "abc", "--like", "sst2"], "takes nothing else; found --like"),
+        (["sst2", "--like", "sst2"], "--like trains the task of sst2"),
+        (["sst2", "--base", "x", "--class-weight", "positive"], "--class-weight takes LABEL=NUMBER"),
+        (["sst2", "--base", "x", "--class-weight", "balanced", "--class-weight", "a=1"], "'balanced' alone"),
+    ],
+)
+def test_calls_that_contradict_themselves(arguments: list[str], said: str, run: Any) -> None:
+    run("train", *arguments).refused(said, code=2)

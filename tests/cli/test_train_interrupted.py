@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a training: the run says so, and its history stays."""
+"""A training that ends in the middle: the run says so, its history stays, and it can go on."""
 
 import signal
 from collections.abc import Callable
@@ -33,7 +33,8 @@ def test_an_interrupted_training(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == ""
-    assert err.splitlines()[-1] == "error: interrupted"
+    *_, advice, last = filter(None, err.splitlines())
+    assert last == "error: interrupted"
     assert "Traceback" not in err
     nothing_left()
 
@@ -41,9 +42,31 @@ def test_an_interrupted_training(
     assert (recorded["status"], recorded["version"], recorded["error"]) == ("interrupted", None, None)
     assert recorded["ended_at"] is not None
     uid = recorded["uid"]
+    assert advice == f"to go on with it: registry train --resume {uid}"
     first = int(said.split()[1].partition("/")[0])
     steps = [point["step"] for point in run("history", f"run:{uid}", "--metric", "train/loss", "--json").json]
     assert steps[-1] >= first
     assert steps == sorted(steps)
     assert run("history", f"run:{uid}", "--metric", "eval/accuracy", "--json").json
     assert "interrupted" in run("runs").out
+
+
+def test_a_killed_training_goes_on(run: Any, start: Callable[..., Any], home: Path, tiny_base: Path) -> None:
+    arguments = (*ENDLESS[:-1], "4", "--checkpoint-every", "1")
+    process = start("train", "sst2", "--base", tiny_base, *arguments)
+    assert process.stderr.readline().startswith("loading")
+    assert process.stderr.readline().startswith("step ")
+    process.kill()
+    process.communicate(timeout=30)
+    (killed,) = run("runs", "--json").json
+    assert killed["status"] == "interrupted"
+    assert [path.name for path in (home / "runs").iterdir()] == [killed["uid"]]
+    result = run("train", "--resume", killed["uid"][:6])
+    assert result.code == 0, result.err
+    assert "registered" in result.out
+    (finished,) = run("runs", "--json").json
+    assert (finished["uid"], finished["status"], finished["version"]) == (killed["uid"], "finished", "sst2@1")
+    steps = [point["step"] for point in run("history", "sst2", "--metric", "train/loss", "--json").json]
+    assert steps == list(range(1, 17))
+    assert list((home / "runs").iterdir()) == []
+    run("train", "--resume", killed["uid"]).refused("has made sst2@1", f"--like run:{killed['uid']}")

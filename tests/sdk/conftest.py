@@ -11,9 +11,17 @@ from pointsman.sdk.bases import LoadedBase, load_base
 from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE, Task
 
+from architectures import ARCHITECTURES, make_base
 from helpers import MakeVersion, scramble
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny base of each architecture by its name, as directories."""
+    parent = tmp_path_factory.mktemp("bases")
+    return {name: make_base(parent / name, name) for name in ARCHITECTURES}
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pointsman.registry.errors import DataError, PointsmanError, SettingsError, 
 from pointsman.sdk import Progress, Switcher, TrainSettings, train
 from pointsman.sdk.averaging import WeightAverage
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.methods import METHODS
 from pointsman.sdk.metrics import compute
 from pointsman.sdk.tasks import GLUE
 
@@ -131,16 +130,6 @@ def test_the_same_seed_gives_the_same_weights(registry: Registry, tiny_base: Pat
     assert (first.number, same.number, other.number) == (1, 2, 3)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_in_bf16_and_comes_back(method: str, registry: Registry, tiny_base: Path) -> None:
-    version = train("sst2", base=str(tiny_base), method=method, registry=registry, precision="bf16", **SMALL)
-    split = load_task_data("sst2", "sample").splits["validation"].head(40)
-    with Switcher(str(tiny_base), registry=registry) as switcher:
-        labels = [GLUE["sst2"].labels.index(str(answer.label)) for answer in switcher.predict("sst2", split.texts())]
-    assert np.mean(np.array(labels) == split.labels()) == pytest.approx(version.metrics["eval/accuracy"])
-    assert version.parameters > 0
-
-
 @pytest.mark.parametrize("task", [name for name, task in GLUE.items() if task.trainable])
 def test_every_task_of_glue_trains(task: str, registry: Registry, tiny_base: Path) -> None:
     version = train(task, base=str(tiny_base), registry=registry, **SMALL)
@@ -164,7 +153,8 @@ def test_bf16_training_gives_the_base_back_exactly(registry: Registry, tiny_base
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
     with halved.exact():
         assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
-    assert model.get_input_embeddings().weight.dtype is torch.bfloat16
+    assert model.get_input_embeddings().weight.dtype is torch.float32
+    assert model.base_model.encoder.layer[0].output.dense.weight.dtype is torch.bfloat16
     halved.restore()
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 

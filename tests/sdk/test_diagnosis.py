@@ -1,0 +1,61 @@
+"""What is said of a training that did not learn, from histories made up for it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pointsman.registry import Base, Registry, Version
+from pointsman.sdk.diagnosis import diagnose
+
+BASE = Base(fingerprint="ab" * 32, name="t", model_type="bert", hidden_size=8, layers=2, parameters=1, size=4)
+FALLING = [0.7 - 0.01 * step for step in range(40)]
+FLAT = [0.69 + 0.001 * (step % 3) for step in range(40)]
+
+
+def _version(
+    registry: Registry, losses: Sequence[float], scores: Sequence[float], *, metric: str = "eval/accuracy", **data: Any
+) -> Version:
+    settings = {"learning_rate": 1e-3, "epochs": 3.0, "max_steps": None}
+    with registry.start_run(
+        "a", task="t", method="seq_bn", base=BASE, settings=settings, data=data, environment={}, seed=0
+    ) as recorder:
+        for step, loss in enumerate(losses, 1):
+            recorder.log({"train/loss": loss}, step=step)
+        for step, score in enumerate(scores, 1):
+            recorder.log({metric: score}, step=step)
+        best = max((score for score in scores if not math.isnan(score)), default=math.nan)
+        return registry.add_version(
+            "a", files={"f": b"x"}, task={"name": "t"}, method="seq_bn", config={}, base=BASE, max_length=8,
+            parameters=1, metrics={metric: best}, primary_metric=metric, run=recorder.uid,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("losses", "scores", "metric", "data", "said"),
+    [
+        (FALLING, [0.8, 0.9, 0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, []),
+        (FLAT, [0.5, 0.52], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class", "flat"]),
+        (FALLING, [0.54], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class", "heart"]),
+        (FALLING, [0.54], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 10_000}}, []),
+        (FLAT, [0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["--lr 0.003"]),
+        (FALLING, [0.01], "eval/matthews_correlation", {"majority": 0.7, "rows": {"eval": 100}}, ["about 0", "heart"]),
+        (FALLING, [math.nan], "eval/pearson", {"majority": None, "rows": {"eval": 100}}, ["no number", "heart"]),
+        (FALLING, [0.6, 0.7, 0.8, 0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["--epochs 6"]),
+        (FALLING, [0.6, 0.7, 0.9, 0.8], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, []),
+    ],
+)
+def test_each_way_not_to_learn(
+    losses: list[float],
+    scores: list[float],
+    metric: str,
+    data: dict[str, Any],
+    said: list[str],
+    *,
+    registry: Registry,
+) -> None:
+    found = diagnose(registry, _version(registry, losses, scores, metric=metric, **data))
+    assert len(found) == len(said), found
+    for sentence, words in zip(found, said, strict=True):
+        assert words in sentence

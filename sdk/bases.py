@@ -64,6 +64,11 @@ def find_base(name: str) -> str:
     return name
 
 
+def whereabouts(name: str) -> str:
+    """A base's name as it means the same in every directory: that of a directory becomes absolute."""
+    return str(Path(name).resolve()) if name != MINILM and Path(name).is_dir() else name
+
+
 def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -> LoadedBase:
     """Load a base in float32, ready for adapters.
 
@@ -107,7 +112,7 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
     for head in list(model.heads):
         model.delete_head(head)
     model.eval().requires_grad_(False)
-    record = describe(model, name=_display_name(name, source), absent=set(info["missing_keys"]))
+    record = describe(model, name=whereabouts(name), absent=set(info["missing_keys"]))
     return LoadedBase(model=model.to(where), tokenizer=tokenizer, record=record)
 
 
@@ -220,10 +225,6 @@ def _unusable(name: str, config: PretrainedConfig, error: Exception) -> BaseErro
             "save it with save_pretrained() of a current transformers"
         )
     return BaseError(f"the base '{name}' cannot be loaded: {_first_line(error)}")
-
-
-def _display_name(name: str, source: str) -> str:
-    return str(Path(source).resolve()) if name != MINILM and Path(source).is_dir() else name
 
 
 def _first_line(error: Exception) -> str:

@@ -102,8 +102,8 @@ class FusedClassifier:
             embedded = self._embeddings(**inputs)
             if self._project is not None:
                 embedded = self._project(embedded)
-        rows = self._encoder.rows(mask)
-        first = _Run.apply(self._encoder, embedded.float(), rows, *self._encoder.parameters)  # type: ignore[no-untyped-call]
+        shape = self._encoder.shape(mask)
+        first = _Run.apply(self._encoder, embedded.float(), shape, *self._encoder.parameters)  # type: ignore[no-untyped-call]
         outputs: Tensor = nn.Sequential.forward(self._head, first)  # type: ignore[no-untyped-call]
         return outputs
 
@@ -138,10 +138,10 @@ class _Layer:
             self.bottleneck = _Bottleneck(down.weight, down.bias, up.weight, up.bias)
 
 
-class _Rows(NamedTuple):
+class _Shape(NamedTuple):
     """The shape of a batch."""
 
-    count: int
+    rows: int
     tokens: int
     places: int
     """Tokens of a row where it is attended to: those of the batch, and empty ones up to a multiple of eight."""
@@ -188,43 +188,43 @@ class _Encoder:
         self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
         self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)
 
-    def rows(self, mask: Tensor) -> _Rows:
+    def shape(self, mask: Tensor) -> _Shape:
         """The shape of a batch with this attention mask, ``(rows, tokens)``."""
         count, tokens = mask.shape
         places = -(-tokens // _PLACES) * _PLACES
         if places == tokens and bool(mask.all()):
-            return _Rows(count, tokens, places, None)
+            return _Shape(count, tokens, places, None)
         bias = torch.full((count, places), _MASKED)
         bias[:, :tokens].mul_(1 - mask)
-        return _Rows(count, tokens, places, bias.repeat_interleave(self.heads, dim=0).unsqueeze(1))
+        return _Shape(count, tokens, places, bias.repeat_interleave(self.heads, dim=0).unsqueeze(1))
 
     def norm(self, summed: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         out, mean, spread = torch.native_layer_norm(summed, summed.shape[-1:], *weights, self.epsilon)
         return out, (summed, mean, spread)
 
-    def attend(self, layer: _Layer, hidden: Tensor, rows: "_Rows", *, only_first: bool) -> tuple[Tensor, _Attended]:
+    def attend(self, layer: _Layer, hidden: Tensor, shape: _Shape, *, only_first: bool) -> tuple[Tensor, _Attended]:
         """``(tokens, hidden)`` to the attention block's normalised output, of all tokens or of each row's first."""
         width = hidden.shape[-1]
         size = width // self.heads
         projected = functional.linear(hidden.to(self.dtype), *layer.qkv)
-        split = torch.zeros((3, rows.count, self.heads, rows.places, size), dtype=self._type(rows, only_first))
-        split[:, :, :, : rows.tokens] = projected.view(rows.count, -1, 3, self.heads, size).permute(2, 0, 3, 1, 4)
-        query, key, value = split.view(3, -1, rows.places, size).unbind(0)
+        split = torch.zeros((3, shape.rows, self.heads, shape.places, size), dtype=self._type(shape, only_first))
+        split[:, :, :, : shape.tokens] = projected.view(shape.rows, -1, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        query, key, value = split.view(3, -1, shape.places, size).unbind(0)
         if only_first:
             query = query[:, :1]
-            hidden = hidden.view(rows.count, rows.tokens, width)[:, 0]
-        bias = query.new_zeros(()) if rows.bias is None else rows.bias.to(query.dtype)
+            hidden = hidden.view(shape.rows, shape.tokens, width)[:, 0]
+        bias = query.new_zeros(()) if shape.bias is None else shape.bias.to(query.dtype)
         scores = torch.baddbmm(bias, query, key.transpose(1, 2), beta=float(bias.dim() > 0), alpha=size**-0.5)
         probabilities = scores.softmax(dim=-1)
         dropped, mask = _drop(layer.drop_scores, probabilities)
-        context = torch.bmm(dropped, value).view(rows.count, self.heads, -1, size)[:, :, : rows.tokens]
+        context = torch.bmm(dropped, value).view(shape.rows, self.heads, -1, size)[:, :, : shape.tokens]
         context = context.transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format).reshape(-1, width)
         mixed, mix_mask = _drop(layer.drop_mix, functional.linear(context, *layer.mix))
         out, norm = self.norm(hidden + mixed, layer.norm)
         return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
 
     def attend_backward(
-        self, layer: _Layer, kept: _Attended, gradient: Tensor, rows: "_Rows", *, only_first: bool
+        self, layer: _Layer, kept: _Attended, gradient: Tensor, shape: _Shape, *, only_first: bool
     ) -> Tensor:
         width = gradient.shape[-1]
         size = width // self.heads
@@ -232,8 +232,8 @@ class _Encoder:
         mask, mix_mask = kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
         mixed = _masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]
-        context = torch.zeros((rows.count, self.heads, query.shape[1], size), dtype=query.dtype)
-        context[:, :, : rows.tokens] = mixed.view(rows.count, -1, self.heads, size).transpose(1, 2)
+        context = torch.zeros((shape.rows, self.heads, query.shape[1], size), dtype=query.dtype)
+        context[:, :, : shape.tokens] = mixed.view(shape.rows, -1, self.heads, size).transpose(1, 2)
         context = context.view(-1, query.shape[1], size)
         scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
         scores = _aten._softmax_backward_data(scores, kept.probabilities, -1, query.dtype).mul_(size**-0.5)
@@ -242,20 +242,20 @@ class _Encoder:
             torch.bmm(scores.transpose(1, 2), query),
             torch.bmm(kept.dropped.transpose(1, 2), context),
         )
-        joined = torch.empty((rows.count, rows.tokens, 3, self.heads, size), dtype=self.dtype)
+        joined = torch.empty((shape.rows, shape.tokens, 3, self.heads, size), dtype=self.dtype)
         for part, of_part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), gradients, strict=True):
-            real = of_part.view(rows.count, self.heads, -1, size)[:, :, : rows.tokens]
+            real = of_part.view(shape.rows, self.heads, -1, size)[:, :, : shape.tokens]
             part[:, :, : real.shape[2]] = real
             part[:, :, real.shape[2] :] = 0
-        out = (joined.view(rows.count * rows.tokens, -1) @ layer.qkv[0]).float()
+        out = (joined.view(shape.rows * shape.tokens, -1) @ layer.qkv[0]).float()
         if only_first:
-            out.view(rows.count, rows.tokens, width)[:, 0] += summed
+            out.view(shape.rows, shape.tokens, width)[:, 0] += summed
             return out
         return out.add_(summed)
 
-    def _type(self, rows: "_Rows", only_first: bool) -> torch.dtype:
+    def _type(self, shape: _Shape, only_first: bool) -> torch.dtype:
         """What to compute scores in: products this small are faster in float32."""
-        return torch.float32 if only_first or rows.places <= _SMALL else self.dtype
+        return torch.float32 if only_first or shape.places <= _SMALL else self.dtype
 
     def feed(self, layer: _Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
         """The feed-forward block's output, before its residual: ``(tokens, hidden)``."""
@@ -293,16 +293,16 @@ class _Run(torch.autograd.Function):
     """All layers, from embedded tokens to the last layer's output at the first token of each row."""
 
     @staticmethod
-    def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, rows: _Rows, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
         hidden, last = embedded.reshape(-1, embedded.shape[-1]), len(encoder.layers) - 1
         kept = []
         for index, layer in enumerate(encoder.layers):
-            attended, attention = encoder.attend(layer, hidden, rows, only_first=index == last)
+            attended, attention = encoder.attend(layer, hidden, shape, only_first=index == last)
             fed, feeding = encoder.feed(layer, attended)
             hidden, adapting = encoder.adapt(layer, attended + fed)
             if index >= encoder.lowest:
                 kept.append((layer, attention, feeding, adapting))
-        ctx.encoder, ctx.kept, ctx.rows = encoder, kept, rows
+        ctx.encoder, ctx.kept, ctx.shape = encoder, kept, shape
         return hidden
 
     @staticmethod
@@ -316,7 +316,7 @@ class _Run(torch.autograd.Function):
             gradients[:0] = of_weights
             if kept:
                 gradient = gradient + encoder.feed_backward(layer, feeding, gradient)
-                gradient = encoder.attend_backward(layer, attention, gradient, ctx.rows, only_first=only_first)
+                gradient = encoder.attend_backward(layer, attention, gradient, ctx.shape, only_first=only_first)
             only_first = False
         return None, None, None, *gradients
 

@@ -1,7 +1,7 @@
 """What a training is asked for, whole: it can be recorded with the run, and read from there to do it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ from pointsman.registry import Run
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
+from .bases import whereabouts
 from .data import load_table_data, load_task_data
 from .methods import configure, find_method
 from .settings import TrainSettings
@@ -56,10 +57,6 @@ class DataSource:
             validation=None if self.validation is None else Path(self.validation),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON."""
-        return {"data": self.data, "validation": self.validation, "text": list(self.text), "label": self.label}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
@@ -98,7 +95,7 @@ class TrainRequest:
         method = find_method(method).name
         return cls(
             task=task,
-            base=base,
+            base=whereabouts(base),
             method=method,
             config=configure(method, overrides),
             source=source,
@@ -106,6 +103,11 @@ class TrainRequest:
             settings=settings,
             origin=origin,
         )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Where base and rows come from, as JSON: what a run keeps for the day that it is resumed or repeated."""
+        return {"base": self.base, **asdict(self.source), "text": list(self.source.text)}
 
     @classmethod
     def of_run(cls, run: Run) -> Self:
@@ -119,16 +121,19 @@ class TrainRequest:
                 f"run {run.uid} was recorded by an older release, which did not write down all that it was asked for: "
                 "train anew with the settings that 'registry show' lists"
             )
+        given = run.data["given"]
         known = {field.name for field in fields(TrainSettings)}
         settings = {key: value for key, value in run.settings.items() if key in known}
         if settings.get("max_steps") is not None:
             settings["epochs"] = None
         return cls(
             task=run.task,
-            base=run.base.name,
+            base=given.get("base", run.base.name),
             method=run.method,
             config=run.settings["config"],
-            source=DataSource(**{**run.data["given"], "text": tuple(run.data["given"]["text"])}),
+            source=DataSource(
+                data=given["data"], validation=given["validation"], text=tuple(given["text"]), label=given["label"]
+            ),
             name=run.adapter,
             settings=TrainSettings.of(settings),
             origin=run.settings.get("origin"),
@@ -160,7 +165,7 @@ class TrainRequest:
             settings["epochs"] = None
         return replace(
             self,
-            base=base or self.base,
+            base=self.base if base is None else whereabouts(base),
             method=chosen,
             config=config,
             source=source or self.source,

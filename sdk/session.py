@@ -213,7 +213,7 @@ class TrainSession:
                     **{prefix: len(split) for prefix, split in self._evaluations.items()},
                 },
                 "majority": _majority(self._evaluations["eval"]),
-                "given": request.source.to_dict(),
+                "given": request.given,
             },
             environment=environment(self._device, "bf16" if self._half else "fp32"),
             seed=settings.seed,

@@ -4,8 +4,8 @@ The same rows, the same base. ``train-sst2`` is one epoch of 3,000 rows: each si
 rates on the first seed, and its accuracy is the mean over three seeds at that rate: one seed alone is good to a point
 or two. The speed is that of the training steps alone, evaluations and loading left out on both sides.
 ``train-memory`` is the peak of the resident memory of a process that makes one such run. ``train-sst2-full`` is the
-time of a whole run of three epochs over all rows, loading, tokenising and evaluating included; the recipe's steps all take
-the same time, so its run is timed for 3,000 rows and drawn out to three epochs of all.
+time of a whole run of three epochs over all rows, loading, tokenising and evaluating included; the recipe's steps all
+take the same time, so its run is timed for 3,000 rows and drawn out to three epochs of all.
 """
 
 import multiprocessing

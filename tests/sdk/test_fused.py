@@ -67,6 +67,24 @@ def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, o
         torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
 
 
+def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -> None:
+    config = configure("seq_bn")
+    fused = [name for name, base in bases.items() if can_fuse(load_base(str(base)).model, config)]
+    assert fused == ["bert", "roberta", "electra", "xlm-roberta"]
+    for name in fused:
+        model, batch = _model(bases[name], config), _batch(padded=False)
+        if model.config.type_vocab_size < 2:
+            del batch["token_type_ids"]
+        batch["input_ids"][:, 5:] = model.config.pad_token_id
+        batch["attention_mask"][:, 5:] = 0
+        expected = model(**batch, head=SLOT).logits
+        outputs = FusedClassifier(model, SLOT)(batch)
+        torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+        right, found = _learned(model, expected), _learned(model, outputs)
+        for key, gradient in right.items():
+            torch.testing.assert_close(found[key], gradient, atol=1e-6, rtol=1e-4)
+
+
 def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
     """Every mask is ones and zeros by a rule of its place alone, so that both sides drop the same elements."""
     config = configure("seq_bn")

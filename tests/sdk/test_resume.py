@@ -196,6 +196,19 @@ def test_a_run_is_repeated_to_the_last_bit(registry: Registry, tiny_base: Path) 
     assert runs[2].settings == {**runs[0].settings, "seed": 1}
 
 
+def test_a_base_that_goes_by_two_names_is_found_again(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:
+    """The registry keeps the first name of a base; each run keeps its own."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_base, copy)
+    train("sst2", base=str(copy), registry=registry, **OPTIONS | {"epochs": 0.1})
+    uid = _interrupted(registry, tiny_base, 9)
+    shutil.rmtree(copy)
+    assert registry.run(uid).base.name == str(copy)
+    assert resume(uid, registry=registry).ref == "sst2@2"
+
+
 def test_a_diverging_run_keeps_its_last_good_checkpoint(registry: Registry, tiny_base: Path) -> None:
     options = OPTIONS | {"checkpoint_every": 1}
     reported = []

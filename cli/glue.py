@@ -1,0 +1,217 @@
+"""registry glue: train all of GLUE, and print its table."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pointsman.registry import Registry
+
+from .options import device_option, json_option, open_registry, quiet_libraries
+from .output import count, duration, emit_json, note, number, plain, table
+from .progress import Watcher
+
+if TYPE_CHECKING:
+    from pointsman.sdk.benchmark import GlueBenchmark
+    from pointsman.sdk.glue_cells import CellResult, GlueResults
+    from pointsman.sdk.glue_score import Row, Spread
+
+_SETTINGS: Final = (
+    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
+    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
+    click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"),
+    click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
+    click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
+    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
+    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
+    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."),
+    click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
+    click.option("--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"),
+    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
+)
+
+
+def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
+@click.command("glue", short_help="Train all of GLUE, and print its table.")
+@click.option("--base", help="minilm, a directory, or a name on the Hugging Face hub.")
+@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--task", "tasks", multiple=True, help="Only this; may be repeated. [default: all nine]")
+@click.option("--method", "methods", multiple=True, help="May be repeated. [default: seq_bn]")
+@click.option("--seed", "seeds", multiple=True, type=int, help="May be repeated. [default: 0]")
+@click.option("--name", default="glue", show_default=True, help="The benchmark's: all of one name is trained alike.")
+@_settings_options
+@click.option("--table", "only_table", is_flag=True, help="Print the table of what is there, and train nothing.")
+@click.option("--details", is_flag=True, help="Also print every training, with all its metrics.")
+@click.option("--with-wnli", is_flag=True, help="Let WNLI take part in the average.")
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    base: str | None,
+    data: str | None,
+    tasks: tuple[str, ...],
+    methods: tuple[str, ...],
+    seeds: tuple[int, ...],
+    name: str,
+    only_table: bool,
+    details: bool,
+    with_wnli: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train GLUE's tasks, with each METHOD and SEED, and print the table: one row a method, the scores times 100.
+
+    Each training is a version of the adapter that is called as its task: TASK@best is the best, and 'registry submit'
+    takes these. After Ctrl-C or a crash, the same command goes on; what is there is not trained again.
+
+    A task's score is the mean of its metrics on the validation rows (mrpc, qqp: accuracy and F1; stsb: both
+    correlations; mnli: matched and mismatched), and the average the mean over the tasks but wnli, as papers have it.
+    Over several seeds: mean ± sample standard deviation.
+    """
+    registry = open_registry(context)
+    chosen: dict[str, Any] = {
+        key: value for key, value in (("tasks", tasks), ("methods", methods), ("seeds", seeds)) if value
+    }
+    if only_table:
+        from pointsman.sdk.glue_cells import glue_results
+
+        results = glue_results(registry=registry, name=name, **chosen)
+    else:
+        if base is None:
+            raise click.UsageError("--base is missing: registry glue --base BASE, or --table for what is there")
+        given = {key: value for key, value in options.items() if value is not None}
+        results = _train(registry, {"base": base, "data": data, "name": name, "options": given, **chosen})
+    if as_json:
+        emit_json(_json(results, with_wnli=with_wnli))
+    else:
+        _print(results, details=details, with_wnli=with_wnli)
+    _explain(results, with_wnli=with_wnli)
+    if results.missing and not only_table:
+        context.exit(1)
+
+
+def _train(registry: Registry, asked: dict[str, Any]) -> "GlueResults":
+    """Train what is not there yet."""
+    registry.check_writable()  # before the seconds that the libraries take to load
+    note(f"loading {asked['base']} …")
+    quiet_libraries()
+    from pointsman.sdk.benchmark import GlueBenchmark
+
+    benchmark = GlueBenchmark(registry=registry, **asked)
+    _announce(benchmark)
+    for place, cell in enumerate(benchmark.pending, start=1):
+        goes_on = " goes on" if cell in benchmark.interrupted else ""
+        note(f"training {place} of {len(benchmark.pending)}: {cell}{goes_on}")
+        try:
+            with Watcher() as watcher:
+                result = benchmark.train(cell, report=watcher.report)
+        except KeyboardInterrupt:
+            note("what was trained is kept, and the same command goes on from here")
+            raise
+        if result.ref is None:
+            note(f"no version of {cell}: {result.trouble}")
+        else:
+            note(f"{result.ref} registered: score {_plain_score(result.score)}")
+    return benchmark.results()
+
+
+def _announce(benchmark: "GlueBenchmark") -> None:
+    """Say what will be done."""
+    if benchmark.left_out:
+        note(f"left out, for the data have no files of them: {', '.join(benchmark.left_out)}")
+    sizes = [(benchmark.tasks, "task"), (benchmark.methods, "method"), (benchmark.seeds, "seed")]
+    product = " × ".join(count(len(values), what) for values, what in sizes)
+    there = len(benchmark.cells) - len(benchmark.pending)
+    going = f", {len(benchmark.interrupted)} to go on with" if benchmark.interrupted else ""
+    note(f"{product}: {count(len(benchmark.cells), 'training')}, {there} there{going}")
+
+
+def _print(results: "GlueResults", *, details: bool, with_wnli: bool) -> None:
+    from pointsman.sdk.glue_score import TASKS
+
+    shown = [task for task in TASKS if task in results.tasks or task in results.left_out]
+    rows = results.rows(with_wnli=with_wnli)
+    cells = [[row.method, *(_score(row.scores.get(task)) for task in shown), _score(row.average)] for row in rows]
+    table(["method", *shown, "avg"], cells, right=(*shown, "avg"))
+    if details:
+        click.echo()
+        _print_details(results.cells)
+
+
+def _print_details(cells: "tuple[CellResult, ...]") -> None:
+    headers = ["task", "method", "seed", "score", "ref", "run", "time", "metrics"]
+    rows = [
+        (
+            cell.task,
+            cell.method,
+            str(cell.seed),
+            _plain_score(cell.score),
+            cell.ref or "-",
+            cell.run or "-",
+            "-" if cell.seconds is None else duration(cell.seconds),
+            cell.trouble or "  ".join(f"{key} {number(value)}" for key, value in cell.metrics.items()),
+        )
+        for cell in cells
+    ]
+    table(headers, rows, right=("seed", "score", "time"))
+
+
+def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
+    """Say what the table is of, and what it lacks."""
+    from pointsman.sdk.glue_score import TASKS, averaged_tasks
+
+    settings = ", ".join(
+        f"{key} {f'{value:g}' if isinstance(value, float) else value}" for key, value in results.settings.items()
+    )
+    base = "" if results.base is None else f" of {results.base.name}"
+    note(f"scores{base} on the validation rows × 100, from {', '.join(results.sources) or 'nothing yet'}")
+    if settings:
+        note(f"trained with {settings}; all else by default")
+    if any(source.startswith("sample") for source in results.sources):
+        note("these rows are synthetic: their scores say nothing about GLUE")
+    if "max_eval_rows" in results.settings:
+        note("scored on a part of the validation rows only: not to be compared with others' scores")
+    whole = averaged_tasks(TASKS, with_wnli=with_wnli)
+    averaged = averaged_tasks(results.tasks, with_wnli=with_wnli)
+    if averaged != whole:
+        over = ", ".join(averaged) or "no task"
+        note(f"avg is over {over} ({len(averaged)} of {len(whole)}); missing: {', '.join(_without(whole, averaged))}")
+    for row in results.rows(with_wnli=with_wnli):
+        _explain_seeds(row)
+    for cell in results.missing:
+        note(f"no version of {cell.task}, {cell.method}, seed {cell.seed}: {cell.trouble}")
+
+
+def _explain_seeds(row: "Row") -> None:
+    if not row.incomplete:
+        return
+    lacking = "; ".join(f"seed {seed} lacks {', '.join(tasks)}" for seed, tasks in row.incomplete.items())
+    over = "there is none" if row.average is None else f"it is over seed {', '.join(map(str, row.average.seeds))}"
+    note(f"the avg of {row.method} takes seeds that have every task, {over}: {lacking}")
+
+
+def _json(results: "GlueResults", *, with_wnli: bool) -> dict[str, Any]:
+    """The results as one object, with the table as ``rows``."""
+    return {**plain(results), "rows": plain(results.rows(with_wnli=with_wnli))}
+
+
+def _score(spread: "Spread | None") -> str:
+    """A score as tables have it: 83.2, or over several seeds 83.2±0.4."""
+    if spread is None:
+        return "-"
+    return f"{spread.mean:.1f}" + ("" if spread.std is None else f"±{spread.std:.1f}")
+
+
+def _plain_score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.1f}"
+
+
+def _without(tasks: tuple[str, ...], some: tuple[str, ...]) -> list[str]:
+    return [task for task in tasks if task not in some]

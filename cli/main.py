@@ -16,7 +16,7 @@ from pointsman.registry.errors import PointsmanError
 from .output import no_color, printable
 
 SECTIONS: Final = {
-    "Train and use": ("train", "glue", "predict", "evaluate", "submit", "tasks", "methods", "demo"),
+    "Train and use": ("train", "tune", "glue", "predict", "evaluate", "submit", "tasks", "methods", "demo"),
     "Look": ("list", "show", "history", "compare", "runs", "log"),
     "Label": ("alias", "tag", "note"),
     "Move and remove": ("export", "import", "rm"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .switcher import Prediction, Switcher
     from .tasks import GLUE, Task
     from .training import resume, train, train_like
+    from .tuning import tune
 
 __all__ = [
     "GLUE",
@@ -29,6 +30,7 @@ __all__ = [
     "submit",
     "train",
     "train_like",
+    "tune",
 ]
 
 _MODULES = {
@@ -44,6 +46,7 @@ _MODULES = {
     "resume": "training",
     "train": "training",
     "train_like": "training",
+    "tune": "tuning",
 }
 
 

@@ -1,0 +1,232 @@
+"""registry tune: search for the settings that do best, trial after trial."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pointsman.registry.errors import SettingsError, TrainingError
+from pointsman.sdk.search_space import Space, shown, written
+
+from .options import device_option, json_option, open_registry, quiet_libraries
+from .output import emit_json, note, number, pairs, table
+from .progress import Watcher
+
+if TYPE_CHECKING:
+    from pointsman.sdk import Progress
+    from pointsman.sdk.studies import Trial
+    from pointsman.sdk.tuning import TuneResult
+
+_SETTINGS: Final = (
+    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
+    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
+    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
+    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
+    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs. [0.25]"),
+    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
+)
+
+
+def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
+@click.command("tune", short_help="Search for the settings that do best.")
+@click.argument("task")
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many there are to be.")
+@click.option("--base", required=True, help="minilm, a directory, or a name on the Hugging Face hub.")
+@click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
+@click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
+@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
+@click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
+@click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
+@click.option("--space", "texts", multiple=True, metavar="NAME=VALUES", help="What to search; may be repeated.")
+@click.option("--study", metavar="NAME", help="What the trials belong to. [default: TASK-METHOD]")
+@click.option("--name", metavar="ADAPTER", help="The adapter to make versions of. [default: TASK-tune]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search, and of every training.")
+@click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
+@_settings_options
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    task: str,
+    trials: int,
+    texts: tuple[str, ...],
+    no_pruning: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train TASK again and again, and find the settings and the method's configuration that do best.
+
+    Each trial is a run, and each that is completed a version of TASK-tune: TASK-tune@best is the winner. A trial that
+    is worse than half of those before it, where they had come as far, is pruned. After Ctrl-C or a crash the same
+    command goes on; with more --trials, it adds to what is there.
+
+    Without --space, the learning rate is searched and how much the method can learn. With it, all that it names: a
+    setting of the training, or a field of the method (see 'registry methods METHOD').
+
+    \b
+    --space learning_rate=1e-4..1e-2:log    numbers between two, by factors
+    --space weight_decay=0..0.1             numbers between two
+    --space epochs=2..6                     whole numbers between two
+    --space reduction_factor=4,8,16         one of these
+    --space batch_size=32                   the same in every trial
+    """
+    space = _space(texts)
+    registry = open_registry(context)
+    registry.check_writable()  # before the seconds that the libraries take to load
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    note(f"loading {given['base']} …")
+    quiet_libraries()
+    from pointsman.sdk import tune
+
+    with _Teller(trials) as teller:
+        result = tune(
+            task,
+            trials=trials,
+            space=space,
+            pruner=not no_pruning,
+            registry=registry,
+            report=teller.report,
+            on_trial=teller.tell,
+            **given,
+        )
+    again = None if result.best is None else _train_command(task, result, result.best, given)
+    if as_json:
+        emit_json(_json(result, again))
+    else:
+        _print(result, again)
+    if result.exhausted:
+        note(f"all {result.space.size} combinations of the space were tried")
+    if again is None:
+        raise TrainingError(
+            f"none of the {len(result.trials)} trials of the study '{result.study}' came to a score; 'registry runs "
+            f"{result.adapter}' says why"
+        )
+
+
+class _Teller:
+    """Says which trial begins and what it came to, and shows how it goes."""
+
+    def __init__(self, trials: int) -> None:
+        self._trials = trials
+        self._stack = ExitStack()
+        self._watcher: Watcher | None = None
+
+    def __enter__(self) -> "_Teller":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._stack.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            note("what was tried is kept: the same command goes on from here")
+
+    def tell(self, trial: "Trial") -> None:
+        """A trial begins, or has ended."""
+        self._stack.close()
+        if not trial.state.ended:
+            goes_on = " goes on" if trial.run is not None else ""
+            note(f"trial {trial.number}{goes_on} (of {self._trials}): {shown(trial.params)}")
+            self._watcher = self._stack.enter_context(Watcher())
+            return
+        came = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
+        note(f"trial {trial.number} {trial.state}: {came}")
+
+    def report(self, progress: "Progress") -> None:
+        """What a training calls."""
+        assert self._watcher is not None
+        self._watcher.report(progress)
+
+
+def _space(texts: tuple[str, ...]) -> Space | None:
+    try:
+        return Space.parse(texts) if texts else None
+    except SettingsError as error:
+        raise click.UsageError(f"--space: {error}") from error
+
+
+def _print(result: "TuneResult", again: str | None) -> None:
+    table(
+        ["trial", "state", "score", "parameters", "run", "ref"],
+        [
+            (
+                str(trial.number),
+                trial.state,
+                number(trial.score),
+                shown(trial.params),
+                trial.run or "-",
+                trial.ref or "-",
+            )
+            for trial in result.ranked
+        ],
+        right=("trial", "score"),
+    )
+    if result.best is None:
+        return
+    click.echo()
+    pairs(
+        [
+            ("best", result.best.ref or f"trial {result.best.number}, whose version was removed"),
+            (f"{result.metric} (primary)", number(result.best.score)),
+            *((name, written(value)) for name, value in result.best.params.items()),
+        ]
+    )
+    click.echo(f"\nto train it for good: {again}")
+
+
+def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
+    trials = [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "score": trial.score,
+            "params": trial.params,
+            "run": trial.run,
+            "ref": trial.ref,
+            "error": trial.error,
+        }
+        for trial in result.ranked
+    ]
+    return {
+        "study": result.study,
+        "adapter": result.adapter,
+        "metric": result.metric,
+        "space": result.space.texts,
+        "trials": trials,
+        "best": trials[0] if result.best is not None else None,
+        "command": again,
+    }
+
+
+def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mapping[str, Any]) -> str:
+    """What trains the best trial once more, on all rows: the limits of the search are left out."""
+    from pointsman.sdk.search_fields import SETTINGS
+
+    words = ["registry", "train", task]
+    for name in ("base", "data", "validation", "text", "label", "method", "device"):
+        values = given.get(name, ())
+        for value in values if isinstance(values, tuple) else (values,):
+            if (name, value) not in _DEFAULTS:
+                words += [f"--{name}", str(value)]
+    settings = {key: value for key, value in result.options.items() if key not in _LIMITS}
+    for name, value in {**settings, **best.params}.items():
+        if name not in SETTINGS:
+            words += ["--set", f"{name}={written(value)}"]
+        elif name != "device" and (name, value) not in _DEFAULTS:
+            # No norm is greater than the greatest that can be asked for; for the others, None is the default.
+            text = written(value) if value is not None else {"max_grad_norm": "1e6"}.get(name)
+            words += [] if text is None else [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), text]
+    return shlex.join(words)
+
+
+_DEFAULTS: Final = {("method", "seq_bn"), ("device", "cpu"), ("seed", 0)}
+_LIMITS: Final = {"max_train_rows", "max_eval_rows"}
+_OPTIONS: Final = {"learning_rate": "--lr", "class_weights": "--class-weight"}
+"""Settings that 'registry train' calls otherwise."""

@@ -1,0 +1,176 @@
+"""How good adapters are beside full fine-tuning of the same base, on GLUE's own validation sets.
+
+    python tests/benchmarks/quality.py [--task T …] [--seed S …] [--side ours|peer] [--out FILE] [--glue DIR]
+
+Ours is ``train`` with every default. The peer is plain ``Trainer`` on all weights, the best of three learning rates by
+the first seed (2e-5, 5e-5, 1e-4), four epochs (sst2 one), batches of 16 with dynamic padding, linear decay, in bf16,
+the best epoch by the validation rows as on our side. It takes hours: every training appends a line to FILE, and those
+that are there are not made again. At the end a table is printed, of every training in FILE.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TASKS = ("cola", "mrpc", "stsb", "rte", "sst2")
+SEEDS = (0, 1, 2)
+LEARNING_RATES = (2e-5, 5e-5, 1e-4)
+EPOCHS = {"sst2": 1}
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Make what is not there, and print the table."""
+    parser = argparse.ArgumentParser(description="Compare adapters with full fine-tuning.")
+    parser.add_argument("--task", action="append", choices=TASKS)
+    parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--side", action="append", choices=("ours", "peer"))
+    parser.add_argument("--glue", default=str(HERE.parents[2] / "shared" / "glue" / "hub"))
+    parser.add_argument("--out", type=Path, default=Path("build/quality.jsonl"))
+    asked = parser.parse_args()
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    found = _read(asked.out)
+    for side in asked.side or ("ours", "peer"):
+        for task in asked.task or TASKS:
+            for cell in _cells(side, task, asked.seed or SEEDS, found):
+                began = time.monotonic()
+                metrics = (_ours if side == "ours" else _peer)(task, asked.glue, **cell)
+                line = {"side": side, "task": task, **cell, "metrics": metrics, "seconds": time.monotonic() - began}
+                found.append(line)
+                with asked.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(json.dumps(line), flush=True)
+    _table(found)
+
+
+def score(task: str, metrics: dict[str, float]) -> float:
+    """A task's score as GLUE has it, times 100: the mean of its metrics."""
+    names = {"cola": ["matthews_correlation"], "mrpc": ["accuracy", "f1"], "stsb": ["pearson", "spearmanr"]}
+    return 100 * statistics.mean(metrics[f"eval/{name}"] for name in names.get(task, ["accuracy"]))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _cells(side: str, task: str, seeds: tuple[int, ...], found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The trainings to make, one by one: which rate the peer's later seeds take is known after its first."""
+    there = {
+        (line.get("learning_rate"), line["seed"]) for line in found if (line["side"], line["task"]) == (side, task)
+    }
+    if side == "ours":
+        yield from ({"seed": seed} for seed in seeds if (None, seed) not in there)
+        return
+    for rate in LEARNING_RATES:
+        if (rate, seeds[0]) not in there:
+            yield {"seed": seeds[0], "learning_rate": rate}
+    best = _best_rate(task, found)
+    for seed in seeds[1:]:
+        if (best, seed) not in there:
+            yield {"seed": seed, "learning_rate": best}
+
+
+def _best_rate(task: str, found: list[dict[str, Any]]) -> float:
+    first = [line for line in found if (line["side"], line["task"], line["seed"]) == ("peer", task, SEEDS[0])]
+    return float(max(first, key=lambda line: score(task, line["metrics"]))["learning_rate"])
+
+
+def _ours(task: str, data: str, *, seed: int) -> dict[str, float]:
+    from pointsman.registry import Registry
+    from pointsman.sdk import train
+
+    with tempfile.TemporaryDirectory() as home, Registry(home) as registry:
+        return dict(train(task, base="minilm", data=data, registry=registry, seed=seed).metrics)
+
+
+def _peer(task: str, data: str, *, seed: int, learning_rate: float) -> dict[str, float]:
+    import torch
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    from pointsman.sdk.bases import find_base
+    from pointsman.sdk.data import load_task_data
+    from pointsman.sdk.evaluation import measure
+
+    set_seed(seed)
+    base = find_base("minilm")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    loaded = load_task_data(task, data)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=loaded.task.num_labels)
+    validation = loaded.splits["validation"]
+    train_rows, eval_rows = (
+        split.dataset.map(
+            lambda rows: tokenizer(*(rows[name] for name in loaded.task.text), truncation=True, max_length=128),
+            batched=True,
+        )
+        .rename_column(loaded.task.label, "labels")
+        .remove_columns(list(loaded.task.text))
+        for split in (loaded.splits["train"], validation)
+    )
+
+    def metrics(outcome: Any) -> dict[str, float]:
+        return measure(loaded.task, torch.from_numpy(outcome.predictions), validation)
+
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=directory,
+                learning_rate=learning_rate,
+                num_train_epochs=EPOCHS.get(task, 4),
+                per_device_train_batch_size=16,
+                per_device_eval_batch_size=64,
+                warmup_ratio=0.06,
+                weight_decay=0.01,
+                seed=seed,
+                bf16=True,
+                use_cpu=True,
+                eval_strategy="epoch",
+                save_strategy="no",
+                logging_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+            ),
+            train_dataset=train_rows,
+            eval_dataset=eval_rows,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=metrics,
+        )
+        trainer.train()
+        epochs = [line for line in trainer.state.log_history if "eval_loss" in line]
+    best = max(epochs, key=lambda line: line[f"eval_{loaded.task.primary}"])
+    return {f"eval/{name}": best[f"eval_{name}"] for name in loaded.task.metrics}
+
+
+def _table(found: list[dict[str, Any]]) -> None:
+    """The mean over seeds of each side and task, with their spread, and the averages over tasks."""
+    means: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
+    for side, of_tasks in means.items():
+        for task in TASKS:
+            lines = [line for line in found if (line["side"], line["task"]) == (side, task)]
+            if side == "peer" and lines:
+                lines = [line for line in lines if line["learning_rate"] == _best_rate(task, found)]
+            scores = [score(task, line["metrics"]) for line in lines]
+            if scores:
+                of_tasks[task] = statistics.mean(scores)
+                spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
+                print(f"{side}  {task}  {of_tasks[task]:.1f}{spread}  ({len(scores)} seeds)")
+    both = [task for task in TASKS if task in means["ours"] and task in means["peer"]]
+    if both:
+        ours, peer = (statistics.mean(means[side][task] for task in both) for side in ("ours", "peer"))
+        print(f"average of {', '.join(both)}: ours {ours:.2f}, full fine-tuning {peer:.2f}, {ours - peer:+.2f}")
+
+
+if __name__ == "__main__":
+    main()

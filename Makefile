@@ -21,8 +21,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/registry demo
 
+# Tests that compute do so on one thread each; two of them at a time.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: install
 	$(BIN)/python tests/benchmarks/run.py

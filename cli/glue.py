@@ -12,9 +12,9 @@ from .output import count, duration, emit_json, note, number, plain, table
 from .progress import Watcher
 
 if TYPE_CHECKING:
-    from pointsman.sdk.benchmark import GlueBenchmark
-    from pointsman.sdk.glue_cells import CellResult, GlueResults
-    from pointsman.sdk.glue_score import Row, Spread
+    from pointsman.sdk.benchmark.cells import CellResult, GlueResults
+    from pointsman.sdk.benchmark.glue import GlueBenchmark
+    from pointsman.sdk.benchmark.score import Row, Spread
 
 _SETTINGS: Final = (
     click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
@@ -80,7 +80,7 @@ def command(
         key: value for key, value in (("tasks", tasks), ("methods", methods), ("seeds", seeds)) if value
     }
     if only_table:
-        from pointsman.sdk.glue_cells import glue_results
+        from pointsman.sdk.benchmark.cells import glue_results
 
         results = glue_results(registry=registry, name=name, **chosen)
     else:
@@ -102,7 +102,7 @@ def _train(registry: Registry, asked: dict[str, Any]) -> "GlueResults":
     registry.check_writable()  # before the seconds that the libraries take to load
     note(f"loading {asked['base']} …")
     quiet_libraries()
-    from pointsman.sdk.benchmark import GlueBenchmark
+    from pointsman.sdk.benchmark.glue import GlueBenchmark
 
     benchmark = GlueBenchmark(registry=registry, **asked)
     _announce(benchmark)
@@ -134,7 +134,7 @@ def _announce(benchmark: "GlueBenchmark") -> None:
 
 
 def _print(results: "GlueResults", *, details: bool, with_wnli: bool) -> None:
-    from pointsman.sdk.glue_score import TASKS
+    from pointsman.sdk.benchmark.score import TASKS
 
     shown = [task for task in TASKS if task in results.tasks or task in results.left_out]
     rows = results.rows(with_wnli=with_wnli)
@@ -165,7 +165,7 @@ def _print_details(cells: "tuple[CellResult, ...]") -> None:
 
 def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     """Say what the table is of, and what it lacks."""
-    from pointsman.sdk.glue_score import TASKS, averaged_tasks
+    from pointsman.sdk.benchmark.score import TASKS, averaged_tasks
 
     settings = ", ".join(
         f"{key} {f'{value:g}' if isinstance(value, float) else value}" for key, value in results.settings.items()

@@ -14,7 +14,7 @@ from .options import base_option, device_option, json_option, open_registry, qui
 from .output import count, emit_json, note, plain, table
 
 if TYPE_CHECKING:
-    from pointsman.sdk.submission import Submission
+    from pointsman.sdk.benchmark.submission import Submission
 
 
 @click.command("submit", short_help="Write the zip of predictions for GLUE's leaderboard.")

@@ -97,7 +97,7 @@ def _train(
     note(f"loading {given['base']} …" if "base" in given else "loading the base …")
     quiet_libraries()
     from pointsman.sdk import resume, train, train_like
-    from pointsman.sdk.request import DataSource
+    from pointsman.sdk.training.request import DataSource
 
     with Watcher() as watcher:
         if resumed is not None:
@@ -133,7 +133,7 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
             ("time", duration(seconds)),
         ]
     )
-    from pointsman.sdk.diagnosis import diagnose
+    from pointsman.sdk.training.diagnosis import diagnose
 
     for sentence in diagnose(registry, version):
         click.echo(f"\nnote: {sentence}")
@@ -144,7 +144,7 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
 def _compare(registry: Registry, like: str, version: Version) -> None:
     """Say whether the weights came out the same as those that were to be repeated, and if not, what was different."""
     from pointsman.sdk.environment import differences
-    from pointsman.sdk.training import run_of
+    from pointsman.sdk.training.train import run_of
 
     before = run_of(registry, like)
     if before.version is None or version.run is None:

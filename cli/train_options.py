@@ -10,7 +10,7 @@ _OPTIONS: Final = (
     click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
     click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
     click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"),
-    click.option("--schedule", help="How the rate goes on: constant, linear, cosine. [default: constant]"),
+    click.option("--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="[default: constant]"),
     click.option("--warmup", type=float, metavar="SHARE", help="Of the steps, in which it rises. [default: 0.06]"),
     click.option("--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."),
     click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
@@ -25,7 +25,7 @@ _OPTIONS: Final = (
     click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."),
     click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
     click.option("--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"),
-    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
+    click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of training. [default: auto]"),
     click.option("--report-to", multiple=True, metavar="TRACKER", help="Tell tensorboard, mlflow, wandb, … as well."),
 )
 

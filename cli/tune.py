@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pointsman.registry.errors import SettingsError, TrainingError
-from pointsman.sdk.search_space import Space, shown, written
+from pointsman.sdk.tuning.space import Space, shown, written
 
 from .options import device_option, json_option, open_registry, quiet_libraries
 from .output import emit_json, note, number, pairs, table
@@ -16,8 +16,8 @@ from .progress import Watcher
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
-    from pointsman.sdk.studies import Trial
-    from pointsman.sdk.tuning import TuneResult
+    from pointsman.sdk.tuning.studies import Trial
+    from pointsman.sdk.tuning.tune import TuneResult
 
 _SETTINGS: Final = (
     click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
@@ -207,7 +207,7 @@ def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
 
 def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mapping[str, Any]) -> str:
     """What trains the best trial once more, on all rows: the limits of the search are left out."""
-    from pointsman.sdk.search_fields import SETTINGS
+    from pointsman.sdk.tuning.fields import SETTINGS
 
     words = ["registry", "train", task]
     for name in ("base", "data", "validation", "text", "label", "method", "device"):

@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .benchmark import glue
+    from .benchmark.glue import glue
+    from .benchmark.submission import submit
     from .evaluation import evaluate
-    from .loop import Progress
-    from .settings import TrainSettings
-    from .submission import submit
     from .switcher import Prediction, Switcher
     from .tasks import GLUE, Task
-    from .training import resume, train, train_like
-    from .tuning import tune
+    from .training.loop import Progress
+    from .training.settings import TrainSettings
+    from .training.train import resume, train, train_like
+    from .tuning.tune import tune
 
 __all__ = [
     "GLUE",
@@ -36,17 +36,17 @@ __all__ = [
 _MODULES = {
     "GLUE": "tasks",
     "Prediction": "switcher",
-    "Progress": "loop",
+    "Progress": "training.loop",
     "Switcher": "switcher",
     "Task": "tasks",
-    "TrainSettings": "settings",
+    "TrainSettings": "training.settings",
     "evaluate": "evaluation",
-    "glue": "benchmark",
-    "submit": "submission",
-    "resume": "training",
-    "train": "training",
-    "train_like": "training",
-    "tune": "tuning",
+    "glue": "benchmark.glue",
+    "submit": "benchmark.submission",
+    "resume": "training.train",
+    "train": "training.train",
+    "train_like": "training.train",
+    "tune": "tuning.tune",
 }
 
 

@@ -66,7 +66,7 @@ def find_base(name: str) -> str:
 
 def whereabouts(name: str) -> str:
     """A base's name as it means the same in every directory: that of a directory becomes absolute."""
-    return str(Path(name).resolve()) if name != MINILM and Path(name).is_dir() else name
+    return str(Path(name).resolve()) if name not in (MINILM, "") and Path(name).is_dir() else name
 
 
 def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -> LoadedBase:

@@ -12,9 +12,9 @@ import torch
 from pointsman.registry.errors import DataError, SettingsError
 
 from .data import load_task_data
+from .data.splits import Split
 from .inference import outputs
 from .metrics import compute
-from .splits import Split
 from .switcher import Switcher
 from .tasks import Task, glue_task
 from .tokens import TokenRows

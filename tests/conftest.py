@@ -5,6 +5,9 @@ import os
 # Before any library reads them: no test may look for the hub, and libraries must not fight over the cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes that both compute with several threads on the same cores slow each other down many times.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import secrets
 import subprocess

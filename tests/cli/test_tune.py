@@ -14,7 +14,7 @@ from pointsman.cli.train import command as train
 from pointsman.cli.tune import _OPTIONS
 from pointsman.registry import Registry
 from pointsman.sdk import tune
-from pointsman.sdk.search_fields import SETTINGS
+from pointsman.sdk.tuning.fields import SETTINGS
 
 FEW = (
     *("--data", "sample", "--max-train-rows", "32", "--max-eval-rows", "16", "--max-steps", "4", "--eval-every", "1"),

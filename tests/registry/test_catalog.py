@@ -300,7 +300,7 @@ NAN, INFINITY = math.nan, math.inf
         (SettingsError, {"metrics": {}}),
         (SettingsError, {"config": {"a": NAN}}),
         (SettingsError, {"config": {"a": INFINITY}}),
-        (SettingsError, {"config": {"a": object()}}),
+        (SettingsError, {"config": {"a": b"bytes"}}),
         (SettingsError, {"config": {"a": {1, 2}}}),
         (SettingsError, {"config": {"a": "\udcff"}}),
         (SettingsError, {"method": "\udcff"}),

@@ -2,7 +2,7 @@
 
 import torch
 
-from pointsman.sdk.averaging import WeightAverage
+from pointsman.sdk.training.averaging import WeightAverage
 
 
 def test_the_mean_of_what_was_added_is_applied() -> None:

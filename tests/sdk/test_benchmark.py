@@ -26,10 +26,11 @@ from pointsman.registry.errors import (
     StoreError,
     TaskNotFoundError,
 )
-from pointsman.sdk import Progress, glue, sample, train
-from pointsman.sdk.benchmark import GlueBenchmark
-from pointsman.sdk.glue_cells import Cell, GlueResults, glue_results
-from pointsman.sdk.glue_score import METRICS, TASKS, row, task_score
+from pointsman.sdk import Progress, glue, train
+from pointsman.sdk.benchmark.cells import Cell, GlueResults, glue_results
+from pointsman.sdk.benchmark.glue import GlueBenchmark
+from pointsman.sdk.benchmark.score import METRICS, TASKS, row, task_score
+from pointsman.sdk.data import sample
 from pointsman.sdk.tasks import GLUE
 
 from architectures import make_base

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import DataError, SettingsError, TaskNotFoundError
-from pointsman.sdk import glue_tsv
-from pointsman.sdk.data import Split, TaskData, load_table_data, load_task_data, split_names
+from pointsman.sdk.data import Split, TaskData, glue_tsv, load_table_data, load_task_data, split_names
 from pointsman.sdk.tasks import GLUE
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "glue"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pointsman.registry import Base, Registry, Version
-from pointsman.sdk.diagnosis import diagnose
+from pointsman.sdk.training.diagnosis import diagnose
 
 BASE = Base(fingerprint="ab" * 32, name="t", model_type="bert", hidden_size=8, layers=2, parameters=1, size=4)
 FALLING = [0.7 - 0.01 * step for step in range(40)]

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from pointsman.sdk import weights
 from pointsman.sdk.bases import load_base
-from pointsman.sdk.dropout import PooledDropout, pool_dropout
-from pointsman.sdk.fused import FusedClassifier, can_fuse
 from pointsman.sdk.methods import METHODS, configure
 from pointsman.sdk.precision import HalvedBase
+from pointsman.sdk.training.dropout import PooledDropout, pool_dropout
+from pointsman.sdk.training.fused import FusedClassifier, can_fuse
 
 from helpers import scramble
 

@@ -8,11 +8,11 @@ import pytest
 
 from pointsman.registry import MetricPoint
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.proposals import default_pruner, is_hopeless, progress, propose
-from pointsman.sdk.search_fields import Fixed, check_names, default_space
-from pointsman.sdk.search_space import Space
-from pointsman.sdk.studies import Trial, TrialState
-from pointsman.sdk.tuning import TuneResult
+from pointsman.sdk.tuning.fields import Fixed, check_names, default_space
+from pointsman.sdk.tuning.proposals import default_pruner, is_hopeless, progress, propose
+from pointsman.sdk.tuning.space import Space
+from pointsman.sdk.tuning.studies import Trial, TrialState
+from pointsman.sdk.tuning.tune import TuneResult
 
 LINE = Space.parse(["x=0.0..1.0", "y=1..8", "z=a,b"])
 

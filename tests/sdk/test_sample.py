@@ -7,7 +7,7 @@ import pytest
 
 from pointsman.registry.errors import SettingsError, TaskNotFoundError
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.sample import SIZES, generate
+from pointsman.sdk.data.sample import SIZES, generate
 from pointsman.sdk.tasks import GLUE
 
 
@@ -67,7 +67,9 @@ GRAMMAR = {"of", "and", "to", "is"}
 
 
 def test_the_same_rows_in_every_process():
-    code = "import hashlib, json; from pointsman.sdk.sample import generate; from pointsman.sdk.tasks import GLUE; "
+    code = (
+        "import hashlib, json; from pointsman.sdk.data.sample import generate; from pointsman.sdk.tasks import GLUE; "
+    )
     code += "print(hashlib.sha256(json.dumps([generate(n) for n in GLUE]).encode()).hexdigest())"
     prints = {
         subprocess.run(

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk.search_space import Choices, Dimension, Range, Space, parse, shown, written
+from pointsman.sdk.tuning.space import Choices, Dimension, Range, Space, parse, shown, written
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-(2**53), 2**53)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk import TrainSettings
-from pointsman.sdk.optimiser import learning_rate
+from pointsman.sdk.training.optimiser import learning_rate
 
 
 @pytest.mark.parametrize(

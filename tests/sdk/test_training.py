@@ -12,10 +12,10 @@ from safetensors.torch import load
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import DataError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, Switcher, TrainSettings, train
-from pointsman.sdk.averaging import WeightAverage
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.metrics import compute
 from pointsman.sdk.tasks import GLUE
+from pointsman.sdk.training.averaging import WeightAverage
 
 from helpers import make_tiny_base
 
@@ -99,7 +99,7 @@ def test_the_last_weights_are_the_mean_over_the_last_fifth_of_the_steps(
             super().add()
             added.append({name: vector.detach().clone() for name, vector in self._vectors.items()})
 
-    monkeypatch.setattr("pointsman.sdk.loop.WeightAverage", Watched)
+    monkeypatch.setattr("pointsman.sdk.training.loop.WeightAverage", Watched)
     version = train(
         "sst2", base=str(tiny_base), registry=registry, eval_every=20, **SMALL | {"max_train_rows": 320, "epochs": 2}
     )

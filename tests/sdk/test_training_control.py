@@ -11,9 +11,9 @@ from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk import Progress, Switcher, train
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.objective import class_weights, loss_of
-from pointsman.sdk.pace import Pace
 from pointsman.sdk.tasks import GLUE
+from pointsman.sdk.training.objective import class_weights, loss_of
+from pointsman.sdk.training.pace import Pace
 
 SMALL: dict[str, Any] = {
     "data": "sample",
@@ -174,7 +174,7 @@ def test_the_last_report_has_no_time_left(registry: Registry, tiny_base: Path) -
 def test_the_time_left_counts_steps_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock of our own: a slow first step, then a second a step, ten an evaluation that was thought to take four."""
     now = [0.0]
-    monkeypatch.setattr("pointsman.sdk.pace.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pointsman.sdk.training.pace.time.monotonic", lambda: now[0])
     pace = Pace(steps=20, done=0, evaluations=2, evaluation_seconds=4.0)
     now[0] += 9
     assert pace.stepped(1) == 9

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import ConflictError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, tune
-from pointsman.sdk.studies import Trial, TrialState
-from pointsman.sdk.tuning import TuneResult
+from pointsman.sdk.tuning.studies import Trial, TrialState
+from pointsman.sdk.tuning.tune import TuneResult
 
 SPACE = {"learning_rate": "1e-4..1e-2:log", "reduction_factor": "4,8,16"}
 SMALL: dict[str, Any] = {

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from pointsman.registry.errors import SettingsError, unknown
 
+from ..inference import precision
+from ..tasks import Task
 from .fused import FusedClassifier, can_fuse
-from .inference import precision
 from .settings import BALANCED
-from .tasks import Task
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError
 
-from .bases import LoadedBase
-from .methods import configure, parts_of
-from .search_space import Choices, Range, Space, Value, shown
-from .settings import TrainSettings
-from .tokens import choose_max_length
-from .weights import add_slot, remove_slot, slot_name
+from ..bases import LoadedBase
+from ..methods import configure, parts_of
+from ..tokens import choose_max_length
+from ..training.settings import TrainSettings
+from ..weights import add_slot, remove_slot, slot_name
+from .space import Choices, Range, Space, Value, shown
 
 SETTINGS: Final = tuple(field.name for field in fields(TrainSettings))
 

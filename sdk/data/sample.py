@@ -9,7 +9,7 @@ from random import Random
 from types import MappingProxyType
 
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk import sample_words as words
+from pointsman.sdk.data import sample_words as words
 from pointsman.sdk.tasks import glue_task
 
 Row = tuple[tuple[str, ...], int | float]

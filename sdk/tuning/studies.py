@@ -13,7 +13,7 @@ from typing import Any, Final
 from pointsman.registry import Base, MetricPoint, Registry, Run, RunStatus, Version
 from pointsman.registry.errors import ConflictError, MetricNotFoundError, SettingsError
 
-from .search_space import Value
+from .space import Value
 
 _LONGEST_NAME: Final = 128
 _KEYS: Final = {"study", "trial", "params", "space", "fixed"}

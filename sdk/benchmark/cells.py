@@ -11,8 +11,8 @@ from pointsman.registry import Base, Registry, Run, RunStatus
 from pointsman.registry.errors import RunNotFoundError, unknown
 from pointsman.registry.refs import check_name
 
-from .glue_choice import chosen_methods, chosen_seeds, chosen_tasks
-from .glue_score import TASKS, Row, row, task_score
+from .choice import chosen_methods, chosen_seeds, chosen_tasks
+from .score import TASKS, Row, row, task_score
 
 BENCHMARK: Final = "benchmark"
 """The key of a run's origin that names the benchmark it is a cell of."""

@@ -10,8 +10,8 @@ from transformers import TrainerCallback
 from pointsman.registry import Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
+from ..methods import DEFAULT_METHOD
 from .loop import Progress
-from .methods import DEFAULT_METHOD
 from .request import DataSource, TrainRequest
 from .session import TrainSession
 from .settings import TrainSettings

@@ -13,21 +13,21 @@ from transformers import TrainerCallback, set_seed
 from pointsman.registry import Registry, Run, RunRecorder, Version
 from pointsman.registry.errors import SettingsError, TrainingError
 
-from . import weights
-from .bases import LoadedBase, load_base, read_base, torch_device
+from .. import weights
+from ..bases import LoadedBase, load_base, read_base, torch_device
+from ..data.splits import Split, TaskData
+from ..environment import environment
+from ..evaluation import Scorer
+from ..precision import HalvedBase, has_fast_bf16
+from ..support import check_runs, check_supported, reads_padding
+from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
 from .callbacks import Audience, trackers
 from .checkpoints import Checkpoint, Checkpoints
 from .dropout import pool_dropout
-from .environment import environment
-from .evaluation import Scorer
 from .loop import Best, LabelledRows, Learner, Plan, Progress, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
-from .precision import HalvedBase, has_fast_bf16
 from .request import TrainRequest
-from .splits import Split, TaskData
-from .support import check_runs, check_supported, reads_padding
-from .tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
 
 SLOT = weights.slot_name(0)
 

@@ -9,12 +9,12 @@ from pointsman.registry import Run
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
-from .bases import whereabouts
-from .data import load_table_data, load_task_data
-from .methods import configure, find_method
+from ..bases import whereabouts
+from ..data import load_table_data, load_task_data
+from ..data.splits import TaskData
+from ..methods import configure, find_method
+from ..tasks import GLUE
 from .settings import TrainSettings
-from .splits import TaskData
-from .tasks import GLUE
 
 
 @dataclass(frozen=True, kw_only=True)

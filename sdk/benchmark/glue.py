@@ -10,20 +10,20 @@ from pointsman.registry import Registry, Run, RunStatus
 from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, TrainingError
 from pointsman.registry.refs import check_name
 
-from .bases import LoadedBase, load_base
-from .checkpoints import Checkpoints
-from .data import splits_there
-from .glue_cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, recorded_cells, that_counts
-from .glue_check import asked, begun_otherwise, counts, goes_on, trained_otherwise
-from .glue_choice import chosen_methods, chosen_seeds, chosen_tasks
-from .glue_score import TASKS
-from .loop import Progress
-from .methods import DEFAULT_METHOD
-from .request import DataSource, TrainRequest
-from .session import TrainSession
-from .settings import TrainSettings
-from .tasks import GLUE
-from .tokens import choose_max_length
+from ..bases import LoadedBase, load_base
+from ..data import splits_there
+from ..methods import DEFAULT_METHOD
+from ..tasks import GLUE
+from ..tokens import choose_max_length
+from ..training.checkpoints import Checkpoints
+from ..training.loop import Progress
+from ..training.request import DataSource, TrainRequest
+from ..training.session import TrainSession
+from ..training.settings import TrainSettings
+from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, recorded_cells, that_counts
+from .check import asked, begun_otherwise, counts, goes_on, trained_otherwise
+from .choice import chosen_methods, chosen_seeds, chosen_tasks
+from .score import TASKS
 
 Report = Callable[[Progress], None]
 

@@ -16,15 +16,15 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
-from .loop import Progress
-from .methods import DEFAULT_METHOD, find_method
-from .request import DataSource
-from .search_fields import Fixed, check_names, default_space
-from .search_space import Dimension, Space
-from .searching import Search
-from .settings import TrainSettings
+from ..methods import DEFAULT_METHOD, find_method
+from ..training.loop import Progress
+from ..training.request import DataSource
+from ..training.settings import TrainSettings
+from ..training.train import Report
+from .fields import Fixed, check_names, default_space
+from .search import Search
+from .space import Dimension, Space
 from .studies import Trial, TrialState
-from .training import Report
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi, snapshot_download
 
 from pointsman.registry.errors import DataError
-from pointsman.sdk import glue_tsv
-from pointsman.sdk.splits import NO_CLASS
+from pointsman.sdk.data import glue_tsv
+from pointsman.sdk.data.splits import NO_CLASS
 from pointsman.sdk.tasks import Task
 
 HUB = "nyu-mll/glue"

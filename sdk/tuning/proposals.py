@@ -16,7 +16,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
-from .search_space import Dimension, Range, Space, Value
+from .space import Dimension, Range, Space, Value
 from .studies import Trial, TrialState
 
 _ATTEMPTS: Final = 50

@@ -13,13 +13,13 @@ from torch import Tensor
 from pointsman.registry import RunRecorder
 from pointsman.registry.errors import TrainingError
 
+from ..tokens import LengthBuckets, TokenRows
 from .averaging import WeightAverage
 from .callbacks import Audience
 from .checkpoints import Checkpoint, Checkpoints, RandomState
 from .optimiser import Optimiser, learning_rate
 from .pace import Pace
 from .settings import TrainSettings
-from .tokens import LengthBuckets, TokenRows
 
 POINTS: Final = 250
 """Loss points that a run leaves; each is the mean over the steps since the last."""

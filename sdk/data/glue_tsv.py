@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pointsman.registry.errors import DataError
-from pointsman.sdk.splits import NO_CLASS
+from pointsman.sdk.data.splits import NO_CLASS
 from pointsman.sdk.tasks import Task
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from pointsman.registry import Registry
 from pointsman.registry.errors import ConflictError, PrunedError, SettingsError, TrainingError
 
-from .bases import load_base
-from .checkpoints import Checkpoints
-from .loop import Progress
-from .request import DataSource
-from .search_fields import Fixed, check_values
-from .search_space import Space, shown
+from ..bases import load_base
+from ..training.checkpoints import Checkpoints
+from ..training.loop import Progress
+from ..training.request import DataSource
+from ..training.train import Report, resume, train
+from .fields import Fixed, check_values
+from .space import Space, shown
 from .studies import Identity, Study, Trial, TrialState
-from .training import Report, resume, train
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

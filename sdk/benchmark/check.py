@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from pointsman.registry import Base, Run, RunStatus
 
-from .glue_cells import asked_settings
-from .settings import TrainSettings
+from ..training.settings import TrainSettings
+from .cells import asked_settings
 
 _NOT_WHAT: Final = frozenset({"seed", "device", "report_to", "checkpoint_every"})
 """Settings that say where and how a training goes, and not what it is: they may differ from cell to cell."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from pointsman.registry.errors import SettingsError, TaskNotFoundError, unknown
 
-from .glue_score import TASKS
-from .methods import find_method
-from .tasks import GLUE
+from ..methods import find_method
+from ..tasks import GLUE
+from .score import TASKS
 
 
 def chosen_tasks(tasks: Sequence[str]) -> tuple[str, ...]:

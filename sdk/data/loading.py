@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from pointsman.registry.errors import DataError, SettingsError
-from pointsman.sdk import glue_files, glue_tsv, sample
-from pointsman.sdk.label_columns import class_ids, class_names, label_values, lone_classes, scores
-from pointsman.sdk.splits import Split, TaskData
-from pointsman.sdk.table_files import Table, read_table, texts_of
+from pointsman.sdk.data import glue_files, glue_tsv, sample
+from pointsman.sdk.data.label_columns import class_ids, class_names, label_values, lone_classes, scores
+from pointsman.sdk.data.splits import Split, TaskData
+from pointsman.sdk.data.table_files import Table, read_table, texts_of
 from pointsman.sdk.tasks import Task, custom_task, glue_task
 
 __all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]

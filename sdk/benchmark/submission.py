@@ -18,11 +18,11 @@ import torch
 from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, WeightsError
 from pointsman.registry.store import write_atomically
 
-from .data import load_task_data, splits_there
-from .glue_tsv import folder_name
-from .splits import Split
-from .switcher import STREAM_ROWS, Switcher
-from .tasks import GLUE, Task
+from ..data import load_task_data, splits_there
+from ..data.glue_tsv import folder_name
+from ..data.splits import Split
+from ..switcher import STREAM_ROWS, Switcher
+from ..tasks import GLUE, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""GLUE as a whole: its cells, its score, the leaderboard's files."""

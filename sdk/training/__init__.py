@@ -1,0 +1,1 @@
+"""Training: from what is asked for to the registered version."""

@@ -1,7 +1,7 @@
 """One training from what was asked for to the registered version."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from pointsman.registry import Registry, Run, RunRecorder, Version
-from pointsman.registry.errors import SettingsError, TrainingError
+from pointsman.registry.errors import PrunedError, SettingsError, TrainingError
 
 from .. import weights
 from ..bases import LoadedBase, load_base, read_base, torch_device
@@ -93,8 +93,18 @@ class TrainSession:
             raise SettingsError(
                 f"the base '{self._request.base}' has changed since run {self._resumed.uid} began: it cannot go on"
             )
-        try:
+        with self._memory_explained():
             return self._train(base)
+
+    @contextmanager
+    def _memory_explained(self) -> Iterator[None]:
+        """Say what to lower where memory does not do.
+
+        Raises:
+            TrainingError: It does not.
+        """
+        try:
+            yield
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
@@ -140,7 +150,7 @@ class TrainSession:
         checkpoint = None
         if self._resumed is not None:
             checkpoint = Checkpoints(self._registry.run_directory(self._resumed.uid)).load()
-        with self._start(base, checkpoint) as recorder:
+        with self._start(base, checkpoint) as recorder, self._memory_explained():
             checkpoints = Checkpoints(self._registry.run_directory(recorder.uid))
             audience = Audience(
                 self._callbacks,
@@ -164,7 +174,11 @@ class TrainSession:
                 report=self._report,
                 evaluation_seconds=scorer.seconds(),
             )
-            best = training.run(checkpoint)
+            try:
+                best = training.run(checkpoint)
+            except PrunedError:
+                checkpoints.remove()  # nobody will take it up
+                raise
             if halved:
                 halved.restore()
             optimiser.restore(best.weights)

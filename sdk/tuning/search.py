@@ -9,7 +9,6 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import ConflictError, PrunedError, SettingsError, TrainingError
 
 from ..bases import load_base
-from ..training.checkpoints import Checkpoints
 from ..training.loop import Progress
 from ..training.request import DataSource
 from ..training.train import Report, resume, train
@@ -129,12 +128,9 @@ class Search:
                 self._train(trial, watch)
         except TrainingError:
             after = self._study.trials()
-            ended = [other for other in after if other.number == trial.number and other.state.ended]
-            if not ended:  # nothing of it is recorded, and it would fail again and again
+            # Where nothing of it is recorded, it would fail again and again.
+            if not any(other.number == trial.number and other.state.ended for other in after):
                 raise
-            for other in ended:
-                if other.state is TrialState.PRUNED and other.run is not None:
-                    Checkpoints(self._registry.run_directory(other.run)).remove()  # nobody can take it up
             return after
         except SettingsError as error:
             raise SettingsError(f"trial {trial.number}, {shown(trial.params)}, cannot be trained: {error}") from error

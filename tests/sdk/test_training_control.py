@@ -1,5 +1,7 @@
 """Stopping, evaluating, accumulating, weighing, telling others: what a training can be asked for besides learning."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,32 @@ def test_class_weights_that_cannot_be_are_refused(registry: Registry, tiny_base:
         class_weights(GLUE["stsb"], "balanced", labels)
     with pytest.raises(SettingsError, match=r"no class of sst2 for class_weights 'good'.*negative, positive"):
         train("sst2", base=str(tiny_base), registry=registry, class_weights={"good": 2.0}, **SMALL)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from pointsman.registry import Registry
+from pointsman.sdk import train
+
+torch.set_num_threads(1)
+options = dict(base=sys.argv[1], registry=Registry(sys.argv[2]), data="sample", max_eval_rows=8, epochs=1)
+train("mrpc", max_train_rows=16, batch_size=8, **options)  # what a first one sets up is there
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200_000_000,) * 2)
+train("mrpc", max_train_rows=2000, batch_size=2000, max_length=64, **options)
+"""
+
+
+@pytest.mark.slow
+def test_where_memory_does_not_do_it_is_said_what_to_lower(registry: Registry, tiny_base: Path) -> None:
+    command = [sys.executable, "-c", LITTLE_MEMORY, str(tiny_base), str(registry.home)]
+    failed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert failed.returncode == 1
+    said = "the memory of cpu does not do for batches of 2000 rows of up to 64 tokens: lower batch_size"
+    assert said in failed.stderr.splitlines()[-1]
+    assert said in str(registry.runs()[0].error)
 
 
 def test_the_last_report_has_no_time_left(registry: Registry, tiny_base: Path) -> None:

@@ -99,6 +99,9 @@ def _train(
     from pointsman.sdk import resume, train, train_like
     from pointsman.sdk.training.request import DataSource
 
+    if resumed is not None:
+        _say_from_where(registry, resumed)
+
     with Watcher() as watcher:
         if resumed is not None:
             return resume(resumed, registry=registry, report=watcher.report)
@@ -114,6 +117,19 @@ def _train(
             )
         assert task is not None
         return train(task, registry=registry, report=watcher.report, overrides=overrides, **chosen, **rows, **settings)
+
+
+def _say_from_where(registry: Registry, resumed: str) -> None:
+    from pointsman.sdk.training.checkpoints import Checkpoints
+
+    uid = registry.check_resumable(resumed.removeprefix("run:")).uid
+    directory = registry.run_directory(uid)
+    step = Checkpoints(directory).last_step()
+    note(
+        f"run {uid} has no checkpoint in {directory.parent}: it begins anew"
+        if step is None
+        else f"run {uid} goes on from step {step}"
+    )
 
 
 def summarise(registry: Registry, version: Version, seconds: float) -> None:

@@ -14,7 +14,6 @@ from ..bases import LoadedBase, load_base
 from ..data import splits_there
 from ..methods import DEFAULT_METHOD
 from ..tasks import GLUE
-from ..tokens import choose_max_length
 from ..training.checkpoints import Checkpoints
 from ..training.loop import Progress
 from ..training.request import DataSource, TrainRequest
@@ -209,18 +208,16 @@ class GlueBenchmark:
             self._refuse(cell, run, begun_otherwise(run, base=base.record, settings=settings))
         for task in self.tasks:
             data = self._source.load(task)
-            rows = min(len(data.splits["train"]), settings.max_train_rows or len(data.splits["train"]))
             for method in self.methods:
                 request = self._request(Cell(task, method, self.seeds[0]))
-                TrainSession(request, registry=self._registry, report=_quiet)  # checks it, and is thrown away
-                completed = settings.completed(task=task, method=method, rows=rows)
-                length = choose_max_length(completed.max_length, base.tokenizer, base.model.config)
+                # Made to be checked, and for its settings.
+                completed = TrainSession(request, registry=self._registry, report=_quiet).settings
                 for seed in self.seeds:
                     cell = Cell(task, method, seed)
                     if cell in present:
                         otherwise = trained_otherwise(
                             present[cell],
-                            settings=replace(completed, max_length=length),
+                            settings=completed,
                             config=request.config,
                             fingerprint=data.fingerprint,
                         )

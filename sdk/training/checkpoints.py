@@ -135,6 +135,13 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise StoreError(f"the checkpoint in {self.directory} cannot be read ({error}): train anew") from error
 
+    def last_step(self) -> int | None:
+        """The step of the checkpoint that is there, whether or not it is whole; None: there is none."""
+        try:
+            return int(json.loads((self.directory / _INDEX).read_bytes())["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def remove(self) -> None:
         """Take the checkpoint away."""
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -15,7 +15,6 @@ class Defaults:
     learning_rate: float
     epochs: float
     batch_size: int
-    max_length: int
 
 
 LEARNING_RATES: Final[Mapping[str, float]] = {}
@@ -23,7 +22,16 @@ LEARNING_RATES: Final[Mapping[str, float]] = {}
 
 LEARNING_RATE: Final = 1e-3
 BATCH_SIZE: Final = 16
+
+MAX_LENGTHS: Final[Mapping[str, int]] = {}
+"""Tokens by task, where its rows are longer."""
+
 MAX_LENGTH: Final = 128
+
+
+def default_length(task: str) -> int:
+    """Tokens that an input of a task is cut to."""
+    return MAX_LENGTHS.get(task, MAX_LENGTH)
 
 
 def task_defaults(task: str, *, method: str, rows: int) -> Defaults:
@@ -39,5 +47,4 @@ def task_defaults(task: str, *, method: str, rows: int) -> Defaults:
         learning_rate=LEARNING_RATES.get(method, LEARNING_RATE),
         epochs=float(min(most, max(fewest, round(_ROWS_TO_SEE / rows)))),
         batch_size=BATCH_SIZE,
-        max_length=MAX_LENGTH,
     )

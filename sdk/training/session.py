@@ -23,6 +23,7 @@ from ..support import check_runs, check_supported, reads_padding
 from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
 from .callbacks import Audience, trackers
 from .checkpoints import Checkpoint, Checkpoints
+from .defaults import default_length
 from .dropout import pool_dropout
 from .loop import Best, LabelledRows, Learner, Plan, Progress, Training
 from .objective import class_weights, forward_of, loss_of
@@ -61,7 +62,8 @@ class TrainSession:
         self._callbacks = [*trackers(settings.report_to), *callbacks]
         config, tokenizer = read_base(request.base)
         check_supported(config, request.config)
-        max_length = choose_max_length(settings.max_length, tokenizer, config)
+        default = default_length(request.task)
+        max_length = choose_max_length(settings.max_length, tokenizer, config, default=default)
         self._data = data = request.source.load(request.task)
         if resumed is not None and data.fingerprint != resumed.data["fingerprint"]:
             raise SettingsError(
@@ -72,7 +74,8 @@ class TrainSession:
         if settings.max_train_rows is not None:
             self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
         settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
-        self._settings = replace(settings, max_length=max_length)
+        self.settings = replace(settings, max_length=max_length)
+        """Every one of them, none left open."""
         self._request = request
         counts = class_weights(data.task, settings.class_weights, self._train_split.labels())
         self._class_weights = None if counts is None else counts.to(self._device)
@@ -109,13 +112,13 @@ class TrainSession:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
             raise TrainingError(
-                f"the memory of {self._device} does not do for batches of {self._settings.batch_size} rows of up to "
-                f"{self._settings.max_length} tokens: lower batch_size (and raise gradient_accumulation, which keeps "
+                f"the memory of {self._device} does not do for batches of {self.settings.batch_size} rows of up to "
+                f"{self.settings.max_length} tokens: lower batch_size (and raise gradient_accumulation, which keeps "
                 "what a step sees) or max_length"
             ) from error
 
     def _train(self, base: LoadedBase) -> Version:
-        settings = self._settings
+        settings = self.settings
         set_seed(settings.seed)
         halved = HalvedBase(base.model) if self._half else None
         model = self._prepare(base)
@@ -199,11 +202,11 @@ class TrainSession:
         return model.train()
 
     def _tokenise(self, base: LoadedBase, split: Split) -> TokenRows:
-        assert self._settings.max_length is not None
+        assert self.settings.max_length is not None
         return tokenise(
             base.tokenizer,
             split.texts(),
-            max_length=self._settings.max_length,
+            max_length=self.settings.max_length,
             cache=self._registry.home / "cache" / "tokens",
         )
 
@@ -211,7 +214,7 @@ class TrainSession:
         """The recorder of a new run, or of the one that goes on."""
         if self._resumed is not None:
             return self._registry.resume_run(self._resumed.uid, last_step=checkpoint.step if checkpoint else -1)
-        request, data, settings = self._request, self._data, self._settings
+        request, data, settings = self._request, self._data, self.settings
         origin = {} if request.origin is None else {"origin": dict(request.origin)}
         return self._registry.start_run(
             request.name,
@@ -235,7 +238,7 @@ class TrainSession:
 
     def _register(self, base: LoadedBase, best: Best, optimiser: Optimiser, recorder: RunRecorder) -> Version:
         request, model = self._request, base.model
-        assert self._settings.max_length is not None
+        assert self.settings.max_length is not None
         return self._registry.add_version(
             request.name,
             files=weights.extract(model, SLOT, name=request.name, base=_plain_name(base.record.name)),
@@ -243,7 +246,7 @@ class TrainSession:
             method=request.method,
             config=dict(request.config),
             base=base.record,
-            max_length=self._settings.max_length,
+            max_length=self.settings.max_length,
             parameters=sum(vector.numel() for vector in optimiser.vectors.values()),
             metrics=best.metrics,
             primary_metric=self._primary,
@@ -252,7 +255,7 @@ class TrainSession:
 
     @property
     def _half(self) -> bool:
-        precision = self._settings.precision
+        precision = self.settings.precision
         return precision == "bf16" or (precision == "auto" and has_fast_bf16(self._device))
 
     @property

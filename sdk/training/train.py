@@ -92,6 +92,8 @@ def resume(
 ) -> Version:
     """Go on with a run that crashed or was interrupted, from its last checkpoint, as if nothing had happened.
 
+    Where no checkpoint was written in this registry's home, it begins anew.
+
     On one CPU thread it ends with the same weights, bit for bit, as if it had never been interrupted. Its history has
     no gap and nothing twice.
 

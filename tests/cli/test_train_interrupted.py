@@ -63,6 +63,7 @@ def test_a_killed_training_goes_on(run: Any, start: Callable[..., Any], home: Pa
     assert [path.name for path in (home / "runs").iterdir()] == [killed["uid"]]
     result = run("train", "--resume", killed["uid"][:6])
     assert result.code == 0, result.err
+    assert f"run {killed['uid']} goes on from step " in result.err
     assert "registered" in result.out
     (finished,) = run("runs", "--json").json
     assert (finished["uid"], finished["status"], finished["version"]) == (killed["uid"], "finished", "sst2@1")
@@ -70,3 +71,18 @@ def test_a_killed_training_goes_on(run: Any, start: Callable[..., Any], home: Pa
     assert steps == list(range(1, 17))
     assert list((home / "runs").iterdir()) == []
     run("train", "--resume", killed["uid"]).refused("has made sst2@1", f"--like run:{killed['uid']}")
+
+
+def test_a_run_without_a_checkpoint_begins_anew_and_says_so(
+    run: Any, start: Callable[..., Any], home: Path, tiny_base: Path
+) -> None:
+    process = start("train", "sst2", "--base", tiny_base, *ENDLESS[:-1], "4", "--checkpoint-every", "1000")
+    process.stderr.readline()
+    assert process.stderr.readline().startswith("step ")
+    process.kill()
+    process.communicate(timeout=30)
+    result = run("train", "--resume", run("runs", "--json").json[0]["uid"])
+    assert result.code == 0, result.err
+    assert f"has no checkpoint in {home / 'runs'}: it begins anew" in result.err
+    steps = [point["step"] for point in run("history", "sst2", "--metric", "train/loss", "--json").json]
+    assert steps == list(range(1, 17))

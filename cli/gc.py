@@ -20,7 +20,15 @@ def command(context: click.Context, apply: bool, as_json: bool) -> None:
 
     garbage = collect_garbage(registry, apply=apply)
     if as_json:
-        emit_json({"removed": apply, "size": garbage.size, "young": garbage.young, "files": garbage.files})
+        emit_json(
+            {
+                "removed": apply,
+                "size": garbage.size,
+                "young": garbage.young,
+                "files": garbage.files,
+                "checkpoints": garbage.checkpoints,
+            }
+        )
         return
     if garbage.files:
         table(
@@ -33,3 +41,5 @@ def command(context: click.Context, apply: bool, as_json: bool) -> None:
     said = done if garbage.files else "nothing to remove"
     young = f"; {garbage.young} more are too young to tell" if garbage.young else ""
     note(f"{what}: {said}{young}")
+    if garbage.checkpoints:
+        note(f"{count(len(garbage.checkpoints), 'checkpoint')} of runs that have finished: {done}")

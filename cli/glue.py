@@ -1,7 +1,6 @@
 """registry glue: train all of GLUE, and print its table."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,31 +9,12 @@ from pointsman.registry import Registry
 from .options import device_option, json_option, open_registry, quiet_libraries
 from .output import count, duration, emit_json, note, number, plain, table
 from .progress import Watcher
+from .train_options import settings_options
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.cells import CellResult, GlueResults
     from pointsman.sdk.benchmark.glue import GlueBenchmark
     from pointsman.sdk.benchmark.score import Row, Spread
-
-_SETTINGS: Final = (
-    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
-    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
-    click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"),
-    click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
-    click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
-    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
-    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
-    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."),
-    click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
-    click.option("--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"),
-    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
-)
-
-
-def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_SETTINGS):
-        command = option(command)
-    return command
 
 
 @click.command("glue", short_help="Train all of GLUE, and print its table.")
@@ -44,7 +24,25 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--method", "methods", multiple=True, help="May be repeated. [default: seq_bn]")
 @click.option("--seed", "seeds", multiple=True, type=int, help="May be repeated. [default: 0]")
 @click.option("--name", default="glue", show_default=True, help="The benchmark's: all of one name is trained alike.")
-@_settings_options
+@settings_options(
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "schedule",
+    "warmup",
+    "average",
+    "batch_size",
+    "gradient_accumulation",
+    "weight_decay",
+    "max_grad_norm",
+    "max_length",
+    "max_train_rows",
+    "max_eval_rows",
+    "eval_every",
+    "patience",
+    "checkpoint_every",
+    "precision",
+)
 @click.option("--table", "only_table", is_flag=True, help="Print the table of what is there, and train nothing.")
 @click.option("--details", is_flag=True, help="Also print every training, with all its metrics.")
 @click.option("--with-wnli", is_flag=True, help="Let WNLI take part in the average.")

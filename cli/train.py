@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Registry, Run, Version
 
 from .options import device_option, json_option, open_registry, quiet_libraries
 from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
@@ -25,7 +25,7 @@ from .train_options import method_fields, settings_of, settings_options
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with a run that crashed or was interrupted.")
 @click.option("--like", metavar="REF", help="Do again what made a version, or run:UID; other options change it.")
-@settings_options
+@settings_options()
 @device_option
 @json_option
 @click.pass_context
@@ -55,14 +55,20 @@ def command(
     registry = open_registry(context)
     registry.check_writable()  # before the seconds that the libraries take to load
     began = time.monotonic()
-    version = _train(registry, task, resumed, like, given)
+    note(f"loading {given['base']} …" if "base" in given else "loading the base …")
+    quiet_libraries()
+    from pointsman.sdk.training.train import run_of
+
+    # Before the training: of "the latest", it makes another one.
+    before = None if like is None else run_of(registry, like)
+    version = _train(registry, task, before, given) if resumed is None else _resume(registry, resumed)
     seconds = time.monotonic() - began
     if as_json:
         emit_json({**version_json(version), "seconds": seconds})
         return
     summarise(registry, version, seconds)
-    if like is not None:
-        _compare(registry, like, version)
+    if before is not None:
+        _compare(registry, before, version)
 
 
 def _given(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +80,9 @@ def _given(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 def _check_usage(task: str | None, resumed: str | None, like: str | None, given: dict[str, Any]) -> None:
     if resumed is not None:
         if like is not None or task is not None or given:
-            other = [*(["--like"] if like else []), *([task] if task else []), *given]
+            flags = {"learning_rate": "--lr", "fields": "--set"}
+            typed = [flags.get(key, f"--{key.replace('_', '-')}") for key in given]
+            other = [*(["--like"] if like else []), *([task] if task else []), *typed]
             raise click.UsageError(
                 f"--resume goes on with a run as it began, and takes nothing else; found {', '.join(other)}. To train "
                 f"with other settings: registry train --like run:{resumed.removeprefix('run:')} …"
@@ -87,36 +95,29 @@ def _check_usage(task: str | None, resumed: str | None, like: str | None, given:
         raise click.UsageError(f"{missing} is missing: registry train TASK --base BASE, or --resume RUN, or --like REF")
 
 
-def _train(
-    registry: Registry, task: str | None, resumed: str | None, like: str | None, given: dict[str, Any]
-) -> Version:
-    settings = settings_of(given)
-    overrides = method_fields(given.get("fields", ()))
-    chosen = {key: given[key] for key in ("base", "method", "name") if key in given}
-    rows = {key: given[key] for key in ("data", "validation", "text", "label") if key in given}
-    note(f"loading {given['base']} …" if "base" in given else "loading the base …")
-    quiet_libraries()
-    from pointsman.sdk import resume, train, train_like
-    from pointsman.sdk.training.request import DataSource
+def _train(registry: Registry, task: str | None, like: Run | None, given: dict[str, Any]) -> Version:
+    """Train what was asked for, or what a run was like."""
+    from pointsman.sdk import train, train_like
 
-    if resumed is not None:
-        _say_from_where(registry, resumed)
-
+    named = ("base", "method", "name", "data", "validation", "text", "label")
+    asked = {
+        **{key: given[key] for key in named if key in given},
+        **settings_of(given),
+        "overrides": method_fields(given.get("fields", ())),
+    }
     with Watcher() as watcher:
-        if resumed is not None:
-            return resume(resumed, registry=registry, report=watcher.report)
         if like is not None:
-            return train_like(
-                like,
-                registry=registry,
-                report=watcher.report,
-                source=DataSource.of(**rows) if rows else None,
-                overrides=overrides,
-                **chosen,
-                **settings,
-            )
+            return train_like(f"run:{like.uid}", registry=registry, report=watcher.report, **asked)
         assert task is not None
-        return train(task, registry=registry, report=watcher.report, overrides=overrides, **chosen, **rows, **settings)
+        return train(task, registry=registry, report=watcher.report, **asked)
+
+
+def _resume(registry: Registry, resumed: str) -> Version:
+    from pointsman.sdk import resume
+
+    _say_from_where(registry, resumed)
+    with Watcher() as watcher:
+        return resume(resumed, registry=registry, report=watcher.report)
 
 
 def _say_from_where(registry: Registry, resumed: str) -> None:
@@ -157,23 +158,22 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
     click.echo(f"\nnext: registry predict {version.name} {example}")
 
 
-def _compare(registry: Registry, like: str, version: Version) -> None:
+def _compare(registry: Registry, before: Run, version: Version) -> None:
     """Say whether the weights came out the same as those that were to be repeated, and if not, what was different."""
-    from pointsman.sdk.environment import differences
-    from pointsman.sdk.training.train import run_of
+    from pointsman.sdk.training.environment import differences
+    from pointsman.sdk.weights import same_weights
 
-    before = run_of(registry, like)
     if before.version is None or version.run is None:
         return
-    first = registry.version(before.version)
-    if [file.sha256 for file in first.files] == [file.sha256 for file in version.files]:
+    first, now = registry.version(before.version), registry.run(version.run)
+    if same_weights(*({f.name: registry.read_file(one, f.name) for f in one.files} for one in (first, version))):
         click.echo(f"the weights are those of {first.ref}, bit for bit")
         return
-    now = registry.run(version.run)
-    changed = [
-        f"{key}: {before.settings.get(key)}, now {value}"
-        for key, value in now.settings.items()
-        if before.settings.get(key) != value
+    pairs_of = [
+        *((key, before.settings.get(key), now.settings[key]) for key in sorted(now.settings) if key != "asked"),
+        ("rows", before.data.get("fingerprint", "")[:12], now.data["fingerprint"][:12]),
+        ("base", before.base.fingerprint[:12], now.base.fingerprint[:12]),
     ]
+    changed = [f"{key}: {old}, now {new}" for key, old, new in pairs_of if old != new]
     why = [*changed, *differences(before.environment, now.environment)]
     click.echo(f"the weights are not those of {first.ref}; different: {', '.join(why) or 'nothing that is known'}")

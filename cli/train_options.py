@@ -6,48 +6,67 @@ from typing import Any, Final
 
 import click
 
-_OPTIONS: Final = (
-    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
-    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
-    click.option("--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"),
-    click.option("--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="[default: constant]"),
-    click.option("--warmup", type=float, metavar="SHARE", help="Of the steps, in which it rises. [default: 0.06]"),
-    click.option("--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."),
-    click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
-    click.option("--gradient-accumulation", type=int, metavar="N", help="Forward passes in a step. [default: 1]"),
-    click.option("--weight-decay", type=float, help="Of matrices. [default: 0]"),
-    click.option("--max-grad-norm", type=float, help="Scale greater gradients down to it. [default: 1]"),
-    click.option("--class-weight", multiple=True, metavar="LABEL=W", help="What a class counts, or 'balanced'."),
-    click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
-    click.option("--seed", type=int, help="[default: 0]"),
-    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
-    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
-    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."),
-    click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
-    click.option("--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"),
-    click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of training. [default: auto]"),
-    click.option("--report-to", multiple=True, metavar="TRACKER", help="Tell tensorboard, mlflow, wandb, … as well."),
-)
+_OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "epochs": click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
+    "max_steps": click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
+    "learning_rate": click.option(
+        "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"
+    ),
+    "schedule": click.option(
+        "--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="[default: constant]"
+    ),
+    "warmup": click.option(
+        "--warmup", type=float, metavar="SHARE", help="Of the steps, in which it rises. [default: 0.06]"
+    ),
+    "average": click.option(
+        "--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."
+    ),
+    "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
+    "gradient_accumulation": click.option(
+        "--gradient-accumulation", type=int, metavar="N", help="Forward passes in a step. [default: 1]"
+    ),
+    "weight_decay": click.option("--weight-decay", type=float, help="Of matrices. [default: 0]"),
+    "max_grad_norm": click.option(
+        "--max-grad-norm", type=float, help="Scale greater gradients down to it. [default: 1]"
+    ),
+    "class_weight": click.option(
+        "--class-weight", multiple=True, metavar="LABEL=W", help="What a class counts, or 'balanced'."
+    ),
+    "max_length": click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
+    "seed": click.option("--seed", type=int, help="[default: 0]"),
+    "max_train_rows": click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
+    "max_eval_rows": click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
+    "eval_every": click.option(
+        "--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs."
+    ),
+    "patience": click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without gain."),
+    "checkpoint_every": click.option(
+        "--checkpoint-every", type=int, metavar="STEPS", help="Write a checkpoint so often. [default: 30 s]"
+    ),
+    "precision": click.option(
+        "--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of training. [default: auto]"
+    ),
+    "report_to": click.option(
+        "--report-to", multiple=True, metavar="TRACKER", help="Tell tensorboard, mlflow, wandb, … as well."
+    ),
+}
+"""By the name of the setting, but for ``class_weight``."""
 
-_NAMES: Final = frozenset(
-    {
-        "epochs", "max_steps", "learning_rate", "schedule", "warmup", "average", "batch_size", "gradient_accumulation",
-        "weight_decay", "max_grad_norm", "max_length", "seed", "max_train_rows", "max_eval_rows", "eval_every",
-        "patience", "checkpoint_every", "precision", "report_to", "device",
-    }
-)  # fmt: skip
 
+def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of a training's settings: those named, or all."""
 
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a training's settings."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names or tuple(_OPTIONS)):
+            command = _OPTIONS[name](command)
+        return command
+
+    return give
 
 
 def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the options that were typed, as ``TrainSettings`` calls them."""
-    settings = {key: value for key, value in given.items() if key in _NAMES}
+    settings = {key: value for key, value in given.items() if key in (*_OPTIONS, "device") and key != "class_weight"}
     if given.get("class_weight"):
         settings["class_weights"] = _class_weights(given["class_weight"])
     return settings

@@ -1,7 +1,7 @@
 """registry tune: search for the settings that do best, trial after trial."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,26 +13,12 @@ from pointsman.sdk.tuning.space import Space, shown, written
 from .options import device_option, json_option, open_registry, quiet_libraries
 from .output import emit_json, note, number, pairs, table
 from .progress import Watcher
+from .train_options import settings_options
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
     from pointsman.sdk.tuning.studies import Trial
     from pointsman.sdk.tuning.tune import TuneResult
-
-_SETTINGS: Final = (
-    click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
-    click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
-    click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
-    click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),
-    click.option("--eval-every", type=float, metavar="STEPS", help="Evaluate so often; below 1: in epochs. [0.25]"),
-    click.option("--precision", help="Of training: auto, bf16, fp32. [default: auto]"),
-)
-
-
-def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_SETTINGS):
-        command = option(command)
-    return command
 
 
 @click.command("tune", short_help="Search for the settings that do best.")
@@ -49,7 +35,14 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--name", metavar="ADAPTER", help="The adapter to make versions of. [default: TASK-tune]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search, and of every training.")
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
-@_settings_options
+@settings_options(
+    "epochs",
+    "max_steps",
+    "max_train_rows",
+    "max_eval_rows",
+    "eval_every",
+    "precision",
+)
 @device_option
 @json_option
 @click.pass_context

@@ -85,8 +85,13 @@ class RunRecorder:
                 self._points.append(LoggedPoint(key, step, value, epoch, at))
 
     def flush(self) -> None:
-        """Write what is buffered now; when it returns, it is committed."""
-        self._write()
+        """Write what is buffered now; when it returns, it is committed.
+
+        Raises:
+            DatabaseError: It could not be written; nothing is lost, and it can be called again.
+            ConflictError: Another process has taken up the run.
+        """
+        self._write(lambda connection: None)
 
     def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
         """Write what is buffered and how the run ended. A second call does nothing.
@@ -149,7 +154,7 @@ class RunRecorder:
         failing = False
         while not self._stop.wait(FLUSH_SECONDS):
             try:
-                self.flush()
+                self._write()
                 if time.monotonic() - beaten >= HEARTBEAT_SECONDS:
                     self._write(lambda connection: runs.beat(connection, self.uid))
                     beaten = time.monotonic()

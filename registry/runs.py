@@ -205,7 +205,8 @@ def _status(row: Any, present: datetime) -> RunStatus:
     if row.status == RunStatus.RUNNING and (
         abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
     ):
-        return RunStatus.INTERRUPTED
+        # A version is the last that a run makes.
+        return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED
     return RunStatus(row.status)
 
 

@@ -105,13 +105,16 @@ def find_method(name: str) -> Method:
     return Method(name=joined, summary=f"{', '.join(names[:-1])} and {names[-1]} together", paper="; ".join(papers))
 
 
-def configure(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def configure(
+    name: str, overrides: Mapping[str, Any] | None = None, *, start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The full configuration of a method as JSON, with some fields set otherwise.
 
     Args:
         name: A method, or a union of several.
         overrides: Fields by name: ``r`` is set in every part of a union that has it, ``lora.r`` in the part lora
             alone, whatever ``r`` is.
+        start: A configuration of the method to set them in; by default the method's own.
 
     Raises:
         MethodNotFoundError: No such method.
@@ -122,8 +125,10 @@ def configure(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str
 
     method = find_method(name)
     names = part_names(method.name)
-    if method.name in METHODS:
-        config: dict[str, Any] = json.loads(json.dumps(ADAPTER_CONFIG_MAP[method.name].to_dict()))
+    if start is not None:
+        config: dict[str, Any] = json.loads(json.dumps(start))
+    elif method.name in METHODS:
+        config = json.loads(json.dumps(ADAPTER_CONFIG_MAP[method.name].to_dict()))
     else:
         config = {"architecture": "union", "configs": [configure(part) for part in names]}
     parts: Sequence[dict[str, Any]] = config["configs"] if config.get("architecture") == "union" else [config]

@@ -12,6 +12,7 @@ import torch
 from pointsman.registry.errors import SettingsError
 
 from .inference import precision
+from .memory import is_out_of_memory
 from .methods import METHODS, configure, is_vera, parts_of
 
 _SHORTEST_ROW: Final = 2
@@ -65,6 +66,8 @@ def check_runs(
         try:
             model(**inputs, head=slot).logits.float().sum().backward()
         except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise SettingsError(
                 f"this configuration does not run on a {model.config.model_type} base: {type(error).__name__}: {error}"
             ) from error

@@ -63,17 +63,17 @@ class TokenRows:
             offsets=torch.tensor([0, *itertools.accumulate(stop - start for start, stop in bounds)]),
         )
 
-    def batch(self, rows: Sequence[int], *, rounded: bool = False) -> dict[str, torch.Tensor]:
+    def batch(self, rows: Sequence[int], *, rounded_to: int | None = None) -> dict[str, torch.Tensor]:
         """Model inputs for some rows, ``(len(rows), tokens)`` each, padded to the longest of them.
 
         Args:
             rows: Which rows.
-            rounded: Pad to one of few lengths, see ``round_length``.
+            rounded_to: Pad to one of few lengths, see ``round_length``, but to no more than this.
         """
         bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
         longest = max(stop - start for start, stop in bounds)
-        if rounded:
-            longest = round_length(longest)
+        if rounded_to is not None:
+            longest = min(round_length(longest), max(longest, rounded_to))
         ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         segments = None if self.segments is None else torch.zeros((len(rows), longest), dtype=torch.long)
@@ -103,8 +103,11 @@ def tokenise(
     if tensors is None:
         tensors = _tokenised(tokenizer, rows, max_length)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, [safetensors.torch.save(tensors)])
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, [safetensors.torch.save(tensors)])
+            except OSError as error:
+                _log.warning("tokens cannot be kept in %s (%s): the next training makes them again", cache, error)
     return TokenRows(
         ids=tensors["ids"],
         segments=tensors.get("segments"),
@@ -195,11 +198,20 @@ class LengthBuckets:
         self._exact_lengths = exact_lengths
         # Without padding, only one pool of all rows fills its batches, and has the same number of them every epoch.
         self._pool = max(len(lengths), 1) if exact_lengths else self.POOL * batch_size
+        self._count = math.ceil(len(lengths) / batch_size)
+        if exact_lengths:
+            self._count = sum(1 for _ in cut(np.sort(lengths), batch_size, exact_lengths=True))
 
     def __len__(self) -> int:
-        if not self._exact_lengths:
-            return math.ceil(len(self._lengths) / self._batch_size)
-        return sum(1 for _ in cut(np.sort(self._lengths), self._batch_size, exact_lengths=True))
+        return self._count
+
+    def largest(self) -> list[int]:
+        """The rows of the batch with the most tokens that there can be."""
+        order = np.argsort(-self._lengths, kind="stable")
+        lengths = self._lengths[order]
+        batches = cut(lengths, self._batch_size, exact_lengths=self._exact_lengths)
+        most = max(batches, key=lambda chosen: (chosen.stop - chosen.start) * lengths[chosen.start])
+        return [int(row) for row in order[most]]
 
     def epoch(self, number: int) -> list[list[int]]:
         """The batches of a pass over the rows, the same ones whenever it is asked for."""
@@ -237,10 +249,12 @@ def _tokenised(
 
 
 def _cached(path: Path | None) -> dict[str, torch.Tensor] | None:
-    if path is None or not path.exists():
+    if path is None:
         return None
     try:
         return safetensors.torch.load(path.read_bytes())
+    except OSError:
+        return None  # there is none, or it was deleted just now
     except SafetensorError as error:
         _log.warning("cached tokens %s are damaged (%s): tokenising again", path.name, error)
         return None
@@ -252,7 +266,9 @@ def _key(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], ma
     description = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
     description.pop("truncation", None)
     description.pop("padding", None)
-    digest = hashlib.sha256(json.dumps([description, max_length], sort_keys=True).encode())
+    # What of its outcome the base reads, and which end is cut, are not in there.
+    about = [description, max_length, tokenizer.model_input_names, tokenizer.truncation_side]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for row in rows:
         digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from pointsman.registry.errors import SettingsError, WeightsError
 
+from .memory import is_out_of_memory
 from .support import check_supported
 
 ADAPTER_WEIGHTS: Final = "adapter.safetensors"
@@ -55,6 +56,8 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
     try:
         model.add_adapter(slot, config=_rebuilt(config))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         remove_slot(model, slot)
         raise SettingsError(
             f"this configuration cannot be built on a {model.config.model_type} base: {type(error).__name__}: {error}"
@@ -136,6 +139,25 @@ def insert(model: Any, slot: str, files: Mapping[str, bytes]) -> None:
         if isinstance(error, SettingsError | TypeError | AttributeError):
             raise WeightsError(f"{ADAPTER_CONFIG} or {HEAD_CONFIG} does not fit this base: {error}") from error
         raise
+
+
+def same_weights(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> bool:
+    """Whether the files of two versions hold the same tensors, bit for bit, whatever the adapters are called."""
+    for file in (ADAPTER_WEIGHTS, HEAD_WEIGHTS):
+        mine, its = (
+            [
+                (_OWNER.sub(r"\1.", key) if file == ADAPTER_WEIGHTS else key.split(".", 2)[-1], tensor)
+                for key, tensor in _loaded(files, file).items()
+            ]
+            for files in (one, other)
+        )
+        mine.sort(key=lambda item: item[0])
+        its.sort(key=lambda item: item[0])
+        if [key for key, _ in mine] != [key for key, _ in its]:
+            return False
+        if not all(torch.equal(tensor, same) for (_, tensor), (_, same) in zip(mine, its, strict=True)):
+            return False
+    return True
 
 
 def adapter_tensors(model: Any, slot: str) -> dict[str, torch.Tensor]:

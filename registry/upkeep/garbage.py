@@ -1,6 +1,8 @@
 """Garbage: files that no version needs."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -9,6 +11,8 @@ import sqlalchemy as sa
 
 from pointsman.registry import events
 from pointsman.registry import tables as t
+from pointsman.registry.errors import RunNotFoundError
+from pointsman.registry.records import RunStatus
 from pointsman.registry.registry import Registry
 from pointsman.registry.store import Stored, is_temporary
 
@@ -27,6 +31,8 @@ class Garbage:
     """How many more no version needs, but are too young to tell."""
     removed: bool
     """Whether they are gone."""
+    checkpoints: tuple[str, ...] = ()
+    """The runs whose checkpoints nobody can go on from, as they have finished."""
 
     @property
     def size(self) -> int:
@@ -39,6 +45,7 @@ def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
 
     Such are the files of versions that were removed or never finished, and what a crash left half-written. What is not
     the store's own is left alone, and so is whatever was written within the last hour, or by a clock that was ahead.
+    Checkpoints go as well, of runs that have finished.
 
     Args:
         registry: The registry.
@@ -59,7 +66,22 @@ def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
             details = {"files": len(found), "size": sum(file.size for file in found)}
             with registry.database.writing() as connection:
                 events.record(connection, "gc", registry.store.label[:200], details)
-    return Garbage(files=tuple(found), young=len(unneeded) - len(old), removed=apply)
+    checkpoints = _ended(registry)
+    for uid in checkpoints if apply else ():
+        shutil.rmtree(registry.run_directory(uid), ignore_errors=True)
+    return Garbage(files=tuple(found), young=len(unneeded) - len(old), removed=apply, checkpoints=checkpoints)
+
+
+def _ended(registry: Registry) -> tuple[str, ...]:
+    """The runs that have a directory of checkpoints, and will never be taken up."""
+    folder = registry.home / "runs"
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    finished = []
+    for uid in there:
+        with suppress(RunNotFoundError):  # another database's, where two share a home
+            if registry.run(uid).status is RunStatus.FINISHED:
+                finished.append(uid)
+    return tuple(finished)
 
 
 def _needed(registry: Registry) -> set[str]:

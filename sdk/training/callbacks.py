@@ -1,7 +1,7 @@
 """transformers' callbacks and trackers on our loop: they are told what a ``Trainer`` would tell them.
 
 ``report_to`` and a user's own ``TrainerCallback`` come here. What they ask for with ``control`` is done: to stop, to
-evaluate, to log, to save a checkpoint.
+evaluate, to log, to save a checkpoint; but an epoch is not cut short alone (``should_epoch_stop``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +47,8 @@ class Audience:
         directory: Where trackers that write files put them.
         steps: How many steps there are.
         epochs: How many passes over the rows that is.
+        evaluate_every: Steps between two evaluations.
+        primary: The metric that says which weights are best; greater is better.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Audience:
         directory: Path,
         steps: int,
         epochs: float,
+        evaluate_every: int,
+        primary: str,
     ) -> None:
         self.control = TrainerControl()
         self._any = bool(callbacks)
@@ -77,16 +81,19 @@ class Audience:
             gradient_accumulation_steps=settings.gradient_accumulation,
             weight_decay=settings.weight_decay,
             seed=settings.seed,
-            use_cpu=settings.device == "cpu",
+            use_cpu=settings.device.startswith("cpu"),
             logging_strategy="no",
-            eval_strategy="no",
+            eval_strategy="steps",
+            eval_steps=evaluate_every,
+            metric_for_best_model=primary.replace("/", "_"),
+            greater_is_better=True,
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
         )
         everyone = [DefaultFlowCallback(), *callbacks]
         self._handler = CallbackHandler(everyone, model, tokenizer, optimiser, None)  # type: ignore[no-untyped-call]
-        self._state = TrainerState(max_steps=steps, num_train_epochs=max(1, round(epochs)))
+        self._state = TrainerState(max_steps=steps, num_train_epochs=max(1, round(epochs)), eval_steps=evaluate_every)
         self._call("on_init_end")
 
     def begin(self, step: int, epoch: float) -> None:
@@ -126,9 +133,9 @@ class Audience:
         if not self._any:
             return
         self.logged(metrics, step)
-        self._state.best_metric = best
         named = {key.replace("/", "_"): value for key, value in metrics.items()}
         self.control = self._handler.on_evaluate(self._arguments, self._state, self.control, named)
+        self._state.best_metric = best  # after they were told, as a Trainer does: so they see what was gained
 
     def saved(self) -> None:
         """A checkpoint was written."""

@@ -5,6 +5,7 @@ generators) and ``checkpoint.json``, which names that file with its sha256. The 
 that names them is, and older ones go after it: whatever the moment of a crash, the JSON names a whole checkpoint.
 """
 
+import errno
 import hashlib
 import json
 import random
@@ -19,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pointsman.registry.errors import StoreError
+from pointsman.registry.errors import DiskFullError, StoreError
 from pointsman.registry.store import write_atomically
 
 _INDEX: Final = "checkpoint.json"
@@ -31,7 +32,7 @@ class RandomState:
     """The states of the generators that a training, or a callback of the user's, may draw from."""
 
     tensors: Mapping[str, Tensor]
-    """Torch's: ``random.cpu``, and ``random.cuda.N`` where a GPU is in use."""
+    """Torch's: ``random.cpu``, and ``random.cuda.N`` or ``random.mps`` where a GPU is in use."""
     numbers: Mapping[str, Any]
     """Python's and numpy's, as JSON."""
 
@@ -41,6 +42,8 @@ class RandomState:
         tensors = {"random.cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             tensors |= {f"random.cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+        if torch.backends.mps.is_available():
+            tensors["random.mps"] = torch.mps.get_rng_state()
         kind, keys, *rest = np.random.get_state()
         numpy = [kind, np.asarray(keys).tolist(), *rest]
         return cls(tensors=tensors, numbers={"python": random.getstate(), "numpy": numpy})
@@ -51,6 +54,8 @@ class RandomState:
         for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
             if f"random.cuda.{index}" in self.tensors:
                 torch.cuda.set_rng_state(self.tensors[f"random.cuda.{index}"], index)
+        if "random.mps" in self.tensors and torch.backends.mps.is_available():
+            torch.mps.set_rng_state(self.tensors["random.mps"])
         version, state, gauss = self.numbers["python"]
         random.setstate((version, tuple(state), gauss))
         kind, keys, *rest = self.numbers["numpy"]
@@ -82,16 +87,19 @@ class Checkpoints:
         """The step of the one that was written or read last."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint in the place of the last one."""
+        """Put a checkpoint in the place of the last one.
+
+        Raises:
+            DiskFullError: No space is left; the last one is kept.
+            StoreError: It cannot be written.
+        """
         content = safetensors.torch.save(
             {
                 **{f"state.{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
                 **checkpoint.random.tensors,
             }
         )
-        self.directory.mkdir(parents=True, exist_ok=True)
         name = f"step-{checkpoint.step:09d}.safetensors"
-        write_atomically(self.directory / name, [content])
         index = {
             "format": _FORMAT,
             "step": checkpoint.step,
@@ -100,7 +108,17 @@ class Checkpoints:
             "state": checkpoint.state,
             "random": checkpoint.random.numbers,
         }
-        write_atomically(self.directory / _INDEX, [json.dumps(index).encode()])
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.directory / name, [content])
+            write_atomically(self.directory / _INDEX, [json.dumps(index).encode()])
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"no space is left for a checkpoint in {self.directory}: free some, and go on with "
+                    f"registry train --resume {self.directory.name}"
+                ) from error
+            raise StoreError(f"the checkpoint in {self.directory} cannot be written: {error.strerror}") from error
         for path in self.directory.glob("step-*.safetensors"):
             if path.name != name:
                 path.unlink(missing_ok=True)

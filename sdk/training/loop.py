@@ -3,10 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,12 +61,12 @@ class LabelledRows:
 
     rows: TokenRows
     labels: Tensor
-    rounded: bool = False
-    """Pad to one of few lengths."""
+    rounded_to: int | None = None
+    """Pad to one of few lengths, and to no more than this."""
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Model inputs for some rows, and their labels."""
-        return {**self.rows.batch(rows, rounded=self.rounded), "labels": self.labels[rows]}
+        return {**self.rows.batch(rows, rounded_to=self.rounded_to), "labels": self.labels[rows]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +179,7 @@ class Training:
         self._best: Best | None = None
         self._step = self._evaluated = self._without_gain = 0
         self._saved = time.monotonic()
+        self._last: Progress | None = None
         self._pace: Pace
 
     def run(self, checkpoint: Checkpoint | None = None) -> Best:
@@ -201,7 +201,9 @@ class Training:
             evaluations=plan.evaluations_after(self._step),
             evaluation_seconds=self._evaluation_seconds,
         )
+        stopped = audience.control.should_training_stop
         audience.begin(self._step, self._epoch)
+        audience.control.should_training_stop |= stopped
         while self._step < plan.steps and not self._stopped:
             number, start = divmod(self._step, plan.steps_per_epoch)
             audience.epoch_begins(self._step, self._epoch)
@@ -213,11 +215,8 @@ class Training:
                 if self._stopped:
                     break
             audience.epoch_ended(self._step, self._epoch)
-        # A callback may have stopped it anywhere.
-        if self._meter.losses:
-            self._record(evaluate=True)
-        elif self._best is None or self._evaluated != self._step:
-            self._evaluate()
+            self._do(record=False, evaluate=False, save=False)
+        self._do(record=True, evaluate=True, save=False)  # where a callback has stopped it
         audience.end()
         assert self._best is not None
         return self._best
@@ -227,9 +226,8 @@ class Training:
 
         Memory that was had once for the largest does for all others.
         """
-        lengths = self._data.rows.lengths
         random = RandomState.now()
-        largest = np.argsort(-lengths, kind="stable")[: self._settings.batch_size].tolist()
+        largest = self._plan.buckets.largest()
         self._loss(largest, len(largest)).backward()  # type: ignore[no-untyped-call]
         self._optimiser.forget()
         random.restore()
@@ -269,17 +267,33 @@ class Training:
             self._average.add()
         if step == steps:
             self._average.apply()
-        control = self._audience.control
-        evaluate = step == steps or step % self._plan.evaluate_every == 0 or control.should_evaluate
-        save = control.should_save or (settings.checkpoint_every and step % settings.checkpoint_every == 0)
-        if evaluate or save or control.should_log or step % math.ceil(steps / POINTS) == 0:
-            self._record(evaluate=evaluate)
-            if save or (not settings.checkpoint_every and time.monotonic() - self._saved > CHECKPOINT_SECONDS):
-                self._save()
+        evaluate = step == steps or step % self._plan.evaluate_every == 0
+        every = settings.checkpoint_every
+        save = step % every == 0 if every else time.monotonic() - self._saved > CHECKPOINT_SECONDS
+        self._do(record=step % math.ceil(steps / POINTS) == 0, evaluate=evaluate, save=save)
 
-    def _record(self, *, evaluate: bool) -> None:
+    def _do(self, *, record: bool, evaluate: bool, save: bool) -> None:
+        """Record, evaluate and save where it is due, or where a callback asks for it."""
+        control = self._audience.control
+        recorded = False
+        if record or evaluate or save or control.should_log or control.should_evaluate or control.should_save:
+            recorded = self._record()
+        if (evaluate or control.should_evaluate) and (self._best is None or self._evaluated != self._step):
+            metrics = self._evaluate()
+            if self._last is not None:
+                self._report(replace(self._last, metrics=metrics, seconds_left=self._pace.seconds_left))
+        elif recorded and self._last is not None:
+            self._report(self._last)
+        self._pace.paused()
+        if save or control.should_save:
+            self._save()
+
+    def _record(self) -> bool:
+        """Log what the steps since the last record came to; False if there were none."""
+        if not self._meter.losses:
+            return False
+        losses, rows = self._meter.read()  # waits for the device
         seconds = self._pace.stepped(self._step)
-        losses, rows = self._meter.read()
         loss = sum(losses) / len(losses)
         values = {
             "train/loss": loss,
@@ -287,37 +301,37 @@ class Training:
             "train/samples_per_second": rows / seconds,
         }
         self._recorder.log(values, step=self._step, epoch=self._epoch)
-        self._audience.logged(values, self._step)
         if not math.isfinite(loss):
             wrong = next(index for index, value in enumerate(losses) if not math.isfinite(value))
-            raise self._diverged(losses[wrong], self._step - len(losses) + 1 + wrong)
-        metrics = self._evaluate() if evaluate else None
-        self._report(
-            Progress(
-                run=self._recorder.uid,
-                step=self._step,
-                steps=self._plan.steps,
-                epoch=self._epoch,
-                loss=loss,
-                samples_per_second=rows / seconds,
-                seconds_left=self._pace.seconds_left,
-                metrics=metrics,
-            )
+            raise self._diverged(f"the loss became {losses[wrong]}", self._step - len(losses) + 1 + wrong)
+        self._last = Progress(
+            run=self._recorder.uid,
+            step=self._step,
+            steps=self._plan.steps,
+            epoch=self._epoch,
+            loss=loss,
+            samples_per_second=rows / seconds,
+            seconds_left=self._pace.seconds_left,
         )
+        self._audience.logged(values, self._step)
         self._pace.paused()
+        return True
 
-    def _diverged(self, loss: float, step: int) -> TrainingError:
+    def _diverged(self, what: str, step: int) -> TrainingError:
         kept = self._checkpoints.step
         where = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
+        precise = "" if self._settings.precision == "fp32" else ", or train with --precision fp32"
         return TrainingError(
-            f"the loss became {loss} at step {step} of {self._plan.steps}; {where}. Lower the learning rate (it was "
-            f"{self._settings.learning_rate:g}), or train with precision fp32, and as before otherwise: "
+            f"{what} at step {step} of {self._plan.steps}; {where}. Lower the learning rate (it was "
+            f"{self._settings.learning_rate:g}){precise}, and train as before otherwise: "
             f"registry train --like run:{self._recorder.uid} --lr {(self._settings.learning_rate or 0) / 3:.1g}"
         )
 
     def _evaluate(self) -> Mapping[str, float]:
         metrics = self._learner.evaluate()
         self._recorder.log(metrics, step=self._step, epoch=self._epoch)
+        if not all(math.isfinite(value) for name, value in metrics.items() if name.endswith("/loss")):
+            raise self._diverged("the outputs are no longer finite numbers", self._step)
         score, best = metrics[self._learner.primary], self._best
         if best is None or score > best.score or (math.isnan(best.score) and not math.isnan(score)):
             best = Best(step=self._step, score=score, metrics=metrics, weights=self._optimiser.snapshot())
@@ -325,12 +339,17 @@ class Training:
         else:
             self._without_gain += 1
         self._pace.evaluated()
-        self._audience.evaluated(metrics, self._step, best=best.score)
         self._evaluated = self._step
+        self._audience.evaluated(metrics, self._step, best=best.score)
         return metrics
 
     def _save(self) -> None:
-        """Write a checkpoint, once all that was logged before it is on the disk."""
+        """Write a checkpoint, once all that was logged before it is on the disk.
+
+        Weights that are no longer finite do not take the place of good ones: the next loss will stop the training.
+        """
+        if not all(bool(vector.isfinite().all()) for vector in self._optimiser.vectors.values()):
+            return
         self._recorder.flush()
         best = self._best
         tensors = dict(self._optimiser.state())
@@ -339,6 +358,7 @@ class Training:
             "averaged": self._average.count,
             "without_gain": self._without_gain,
             "evaluated": self._evaluated,
+            "stopped": bool(self._audience.control.should_training_stop),
             "best": None,
         }
         if best is not None:
@@ -353,6 +373,7 @@ class Training:
         tensors, state = checkpoint.tensors, checkpoint.state
         self._step, self._without_gain = checkpoint.step, state["without_gain"]
         self._evaluated = state["evaluated"]
+        self._audience.control.should_training_stop = state["stopped"]
         self._optimiser.load_state(tensors, steps=checkpoint.step)
         self._average.load(_under("mean.", tensors), state["averaged"])
         if state["best"] is not None:

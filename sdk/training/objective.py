@@ -80,4 +80,7 @@ def class_weights(task: Task, asked: str | Mapping[str, float] | None, labels: N
     for label in asked:
         if label not in task.labels:
             raise unknown(SettingsError, f"class of {task.name} for class_weights", label, task.labels)
-    return torch.tensor([float(asked.get(label, 1.0)) for label in task.labels])
+    found = torch.tensor([float(asked.get(label, 1.0)) for label in task.labels])
+    if not found.any():
+        raise SettingsError("class_weights are all 0: nothing would be learned; give at least one class more")
+    return found

@@ -71,6 +71,8 @@ class TrainRequest:
     name: str
     """The adapter to make a version of."""
     settings: TrainSettings
+    asked: frozenset[str]
+    """The settings that somebody asked for; the others are what suits."""
     origin: Mapping[str, Any] | None = None
     """What the training is a part of, as JSON: a trial of a search, a cell of a benchmark."""
 
@@ -101,6 +103,7 @@ class TrainRequest:
             source=source,
             name=check_name(name or task),
             settings=settings,
+            asked=settings.asked,
             origin=origin,
         )
 
@@ -124,8 +127,6 @@ class TrainRequest:
         given = run.data["given"]
         known = {field.name for field in fields(TrainSettings)}
         settings = {key: value for key, value in run.settings.items() if key in known}
-        if settings.get("max_steps") is not None:
-            settings["epochs"] = None
         return cls(
             task=run.task,
             base=given.get("base", run.base.name),
@@ -136,6 +137,7 @@ class TrainRequest:
             ),
             name=run.adapter,
             settings=TrainSettings.of(settings),
+            asked=frozenset(run.settings.get("asked", known)),
             origin=run.settings.get("origin"),
         )
 
@@ -145,11 +147,17 @@ class TrainRequest:
         base: str | None = None,
         method: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        source: DataSource | None = None,
+        data: str | Path | None = None,
+        validation: str | Path | None = None,
+        text: Sequence[str] | str | None = None,
+        label: str | None = None,
         name: str | None = None,
         **options: Any,
     ) -> Self:
-        """The same with some things otherwise; a method that is named starts from its own configuration.
+        """The same with some things otherwise.
+
+        A method that is named starts from its own configuration. Settings that had been left open, and would come out
+        otherwise now, are left open again: the rate of another method, the epochs of other rows.
 
         Raises:
             InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
@@ -157,19 +165,37 @@ class TrainRequest:
         config, chosen = self.config, self.method
         if method is not None or overrides:
             chosen = find_method(method or self.method).name
-            config = configure(chosen, overrides)
-        settings = {**self.settings.to_dict(), **options}
-        if options.get("epochs") is not None and "max_steps" not in options:
-            settings["max_steps"] = None
-        elif options.get("max_steps") is not None and "epochs" not in options:
-            settings["epochs"] = None
+            config = configure(chosen, overrides, start=self.config if chosen == self.method else None)
+        source = self.source
+        if not (data is validation is text is label is None):
+            source = DataSource.of(
+                data or source.data,
+                validation or (source.validation if data is None else None),
+                source.text if text is None else text,
+                label or source.label,
+            )
+        other_rows = source != self.source or "max_train_rows" in options
+        reasons = {
+            "average": "schedule" in options,
+            "learning_rate": chosen != self.method,
+            "epochs": other_rows,
+            "batch_size": other_rows,
+            "max_length": base is not None,
+            "precision": "device" in options,
+        }
+        settings, open_ones = self.settings.to_dict(), TrainSettings().to_dict()
+        reopened = {key for key, reason in reasons.items() if reason and key not in self.asked}
+        # Either says how long, and goes before the other that was said before.
+        reopened |= {other for one, other in (("max_steps", "epochs"), ("epochs", "max_steps")) if one in options}
+        settings |= {key: open_ones[key] for key in reopened}
         return replace(
             self,
             base=self.base if base is None else whereabouts(base),
             method=chosen,
             config=config,
-            source=source or self.source,
+            source=source,
             name=check_name(name or self.name),
-            settings=TrainSettings.of(settings),
+            settings=TrainSettings.of({**settings, **options}),
+            asked=self.asked | options.keys(),
             origin=None,
         )

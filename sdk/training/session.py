@@ -16,8 +16,8 @@ from pointsman.registry.errors import PrunedError, SettingsError, TrainingError
 from .. import weights
 from ..bases import LoadedBase, load_base, read_base, torch_device
 from ..data.splits import Split, TaskData
-from ..environment import environment
 from ..evaluation import Scorer
+from ..memory import is_out_of_memory
 from ..precision import HalvedBase, has_fast_bf16
 from ..support import check_runs, check_supported, reads_padding
 from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
@@ -25,6 +25,7 @@ from .callbacks import Audience, trackers
 from .checkpoints import Checkpoint, Checkpoints
 from .defaults import default_length
 from .dropout import pool_dropout
+from .environment import environment
 from .loop import Best, LabelledRows, Learner, Plan, Progress, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
@@ -74,7 +75,10 @@ class TrainSession:
         if settings.max_train_rows is not None:
             self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
         settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
-        self.settings = replace(settings, max_length=max_length)
+        # What "auto" comes to here is written down: a run that goes on elsewhere computes as it began.
+        fast = settings.precision == "auto" and has_fast_bf16(self._device)
+        precision = {"auto": "bf16" if fast else "fp32"}.get(settings.precision, settings.precision)
+        self.settings = replace(settings, max_length=max_length, precision=precision)
         """Every one of them, none left open."""
         self._request = request
         counts = class_weights(data.task, settings.class_weights, self._train_split.labels())
@@ -91,7 +95,8 @@ class TrainSession:
         # With dropout in it, a CPU has no fused attention; written out, it takes the same time, and its dropout is a
         # module.
         attention = "eager" if self._device.type == "cpu" else None
-        base = load_base(self._request.base, device=str(self._device), attention=attention)
+        with self._memory_explained():
+            base = load_base(self._request.base, device=str(self._device), attention=attention)
         if self._resumed is not None and base.record.fingerprint != self._resumed.base.fingerprint:
             raise SettingsError(
                 f"the base '{self._request.base}' has changed since run {self._resumed.uid} began: it cannot go on"
@@ -109,7 +114,7 @@ class TrainSession:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise TrainingError(
                 f"the memory of {self._device} does not do for batches of {self.settings.batch_size} rows of up to "
@@ -126,7 +131,9 @@ class TrainSession:
         examples = LabelledRows(
             rows=rows,
             labels=torch.tensor(self._train_split.labels()),
-            rounded=self._half and self._device.type == "cpu" and not self._exact_lengths,
+            rounded_to=None
+            if self._exact_lengths or not self._half or self._device.type != "cpu"
+            else settings.max_length,
         )
         check_runs(model, SLOT, rows.batch([0]), autocast=torch.bfloat16 if halved else None)
         scorer = Scorer(
@@ -150,11 +157,12 @@ class TrainSession:
             primary=self._primary,
             device=self._device,
         )
-        checkpoint = None
+        checkpoints = checkpoint = None
         if self._resumed is not None:
-            checkpoint = Checkpoints(self._registry.run_directory(self._resumed.uid)).load()
+            checkpoints = Checkpoints(self._registry.run_directory(self._resumed.uid))
+            checkpoint = checkpoints.load()
         with self._start(base, checkpoint) as recorder, self._memory_explained():
-            checkpoints = Checkpoints(self._registry.run_directory(recorder.uid))
+            checkpoints = checkpoints or Checkpoints(self._registry.run_directory(recorder.uid))
             audience = Audience(
                 self._callbacks,
                 settings,
@@ -165,6 +173,8 @@ class TrainSession:
                 directory=self._registry.home / "logs" / recorder.uid,
                 steps=plan.steps,
                 epochs=plan.steps / plan.steps_per_epoch,
+                evaluate_every=plan.evaluate_every,
+                primary=self._primary,
             )
             training = Training(
                 learner,
@@ -185,6 +195,7 @@ class TrainSession:
             if halved:
                 halved.restore()
             optimiser.restore(best.weights)
+            recorder.flush()  # so that a version that is listed has all of its history; and the run is still ours
             version = self._register(base, best, optimiser, recorder)
         checkpoints.remove()
         return version
@@ -221,7 +232,7 @@ class TrainSession:
             task=data.task.name,
             method=request.method,
             base=base.record,
-            settings={**settings.to_dict(), "config": request.config, **origin},
+            settings={**settings.to_dict(), "asked": sorted(request.asked), "config": request.config, **origin},
             data={
                 "source": data.source,
                 "fingerprint": data.fingerprint,
@@ -232,7 +243,7 @@ class TrainSession:
                 "majority": _majority(self._evaluations["eval"]),
                 "given": request.given,
             },
-            environment=environment(self._device, "bf16" if self._half else "fp32"),
+            environment=environment(self._device, self.settings.precision),
             seed=settings.seed,
         )
 
@@ -255,8 +266,7 @@ class TrainSession:
 
     @property
     def _half(self) -> bool:
-        precision = self.settings.precision
-        return precision == "bf16" or (precision == "auto" and has_fast_bf16(self._device))
+        return self.settings.precision == "bf16"
 
     @property
     def _primary(self) -> str:
@@ -281,7 +291,3 @@ def _majority(split: Split) -> float | None:
 def _plain_name(base: str) -> str:
     """A base's name for files that leave the machine: of a directory, only its last part."""
     return Path(base).name if Path(base).is_absolute() else base
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
@@ -73,31 +74,38 @@ class TrainSettings:
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise SettingsError(f"{name} has to be a number; found {value!r}")
+            value = float(value)
             if not (low <= value if including else low < value) or not value <= high or not math.isfinite(value):
                 raise SettingsError(
                     f"{name} has to be {f'{low:g} or more' if including else f'over {low:g}'} and at most {high:g}; "
-                    f"found {value}"
+                    f"found {value:g}"
                 )
         for name in _WHOLE:
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise SettingsError(f"{name} has to be a whole number, 1 or more; found {value}")
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+                raise SettingsError(f"{name} has to be a whole number, 1 or more; found {value!r}")
+        self._check_words()
         if self.eval_every is not None and self.eval_every > 1 and self.eval_every != int(self.eval_every):
             raise SettingsError(f"eval_every has to be a number of steps, or below 1; found {self.eval_every}")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
             raise SettingsError(f"seed has to be a whole number, 0 or more, and under 2**32; found {self.seed}")
         if self.max_length is not None and self.max_length < 8:
             raise SettingsError(f"max_length has to be 8 or more; found {self.max_length}")
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"give epochs or max_steps, not both; found {self.epochs} and {self.max_steps}")
+        # One name may stand alone, and JSON has no tuples: settings that were recorded come back with a list.
+        named = (self.report_to,) if isinstance(self.report_to, str) else tuple(self.report_to or ())
+        object.__setattr__(self, "report_to", named)
+        self._check_class_weights()
+
+    def _check_words(self) -> None:
         for name, known in (("precision", PRECISIONS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name} has to be one of {', '.join(known)}; found {getattr(self, name)!r}")
-        # JSON has no tuples: settings that were recorded come back with a list.
-        object.__setattr__(self, "report_to", tuple(self.report_to))
-        self._check_class_weights()
+        if not isinstance(self.device, str):
+            raise SettingsError(f"device has to be a name, as cpu or cuda:1; found {self.device!r}")
 
     def _check_class_weights(self) -> None:
         weights = self.class_weights
@@ -106,8 +114,15 @@ class TrainSettings:
         if not isinstance(weights, Mapping) or not weights:
             raise SettingsError(f"class_weights has to be '{BALANCED}' or numbers by label; found {weights!r}")
         for label, value in weights.items():
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not isinstance(label, str):
+                raise SettingsError(f"class_weights goes by labels, which are words; found {label!r}")
+            if not isinstance(value, Real) or not 0 <= value < math.inf:
                 raise SettingsError(f"class_weights: that of '{label}' has to be 0 or more; found {value!r}")
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The settings that are not as they are when nothing is said."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) != field.default)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -160,6 +175,7 @@ _RANGES: Final[Mapping[str, tuple[float, float, bool]]] = {
     "eval_every": (0, 1e12, False),
 }
 _WHOLE: Final = (
+    "max_length",
     "max_steps",
     "batch_size",
     "gradient_accumulation",

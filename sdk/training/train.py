@@ -126,20 +126,19 @@ def train_like(
     registry: Registry | None = None,
     report: Report = _quiet,
     callbacks: Sequence[TrainerCallback] = (),
-    source: DataSource | None = None,
     **changes: Any,
 ) -> Version:
     """Train once more what a version or a run was trained like, every setting the same but those that are named.
 
-    With nothing changed, on the same processor with the same releases and number of threads, the weights are the same.
+    With nothing changed, on the same CPU with the same releases and number of threads, the weights are the same.
 
     Args:
         ref: A version's ref, or ``run:UID``.
         registry: Where it is recorded; by default the default registry.
         report: As for ``train``.
         callbacks: As for ``train``.
-        source: Where the rows come from now; by default from where they came.
-        **changes: ``base``, ``method``, ``overrides``, ``name``, and fields of ``TrainSettings``.
+        **changes: ``base``, ``method``, ``overrides``, ``data``, ``validation``, ``text``, ``label``, ``name``, and
+            fields of ``TrainSettings``.
 
     Returns:
         The new version.
@@ -150,8 +149,7 @@ def train_like(
     """
     with nullcontext(registry) if registry is not None else Registry() as opened:
         opened.check_writable()
-        request = TrainRequest.of_run(run_of(opened, ref))
-        request = request.changed(source=source, **changes)
+        request = TrainRequest.of_run(run_of(opened, ref)).changed(**changes)
         return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
 
 

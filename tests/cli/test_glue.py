@@ -219,7 +219,6 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
         (["--method", "lore"], ["lore", "lora"]),
         (["--seed", "-1"], ["seed", "-1"]),
         (["--lr", "0"], ["learning_rate"]),
-        (["--precision", "fp8"], ["precision", "bf16"]),
         (["--name", "No Good"], ["benchmark name"]),
         (["--table", "--name", "other"], ["no benchmark 'other'", "glue"]),
         (["--table", "--method", "lora"], ["none of these cells"]),
@@ -240,3 +239,7 @@ def test_wrong_usage(arguments: list[str], run: Any, home: Path) -> None:
 
 def test_the_table_of_an_empty_home(run: Any, home: Path) -> None:
     run("glue", "--table").refused("no benchmark 'glue'", "there is none yet", "'registry glue' trains one")
+
+
+def test_wrong_usage(run: Any) -> None:
+    run("glue", "--base", "x", "--precision", "fp8").refused("precision", "bf16", code=2)

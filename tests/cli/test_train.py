@@ -139,6 +139,28 @@ def test_the_same_once_more(run: Any, tiny_base: Path, reviews: Path) -> None:
     assert shown["task"]["text"] == ["text", "other"]
 
 
+def test_the_same_on_other_rows_and_of_the_latest(run: Any, tiny_base: Path, reviews: Path, tmp_path: Path) -> None:
+    arguments = ("--data", reviews, "--text", "other", "--set", "reduction_factor=8", "--batch-size", "32")
+    assert run("train", "notes", "--base", tiny_base, *arguments, "--max-length", "32", "--epochs", "1").code == 0
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text(
+        "\n".join(["text,other,label,stars", *(f"a,film {i},{'warm' if i % 2 else 'cold'},1" for i in range(20))])
+    )
+    result = run("train", "--like", "notes", "--data", fewer, "--set", "non_linearity=gelu", "--batch-size", "4")
+    assert result.code == 0, result.err
+    assert result.lines[-1].startswith(
+        "the weights are not those of notes@1; different: batch_size: 32, now 4, config: "
+    )
+    shown = run("show", "notes", "--json").json
+    assert (shown["number"], shown["task"]["text"]) == (2, ["other"])
+    assert (shown["config"]["reduction_factor"], shown["config"]["non_linearity"]) == (8, "gelu")
+    assert (
+        run("train", "--like", "notes@1", "--name", "copy").lines[-1] == "the weights are those of notes@1, bit for bit"
+    )
+    other = run("train", "--like", "notes@1", "--name", "copy", "--seed", "1").lines[-1]
+    assert other == "the weights are not those of notes@1; different: seed: 0, now 1"
+
+
 def test_settings_reach_the_training(run: Any, tiny_base: Path) -> None:
     options = (
         *("--max-steps", "4", "--schedule", "cosine", "--warmup", "0.5", "--average", "0.5"),
@@ -171,7 +193,7 @@ def test_what_was_not_learned_is_said(run: Any, tiny_base: Path) -> None:
     [
         ([], "TASK is missing"),
         (["sst2"], "--base is missing"),
-        (["--resume", "abc", "--lr", "1e-3"], "takes nothing else; found learning_rate"),
+        (["--resume", "abc", "--lr", "1e-3"], "takes nothing else; found --lr"),
         (["sst2", "--resume", "abc"], "takes nothing else; found sst2"),
         (["--resume", "abc", "--like", "sst2"], "takes nothing else; found --like"),
         (["sst2", "--like", "sst2"], "--like trains the task of sst2"),

@@ -85,7 +85,7 @@ def test_what_is_young_stays(run: Any, mine: Path) -> None:
     assert run("gc").err == young
     assert run("gc", "--apply").err == young
     age(mine, hours=0.9)
-    assert run("gc", "--json").json == {"removed": False, "size": 0, "young": 1, "files": []}
+    assert run("gc", "--json").json == {"removed": False, "size": 0, "young": 1, "files": [], "checkpoints": []}
     age(mine, hours=-24)
     assert run("gc", "--json").json["young"] == 1
     age(mine, hours=1.1)

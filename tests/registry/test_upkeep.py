@@ -447,3 +447,18 @@ def test_doctor_shows_no_password(monkeypatch, tmp_path):
     diagnosis = diagnose()
     assert diagnosis.problems
     assert "secret" not in repr(diagnosis)
+
+
+def test_checkpoints_go_with_the_garbage_once_their_run_has_finished(registry):
+    ended = {}
+    for status in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.INTERRUPTED):
+        run = registry.start_run("a", **RUN)
+        registry.run_directory(run.uid).mkdir(parents=True)
+        run.finish(status)
+        ended[status] = run.uid
+    (registry.home / "runs" / "elsewhere").mkdir()
+    assert collect_garbage(registry).checkpoints == (ended[RunStatus.FINISHED],)
+    assert len(list((registry.home / "runs").iterdir())) == 4
+    collect_garbage(registry, apply=True)
+    left = {path.name for path in (registry.home / "runs").iterdir()}
+    assert left == {ended[RunStatus.FAILED], ended[RunStatus.INTERRUPTED], "elsewhere"}

@@ -4,6 +4,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,10 @@ from pointsman.sdk.training.optimiser import learning_rate
         ({"class_weights": "even"}, "class_weights has to be 'balanced' or numbers by label; found 'even'"),
         ({"class_weights": {}}, "class_weights has to be 'balanced' or numbers by label"),
         ({"class_weights": {"a": -1}}, "class_weights: that of 'a' has to be 0 or more; found -1"),
+        ({"max_length": 16.5}, "max_length has to be a whole number, 1 or more; found 16.5"),
+        ({"max_length": "64"}, "max_length has to be a whole number, 1 or more; found '64'"),
+        ({"device": None}, "device has to be a name, as cpu or cuda:1; found None"),
+        ({"class_weights": {0: 1.0}}, "class_weights goes by labels, which are words; found 0"),
         ({"eval_each": 3}, "no setting 'eval_each'; the settings are: epochs, max_steps"),
     ],
 )
@@ -49,6 +54,12 @@ def test_what_cannot_work_is_refused_by_name(options: dict[str, Any], message: s
     with pytest.raises(SettingsError) as refusal:
         TrainSettings.of(options)
     assert message in str(refusal.value)
+
+
+def test_numbers_of_numpy_and_lone_names_are_taken() -> None:
+    settings = TrainSettings(batch_size=np.int64(8), learning_rate=np.float64(0.5), report_to="wandb", seed=np.int64(3))
+    assert (settings.batch_size, settings.report_to) == (8, ("wandb",))
+    assert TrainSettings(report_to=None).report_to == ()
 
 
 def test_completed_settings_leave_only_the_length_open() -> None:

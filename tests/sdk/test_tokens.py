@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk.bases import LoadedBase
-from pointsman.sdk.tokens import LengthBuckets, choose_max_length, cut, tokenise
+from pointsman.sdk.tokens import LengthBuckets, choose_max_length, cut, round_length, tokenise
 
 from helpers import PAIRS, TEXTS
 
@@ -99,3 +99,39 @@ def test_lengths_that_the_base_cannot_take_are_refused(loaded: LoadedBase) -> No
 
 def test_a_text_of_100000_characters_is_cut(loaded: LoadedBase) -> None:
     assert tokenise(loaded.tokenizer, [("film " * 20_000,)], max_length=64).lengths.tolist() == [64]
+
+
+def test_a_cache_tells_apart_what_two_bases_read(loaded: LoadedBase, tmp_path: Path) -> None:
+    """BERT and DistilBERT share a vocabulary; only one of them is told a pair's two texts apart."""
+    rows = [("a film", "a story")]
+    whole = tokenise(loaded.tokenizer, rows, max_length=32, cache=tmp_path)
+    loaded.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    bare = tokenise(loaded.tokenizer, rows, max_length=32, cache=tmp_path)
+    assert whole.segments is not None
+    assert bare.segments is None
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    loaded: LoadedBase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = tokenise(loaded.tokenizer, [("a film",)], max_length=32, cache=tmp_path / "file")
+    assert found.lengths.tolist() == [4]
+    assert "cannot be kept" in caplog.text
+
+
+@given(lengths=lengths_of_rows, batch=st.integers(1, 20), exact=st.booleans())
+def test_no_batch_is_larger_than_the_largest(lengths: np.ndarray, batch: int, exact: bool) -> None:  # type: ignore[type-arg]
+    buckets = LengthBuckets(lengths, batch_size=batch, seed=0, exact_lengths=exact)
+    largest = buckets.largest()
+    assert not exact or len(set(lengths[largest])) == 1
+    most = len(largest) * lengths[largest].max()
+    assert all(len(rows) * lengths[rows].max() <= most for epoch in (0, 1) for rows in buckets.epoch(epoch))
+
+
+@given(st.integers(1, 4096))
+def test_few_lengths_are_rounded_to(tokens: int) -> None:
+    rounded = round_length(tokens)
+    assert tokens <= rounded < tokens * 1.125 + 1
+    assert round_length(rounded) == rounded
+    assert len({round_length(length) for length in range(1, 129)}) == 40

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from pointsman.registry import Registry, RunStatus
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import SettingsError, TrainingError
 from pointsman.sdk import Progress, Switcher, train
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.tasks import GLUE
@@ -126,6 +126,69 @@ def test_what_callbacks_ask_for_is_done(wish: str, event: str, registry: Registr
     assert registry.run(str(version.run)).status is RunStatus.FINISHED
 
 
+class AtEnds(TrainerCallback):
+    """Asks for an evaluation at the end of an epoch, and for a checkpoint after every evaluation."""
+
+    def __init__(self) -> None:
+        self.saved: list[int] = []
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+        control.should_evaluate = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+        control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+        self.saved.append(state.global_step)
+
+
+def test_wishes_at_an_epochs_end_and_after_an_evaluation_are_done(registry: Registry, tiny_base: Path) -> None:
+    ends = AtEnds()
+    train("sst2", base=str(tiny_base), registry=registry, callbacks=[ends], eval_every=5, **SMALL)
+    assert _steps(registry, "eval/accuracy") == [5, 8, 10, 15, 16]
+    assert ends.saved == [5, 8, 10, 15, 16]
+
+
+def test_transformers_own_early_stopping_stops(registry: Registry, tiny_base: Path) -> None:
+    early = EarlyStoppingCallback(early_stopping_patience=2, early_stopping_threshold=1.0)  # nothing gains so much
+    train("sst2", base=str(tiny_base), registry=registry, callbacks=[early], eval_every=2, **SMALL)
+    assert _steps(registry, "eval/accuracy") == [2, 4, 6]
+
+
+class Spoil(TrainerCallback):
+    """Makes every trained weight NaN after a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+        if state.global_step == self._step:
+            for parameter in about["model"].parameters():
+                if parameter.requires_grad:
+                    parameter.data.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every": 1}])
+def test_weights_that_are_no_numbers_are_never_registered(
+    options: dict[str, Any], registry: Registry, tiny_base: Path
+) -> None:
+    """Spoilt by the last step, after its loss was computed; and not kept as a checkpoint either."""
+    with pytest.raises(TrainingError, match=r"outputs are no longer finite numbers at step 3 of 3"):
+        train(
+            "sst2", base=str(tiny_base), registry=registry, callbacks=[Spoil(3)], average=0.0,
+            **SMALL | {"epochs": None, "max_steps": 3} | options,
+        )  # fmt: skip
+    assert list(registry.versions()) == []
+    kept = [path.name for path in (registry.home / "runs").rglob("*.safetensors")]
+    assert kept == (["step-000000002.safetensors"] if options else [])
+
+
+def test_what_is_never_padded_is_not_padded_to_try_it_either(registry: Registry, tiny_base: Path) -> None:
+    """Positions from a row's end: rows that are shorter only do in batches of their own length."""
+    options = SMALL | {"batch_size": 64, "epochs": 1, "max_length": 32}
+    train("sst2", base=str(tiny_base), registry=registry, method="loreft", overrides={"suffix_positions": 5}, **options)
+
+
 def test_trackers_are_told(registry: Registry, tiny_base: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -154,6 +217,8 @@ def test_classes_count_what_they_are_said_to() -> None:
     for weights, factor in ((None, 1.0), (balanced, 4 / 6), (class_weights(task, {"negative": 3}, labels), 3.0)):
         loss = loss_of(task, weights)(outputs, torch.tensor([0, 0]))
         torch.testing.assert_close(loss, factor * of_rows.sum())
+    with pytest.raises(SettingsError, match="class_weights are all 0"):
+        class_weights(task, {"negative": 0, "positive": 0}, labels)
     squared = loss_of(GLUE["stsb"], None)(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 1.0]))
     assert squared == 5.0
 

@@ -232,14 +232,14 @@ def test_what_cannot_work(arguments: list[str], said: list[str], run: Any, fille
     assert len(run("runs", "--json").json) == 4
 
 
-@pytest.mark.parametrize("arguments", [[], ["--data", "sample"], ["--seed", "one"], ["rte"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--data", "sample"], ["--seed", "one"], ["rte"], ["--base", "x", "--precision", "fp8"]],
+    ids=" ".join,
+)
 def test_wrong_usage(arguments: list[str], run: Any, home: Path) -> None:
     run("glue", *arguments).refused(code=2)
 
 
 def test_the_table_of_an_empty_home(run: Any, home: Path) -> None:
     run("glue", "--table").refused("no benchmark 'glue'", "there is none yet", "'registry glue' trains one")
-
-
-def test_wrong_usage(run: Any) -> None:
-    run("glue", "--base", "x", "--precision", "fp8").refused("precision", "bf16", code=2)

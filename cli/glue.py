@@ -108,7 +108,7 @@ def _train(registry: Registry, asked: dict[str, Any]) -> "GlueResults":
         goes_on = " goes on" if cell in benchmark.interrupted else ""
         note(f"training {place} of {len(benchmark.pending)}: {cell}{goes_on}")
         try:
-            with Watcher() as watcher:
+            with Watcher(alone=False) as watcher:
                 result = benchmark.train(cell, report=watcher.report)
         except KeyboardInterrupt:
             note("what was trained is kept, and the same command goes on from here")

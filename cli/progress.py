@@ -9,9 +9,13 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error."""
+    """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error.
 
-    def __init__(self) -> None:
+    Args:
+        alone: The training is no part of something larger, which would say itself how to go on after Ctrl-C.
+    """
+
+    def __init__(self, *, alone: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
@@ -32,6 +36,7 @@ class Watcher:
         self._scores = ""
         self._said = 0.0
         self._run: str | None = None
+        self._alone = alone
 
     def __enter__(self) -> "Watcher":
         self._bar.start()
@@ -39,7 +44,7 @@ class Watcher:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._bar.stop()
-        if kind is KeyboardInterrupt and self._run is not None:
+        if kind is KeyboardInterrupt and self._alone and self._run is not None:
             note(f"to go on with it: registry train --resume {self._run}")
 
     def report(self, progress: "Progress") -> None:

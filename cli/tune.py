@@ -127,7 +127,7 @@ class _Teller:
         if not trial.state.ended:
             goes_on = " goes on" if trial.run is not None else ""
             note(f"trial {trial.number}{goes_on} (of {self._trials}): {shown(trial.params)}")
-            self._watcher = self._stack.enter_context(Watcher())
+            self._watcher = self._stack.enter_context(Watcher(alone=False))
             return
         came = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
         note(f"trial {trial.number} {trial.state}: {came}")

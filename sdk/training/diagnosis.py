@@ -27,6 +27,8 @@ def diagnose(registry: Registry, version: Version) -> list[str]:
     scores = registry.history(f"run:{run.uid}", version.primary_metric)
     learned = _learned(version, run)
     found = [] if learned is None else [learned]
+    if len(losses) < 2:
+        return found
     first, last = _ends(losses)
     rate = run.settings.get("learning_rate") or 0.0
     if first - last < FLAT * abs(first):

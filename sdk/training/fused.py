@@ -4,8 +4,7 @@ What the library computes module by module, with autocast and autograd between, 
 gradient. The numbers are the same but for rounding; these are saved:
 
 - query, key and value are one product;
-- of the last layer, whose output is read at the first token only, nothing is computed for the other tokens but their
-  keys and values;
+- of the last layer, whose output is read at the first token only, nothing is computed for the other tokens;
 - no gradient is computed below the first adapter, and none of frozen weights;
 - every intermediate is cast once, and kept once.
 
@@ -98,10 +97,11 @@ class FusedClassifier:
         """
         mask = batch["attention_mask"]
         inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
-        with torch.no_grad(), torch.autocast("cpu", dtype=self._encoder.dtype, enabled=self._encoder.is_half):
+        with torch.no_grad():
             embedded = self._embeddings(**inputs)
             if self._project is not None:
-                embedded = self._project(embedded)
+                with torch.autocast("cpu", dtype=self._encoder.dtype, enabled=self._encoder.is_half):
+                    embedded = self._project(embedded)
         shape = self._encoder.shape(mask)
         first = _Run.apply(self._encoder, embedded.float(), shape, *self._encoder.parameters)  # type: ignore[no-untyped-call]
         outputs: Tensor = nn.Sequential.forward(self._head, first)  # type: ignore[no-untyped-call]
@@ -147,12 +147,25 @@ class _Shape(NamedTuple):
     """Tokens of a row where it is attended to: those of the batch, and empty ones up to a multiple of eight."""
     bias: Tensor | None
     """What is added to scores, ``(rows * heads, 1, places)``: nothing, and at padding what softmax makes zero."""
+    padding: Tensor | None
+    """The same without empty places, ``(rows, 1, tokens)``."""
+
+
+class _Last(NamedTuple):
+    """The last layer's attention by head: the query's weights, and ``(heads, size, hidden)`` in float32."""
+
+    query: tuple[Tensor, Tensor]
+    key: Tensor
+    value: Tensor
+    value_bias: Tensor
+    """``(heads, size)``."""
 
 
 class _Attended(NamedTuple):
     """What the gradient of a layer's attention needs."""
 
-    qkv: tuple[Tensor, Tensor, Tensor]
+    tensors: tuple[Tensor, Tensor, Tensor]
+    """Query, key and value; of the last layer its query, that times the keys' weights, and its input."""
     probabilities: Tensor
     dropped: Tensor
     masks: tuple[Tensor | None, Tensor | None]
@@ -182,80 +195,120 @@ class _Encoder:
     def __init__(self, layers: Sequence[_Layer], *, heads: int, epsilon: float) -> None:
         self.layers = layers
         self.heads = heads
+        self.size = layers[0].mix[0].shape[0] // heads
         self.epsilon = epsilon
         self.dtype = layers[0].mix[0].dtype
         self.is_half = self.dtype is torch.bfloat16
         self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
+        query, key, value = (part.view(heads, self.size, -1) for part in layers[-1].qkv[0].chunk(3))
+        biases = layers[-1].qkv[1].chunk(3)
+        self.last = _Last(
+            query=(query.reshape(heads * self.size, -1), biases[0]),
+            key=key.float(),
+            value=value.float(),
+            value_bias=biases[2].float().view(heads, self.size),
+        )
         self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)
 
     def shape(self, mask: Tensor) -> _Shape:
         """The shape of a batch with this attention mask, ``(rows, tokens)``."""
-        count, tokens = mask.shape
+        rows, tokens = mask.shape
         places = -(-tokens // _PLACES) * _PLACES
-        if places == tokens and bool(mask.all()):
-            return _Shape(count, tokens, places, None)
-        bias = torch.full((count, places), _MASKED)
-        bias[:, :tokens].mul_(1 - mask)
-        return _Shape(count, tokens, places, bias.repeat_interleave(self.heads, dim=0).unsqueeze(1))
+        whole = bool(mask.all())
+        if whole and places == tokens:
+            return _Shape(rows, tokens, places, None, None)
+        bias = torch.full((rows, 1, places), _MASKED)
+        bias[:, 0, :tokens].mul_(1 - mask)
+        padding = None if whole else bias[:, :, :tokens]
+        return _Shape(rows, tokens, places, bias.repeat_interleave(self.heads, dim=0), padding)
 
     def norm(self, summed: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         out, mean, spread = torch.native_layer_norm(summed, summed.shape[-1:], *weights, self.epsilon)
         return out, (summed, mean, spread)
 
-    def attend(self, layer: _Layer, hidden: Tensor, shape: _Shape, *, only_first: bool) -> tuple[Tensor, _Attended]:
-        """``(tokens, hidden)`` to the attention block's normalised output, of all tokens or of each row's first."""
-        width = hidden.shape[-1]
-        size = width // self.heads
-        projected = functional.linear(hidden.to(self.dtype), *layer.qkv)
-        split = torch.zeros((3, shape.rows, self.heads, shape.places, size), dtype=self._type(shape, only_first))
-        split[:, :, :, : shape.tokens] = projected.view(shape.rows, -1, 3, self.heads, size).permute(2, 0, 3, 1, 4)
-        query, key, value = split.view(3, -1, shape.places, size).unbind(0)
-        if only_first:
-            query = query[:, :1]
-            hidden = hidden.view(shape.rows, shape.tokens, width)[:, 0]
-        bias = query.new_zeros(()) if shape.bias is None else shape.bias.to(query.dtype)
-        scores = torch.baddbmm(bias, query, key.transpose(1, 2), beta=float(bias.dim() > 0), alpha=size**-0.5)
+    def attend(self, layer: _Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
+        """``(tokens, hidden)`` to the attention block's normalised output, the same shape."""
+        # Products this small are faster in float32.
+        dtype = torch.float32 if shape.places <= _SMALL else self.dtype
+        query, key, value = self._split(functional.linear(hidden.to(self.dtype), *layer.qkv), shape, dtype)
+        added = query.new_zeros(()) if shape.bias is None else shape.bias.to(dtype)
+        scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(added.dim() > 0), alpha=self.size**-0.5)
         probabilities = scores.softmax(dim=-1)
         dropped, mask = _drop(layer.drop_scores, probabilities)
-        context = torch.bmm(dropped, value).view(shape.rows, self.heads, -1, size)[:, :, : shape.tokens]
-        context = context.transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format).reshape(-1, width)
+        context = self._joined([torch.bmm(dropped, value)], shape)
         mixed, mix_mask = _drop(layer.drop_mix, functional.linear(context, *layer.mix))
         out, norm = self.norm(hidden + mixed, layer.norm)
         return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
 
-    def attend_backward(
-        self, layer: _Layer, kept: _Attended, gradient: Tensor, shape: _Shape, *, only_first: bool
-    ) -> Tensor:
-        width = gradient.shape[-1]
-        size = width // self.heads
-        query, key, value = kept.qkv
+    def attend_backward(self, layer: _Layer, kept: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
+        query, key, value = kept.tensors
         mask, mix_mask = kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
-        mixed = _masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]
-        context = torch.zeros((shape.rows, self.heads, query.shape[1], size), dtype=query.dtype)
-        context[:, :, : shape.tokens] = mixed.view(shape.rows, -1, self.heads, size).transpose(1, 2)
-        context = context.view(-1, query.shape[1], size)
+        (context,) = self._split(_masked(summed.to(self.dtype), mix_mask) @ layer.mix[0], shape, query.dtype)
         scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
-        scores = _aten._softmax_backward_data(scores, kept.probabilities, -1, query.dtype).mul_(size**-0.5)
-        gradients = (
+        scores = self._scores_backward(scores, kept)
+        parts = [
             torch.bmm(scores, key),
             torch.bmm(scores.transpose(1, 2), query),
             torch.bmm(kept.dropped.transpose(1, 2), context),
-        )
-        joined = torch.empty((shape.rows, shape.tokens, 3, self.heads, size), dtype=self.dtype)
-        for part, of_part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), gradients, strict=True):
-            real = of_part.view(shape.rows, self.heads, -1, size)[:, :, : shape.tokens]
-            part[:, :, : real.shape[2]] = real
-            part[:, :, real.shape[2] :] = 0
-        out = (joined.view(shape.rows * shape.tokens, -1) @ layer.qkv[0]).float()
-        if only_first:
-            out.view(shape.rows, shape.tokens, width)[:, 0] += summed
-            return out
-        return out.add_(summed)
+        ]
+        return (self._joined(parts, shape) @ layer.qkv[0]).float().add_(summed)
 
-    def _type(self, shape: _Shape, only_first: bool) -> torch.dtype:
-        """What to compute scores in: products this small are faster in float32."""
-        return torch.float32 if only_first or shape.places <= _SMALL else self.dtype
+    def attend_first(self, layer: _Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
+        """The last layer's attention of each row's first token alone: ``(tokens, hidden)`` to ``(rows, hidden)``.
+
+        With one query a row, keys and values need not be made: ``q (x K)ᵀ`` is ``(q Kᵀ) xᵀ``, and ``p (x V)`` is
+        ``(p x) V``. A bias of the keys adds the same to all of a row's scores, which softmax does not see.
+        """
+        hidden = hidden.view(shape.rows, shape.tokens, -1)
+        first, weights = hidden[:, 0], self.last
+        query = functional.linear(first.to(self.dtype), *weights.query).float().view(shape.rows, self.heads, -1)
+        reach = torch.bmm(query.transpose(0, 1), weights.key).transpose(0, 1)
+        scores = torch.bmm(reach, hidden.transpose(1, 2)).mul_(self.size**-0.5)
+        if shape.padding is not None:
+            scores += shape.padding
+        probabilities = scores.softmax(dim=-1)
+        dropped, mask = _drop(layer.drop_scores, probabilities)
+        pooled = torch.bmm(dropped, hidden)
+        context = torch.bmm(pooled.transpose(0, 1), weights.value.transpose(1, 2)).transpose(0, 1)
+        context = context + dropped.sum(dim=-1, keepdim=True) * weights.value_bias
+        mixed = functional.linear(context.reshape(shape.rows, -1).to(self.dtype), *layer.mix)
+        mixed, mix_mask = _drop(layer.drop_mix, mixed)
+        out, norm = self.norm(first + mixed, layer.norm)
+        return out, _Attended((query, reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
+
+    def attend_first_backward(self, layer: _Layer, kept: _Attended, gradient: Tensor) -> Tensor:
+        _, reach, hidden = kept.tensors
+        weights, (mask, mix_mask) = self.last, kept.masks
+        summed = _norm_backward(gradient, kept.norm, layer.norm)
+        context = (_masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]).float().view(len(summed), self.heads, -1)
+        pooled = torch.bmm(context.transpose(0, 1), weights.value).transpose(0, 1)
+        scores = torch.bmm(pooled, hidden.transpose(1, 2)) + (context * weights.value_bias).sum(dim=-1, keepdim=True)
+        scores = self._scores_backward(_masked(scores, mask), kept)
+        out = torch.bmm(kept.dropped.transpose(1, 2), pooled).baddbmm_(scores.transpose(1, 2), reach)
+        query = torch.bmm(torch.bmm(scores, hidden).transpose(0, 1), weights.key.transpose(1, 2)).transpose(0, 1)
+        out[:, 0] += summed + query.reshape(len(summed), -1).to(self.dtype) @ weights.query[0]
+        return out.view(-1, out.shape[-1])
+
+    def _scores_backward(self, gradient: Tensor, kept: _Attended) -> Tensor:
+        of_scores: Tensor = _aten._softmax_backward_data(gradient, kept.probabilities, -1, gradient.dtype)
+        return of_scores.mul_(self.size**-0.5)
+
+    def _split(self, joined: Tensor, shape: _Shape, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """``(tokens, parts * hidden)`` to its parts by row and head: ``(rows * heads, places, size)`` each."""
+        found = joined.view(shape.rows, shape.tokens, -1, self.heads, self.size).permute(2, 0, 3, 1, 4)
+        split = torch.empty((len(found), shape.rows, self.heads, shape.places, self.size), dtype=dtype)
+        split[:, :, :, : shape.tokens] = found
+        if shape.places > shape.tokens:
+            split[:, :, :, shape.tokens :] = 0
+        return split.view(len(found), -1, shape.places, self.size).unbind(0)
+
+    def _joined(self, parts: Sequence[Tensor], shape: _Shape) -> Tensor:
+        """The other way round; what is beyond the tokens is left out."""
+        joined = torch.empty((shape.rows, shape.tokens, len(parts), self.heads, self.size), dtype=self.dtype)
+        for place, part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), parts, strict=True):
+            place.copy_(part.view(shape.rows, self.heads, shape.places, self.size)[:, :, : shape.tokens])
+        return joined.view(shape.rows * shape.tokens, -1)
 
     def feed(self, layer: _Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
         """The feed-forward block's output, before its residual: ``(tokens, hidden)``."""
@@ -297,7 +350,8 @@ class _Run(torch.autograd.Function):
         hidden, last = embedded.reshape(-1, embedded.shape[-1]), len(encoder.layers) - 1
         kept = []
         for index, layer in enumerate(encoder.layers):
-            attended, attention = encoder.attend(layer, hidden, shape, only_first=index == last)
+            attend = encoder.attend_first if index == last else encoder.attend
+            attended, attention = attend(layer, hidden, shape)
             fed, feeding = encoder.feed(layer, attended)
             hidden, adapting = encoder.adapt(layer, attended + fed)
             if index >= encoder.lowest:
@@ -309,15 +363,18 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         encoder, kept = ctx.encoder, ctx.kept
         gradients: list[Tensor] = []
-        only_first = True
+        is_last = True
         while kept:
             layer, attention, feeding, adapting = kept.pop()
             gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient)
             gradients[:0] = of_weights
             if kept:
                 gradient = gradient + encoder.feed_backward(layer, feeding, gradient)
-                gradient = encoder.attend_backward(layer, attention, gradient, ctx.shape, only_first=only_first)
-            only_first = False
+                if is_last:
+                    gradient = encoder.attend_first_backward(layer, attention, gradient)
+                else:
+                    gradient = encoder.attend_backward(layer, attention, gradient, ctx.shape)
+            is_last = False
         return None, None, None, *gradients
 
 

@@ -42,8 +42,11 @@ class DataSource:
         Raises:
             DataError, SettingsError, TaskNotFoundError: They cannot be had, or are not what the task takes.
         """
-        if task in GLUE and (self.text or self.validation):
-            raise SettingsError(f"'{task}' is a task of GLUE: it takes no text columns and no validation file of yours")
+        if task in GLUE and (self.text or self.validation or self.label != "label"):
+            raise SettingsError(
+                f"'{task}' is a task of GLUE: it takes no columns and no validation file of yours; for a task of your "
+                "own, choose another name"
+            )
         if task in GLUE and not GLUE[task].trainable:
             other = GLUE[task].scored_with
             raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")

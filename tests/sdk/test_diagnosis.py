@@ -43,6 +43,7 @@ def _version(
         (FALLING, [0.01], "eval/matthews_correlation", {"majority": 0.7, "rows": {"eval": 100}}, ["about 0", "heart"]),
         (FALLING, [math.nan], "eval/pearson", {"majority": None, "rows": {"eval": 100}}, ["no number", "heart"]),
         (FALLING, [0.6, 0.7, 0.8, 0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["--epochs 6"]),
+        ([0.7], [0.5], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class"]),
         (FALLING, [0.6, 0.7, 0.9, 0.8], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, []),
     ],
 )

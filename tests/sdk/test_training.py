@@ -211,6 +211,7 @@ def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Pa
         ({"device": "gpu"}, PointsmanError, "'cpu' always works"),
         ({"eval_each": 3}, SettingsError, "eval_every"),
         ({"text": ["a"]}, SettingsError, "GLUE"),
+        ({"label": "stars"}, SettingsError, "GLUE"),
         ({"data": "nowhere"}, DataError, "nowhere"),
     ],
 )

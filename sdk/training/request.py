@@ -44,8 +44,8 @@ class DataSource:
         """
         if task in GLUE and (self.text or self.validation or self.label != "label"):
             raise SettingsError(
-                f"'{task}' is a task of GLUE: it takes no columns and no validation file of yours; for a task of your "
-                "own, choose another name"
+                f"'{task}' is a task of GLUE: it takes no text columns, label column or validation file of yours; "
+                "for a task of your own, choose another name"
             )
         if task in GLUE and not GLUE[task].trainable:
             other = GLUE[task].scored_with

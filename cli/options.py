@@ -15,6 +15,10 @@ device_option: Callable[[Any], Any] = click.option(
     "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1, mps."
 )
 
+precision_option: Callable[[Any], Any] = click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
+)
+
 base_option: Callable[[Any], Any] = click.option(
     "--base", help="Where to load the base from, if not from where it was at training."
 )

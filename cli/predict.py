@@ -11,7 +11,7 @@ import click
 
 from pointsman.registry.errors import SettingsError
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
+from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import json_text, plain, printable
 
 
@@ -19,7 +19,7 @@ from .output import json_text, plain, printable
 @click.argument("ref")
 @click.argument("texts", nargs=-1)
 @base_option
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@precision_option
 @device_option
 @json_option
 @click.pass_context

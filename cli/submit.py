@@ -10,7 +10,7 @@ import click
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
+from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import count, emit_json, note, plain, table
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--fill", is_flag=True, help="Fill the files of tasks without a version with class 0.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.zip.")
 @base_option
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@precision_option
 @device_option
 @json_option
 @click.pass_context

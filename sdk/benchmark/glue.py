@@ -1,6 +1,6 @@
 """GLUE as a benchmark: every task with every method and seed, trained into the registry one after another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..data import splits_there
 from ..methods import DEFAULT_METHOD
 from ..tasks import GLUE
 from ..training.checkpoints import Checkpoints
-from ..training.loop import Progress
+from ..training.loop import Report, quiet
 from ..training.request import DataSource, TrainRequest
 from ..training.session import TrainSession
 from ..training.settings import TrainSettings
@@ -23,12 +23,6 @@ from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, 
 from .check import asked, begun_otherwise, counts, goes_on, trained_otherwise
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS
-
-Report = Callable[[Progress], None]
-
-
-def _quiet(_: Progress) -> None:
-    pass
 
 
 def glue(
@@ -40,7 +34,7 @@ def glue(
     data: str | Path | None = None,
     registry: Registry | None = None,
     name: str = "glue",
-    report: Report = _quiet,
+    report: Report = quiet,
     **options: Any,
 ) -> GlueResults:
     """Train GLUE's tasks with every method and seed into the registry; ``rows()`` of what comes back is the table.
@@ -140,7 +134,7 @@ class GlueBenchmark:
         self.interrupted = tuple(cell for cell in self.pending if cell in present and goes_on(present[cell]))
         """Those of them that go on where they were interrupted."""
 
-    def train(self, cell: Cell, *, report: Report = _quiet) -> CellResult:
+    def train(self, cell: Cell, *, report: Report = quiet) -> CellResult:
         """Train one cell, or go on with it; one that is there by now is taken as it is.
 
         Args:
@@ -211,7 +205,7 @@ class GlueBenchmark:
             for method in self.methods:
                 request = self._request(Cell(task, method, self.seeds[0]))
                 # Made to be checked, and for its settings.
-                completed = TrainSession(request, registry=self._registry, report=_quiet).settings
+                completed = TrainSession(request, registry=self._registry, report=quiet).settings
                 for seed in self.seeds:
                     cell = Cell(task, method, seed)
                     if cell in present:

@@ -164,8 +164,8 @@ class _Last(NamedTuple):
 class _Attended(NamedTuple):
     """What the gradient of a layer's attention needs."""
 
-    tensors: tuple[Tensor, Tensor, Tensor]
-    """Query, key and value; of the last layer its query, that times the keys' weights, and its input."""
+    tensors: tuple[Tensor, ...]
+    """Query, key and value; of the last layer its query times the keys' weights, and its input."""
     probabilities: Tensor
     dropped: Tensor
     masks: tuple[Tensor | None, Tensor | None]
@@ -275,10 +275,10 @@ class _Encoder:
         mixed = functional.linear(context.reshape(shape.rows, -1).to(self.dtype), *layer.mix)
         mixed, mix_mask = _drop(layer.drop_mix, mixed)
         out, norm = self.norm(first + mixed, layer.norm)
-        return out, _Attended((query, reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
+        return out, _Attended((reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
 
     def attend_first_backward(self, layer: _Layer, kept: _Attended, gradient: Tensor) -> Tensor:
-        _, reach, hidden = kept.tensors
+        reach, hidden = kept.tensors
         weights, (mask, mix_mask) = self.last, kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
         context = (_masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]).float().view(len(summed), self.heads, -1)

@@ -45,6 +45,14 @@ class Progress:
     """The scores, where this report follows an evaluation."""
 
 
+Report = Callable[[Progress], None]
+"""What is told how far a training has come."""
+
+
+def quiet(_: Progress) -> None:
+    """Tell nobody."""
+
+
 @dataclass(kw_only=True)
 class Best:
     """The best weights that an evaluation found, and what it found."""
@@ -167,7 +175,7 @@ class Training:
         recorder: RunRecorder,
         checkpoints: Checkpoints,
         audience: Audience,
-        report: Callable[[Progress], None],
+        report: Report,
         evaluation_seconds: float,
     ) -> None:
         self._learner, self._data, self._plan, self._settings = learner, data, plan, plan.settings

@@ -1,6 +1,6 @@
 """One training from what was asked for to the registered version."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from .checkpoints import Checkpoint, Checkpoints
 from .defaults import default_length
 from .dropout import pool_dropout
 from .environment import environment
-from .loop import Best, LabelledRows, Learner, Plan, Progress, Training
+from .loop import Best, LabelledRows, Learner, Plan, Report, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
 from .request import TrainRequest
@@ -53,7 +53,7 @@ class TrainSession:
         request: TrainRequest,
         *,
         registry: Registry,
-        report: Callable[[Progress], None],
+        report: Report,
         callbacks: Sequence[TrainerCallback] = (),
         resumed: Run | None = None,
     ) -> None:
@@ -76,8 +76,9 @@ class TrainSession:
             self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
         settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
         # What "auto" comes to here is written down: a run that goes on elsewhere computes as it began.
-        fast = settings.precision == "auto" and has_fast_bf16(self._device)
-        precision = {"auto": "bf16" if fast else "fp32"}.get(settings.precision, settings.precision)
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bf16" if has_fast_bf16(self._device) else "fp32"
         self.settings = replace(settings, max_length=max_length, precision=precision)
         """Every one of them, none left open."""
         self._request = request

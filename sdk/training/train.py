@@ -1,6 +1,6 @@
 """Train one adapter on one task, and register what comes out; take up a run that crashed; do one again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,10 @@ from pointsman.registry import Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
 from ..methods import DEFAULT_METHOD
-from .loop import Progress
+from .loop import Report, quiet
 from .request import DataSource, TrainRequest
 from .session import TrainSession
 from .settings import TrainSettings
-
-Report = Callable[[Progress], None]
-
-
-def _quiet(_: Progress) -> None:
-    pass
 
 
 def train(
@@ -36,7 +30,7 @@ def train(
     name: str | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
-    report: Report = _quiet,
+    report: Report = quiet,
     callbacks: Sequence[TrainerCallback] = (),
     origin: Mapping[str, Any] | None = None,
     **options: Any,
@@ -88,7 +82,7 @@ def train(
 
 
 def resume(
-    run: str, *, registry: Registry | None = None, report: Report = _quiet, callbacks: Sequence[TrainerCallback] = ()
+    run: str, *, registry: Registry | None = None, report: Report = quiet, callbacks: Sequence[TrainerCallback] = ()
 ) -> Version:
     """Go on with a run that crashed or was interrupted, from its last checkpoint, as if nothing had happened.
 
@@ -124,7 +118,7 @@ def train_like(
     ref: str,
     *,
     registry: Registry | None = None,
-    report: Report = _quiet,
+    report: Report = quiet,
     callbacks: Sequence[TrainerCallback] = (),
     **changes: Any,
 ) -> Version:

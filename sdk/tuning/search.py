@@ -9,9 +9,9 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import ConflictError, PrunedError, SettingsError, TrainingError
 
 from ..bases import load_base
-from ..training.loop import Progress
+from ..training.loop import Progress, Report
 from ..training.request import DataSource
-from ..training.train import Report, resume, train
+from ..training.train import resume, train
 from .fields import Fixed, check_values
 from .space import Space, shown
 from .studies import Identity, Study, Trial, TrialState

@@ -17,10 +17,9 @@ from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
 from ..methods import DEFAULT_METHOD, find_method
-from ..training.loop import Progress
+from ..training.loop import Report, quiet
 from ..training.request import DataSource
 from ..training.settings import TrainSettings
-from ..training.train import Report
 from .fields import Fixed, check_names, default_space
 from .search import Search
 from .space import Dimension, Space
@@ -76,10 +75,6 @@ class TuneResult:
         return self.space.size is not None and self.space.size <= len(self.trials)
 
 
-def _quiet(_: Progress) -> None:
-    pass
-
-
 def _ignore(_: Trial) -> None:
     pass
 
@@ -101,7 +96,7 @@ def tune(
     seed: int = 0,
     pruner: "BasePruner | bool" = True,
     registry: Registry | None = None,
-    report: Report = _quiet,
+    report: Report = quiet,
     on_trial: Callable[[Trial], None] = _ignore,
     **options: Any,
 ) -> TuneResult:

@@ -51,6 +51,17 @@ def _learned(model: Any, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
     return found
 
 
+def _same(model: Any, batch: dict[str, torch.Tensor], expected: torch.Tensor) -> int:
+    """Check that outputs and every gradient are those of the library, and return how many gradients there are."""
+    outputs = FusedClassifier(model, SLOT)(batch)
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+    right, found = _learned(model, expected), _learned(model, outputs)
+    assert found.keys() == right.keys()
+    for name, gradient in right.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+    return len(right)
+
+
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("overrides", [{}, {"leave_out": [0]}, {"leave_out": [1], "reduction_factor": 4}])
 def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, overrides: dict[str, Any]) -> None:
@@ -58,13 +69,8 @@ def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, o
     model, batch = _model(tiny_base, config), _batch(padded=padded)
     assert can_fuse(model, config)
     expected = model(**batch, head=SLOT).logits
-    outputs = FusedClassifier(model, SLOT)(batch)
-    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
-    right, found = _learned(model, expected), _learned(model, outputs)
-    assert len(right) == 4 * (2 - len(overrides.get("leave_out", []))) + 4  # of each adapter, and of the head
-    assert found.keys() == right.keys()
-    for name, gradient in right.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+    trained = _same(model, batch, expected)
+    assert trained == 4 * (2 - len(overrides.get("leave_out", []))) + 4  # of each adapter, and of the head
 
 
 def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -> None:
@@ -78,11 +84,7 @@ def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -
         batch["input_ids"][:, 5:] = model.config.pad_token_id
         batch["attention_mask"][:, 5:] = 0
         expected = model(**batch, head=SLOT).logits
-        outputs = FusedClassifier(model, SLOT)(batch)
-        torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
-        right, found = _learned(model, expected), _learned(model, outputs)
-        for key, gradient in right.items():
-            torch.testing.assert_close(found[key], gradient, atol=1e-6, rtol=1e-4)
+        _same(model, batch, expected)
 
 
 def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
@@ -104,11 +106,7 @@ def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
     expected = model(**batch, head=SLOT).logits
     assert not torch.allclose(expected, model.eval()(**batch, head=SLOT).logits, atol=1e-3)
     model.train()
-    outputs = FusedClassifier(model, SLOT)(batch)
-    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
-    right, found = _learned(model, expected), _learned(model, outputs)
-    for name, gradient in right.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+    _same(model, batch, expected)
 
 
 def test_in_bf16_they_are_near(tiny_base: Path) -> None:

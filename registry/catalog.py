@@ -188,7 +188,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
     live = sa.exists().where(v.adapter_id == a.id)
     names = connection.scalars(sa.select(a.name).where(live).order_by(a.name)).all()
     if ref.name not in names:
-        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, "train one with 'registry train'")
+        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, _advice(connection, ref.name))
     of_adapter = (v.adapter_id == a.id) & (a.name == ref.name)
     numbers = connection.scalars(sa.select(v.number).where(of_adapter).order_by(v.number))
     aliases = connection.scalars(
@@ -196,6 +196,15 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
     )
     known = [f"{ref.name}@{selector}" for selector in (*numbers, *aliases)]
     raise unknown(VersionNotFoundError, "version", str(ref), known, "see 'registry list --all'")
+
+
+def _advice(connection: sa.Connection, name: str) -> str:
+    """What to do where an adapter has no version: its first run may be under way."""
+    newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
+    uid = connection.scalar(newest)
+    if uid is None:
+        return "train one with 'registry train'"
+    return f"its run {uid} made none so far: see 'registry runs' and 'registry history run:{uid}'"
 
 
 def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:

@@ -18,29 +18,26 @@ class MaskPool:
 
     Which place, torch's generator says. What the pool holds depends on torch's seed alone, not on what was asked
     before, so the same seed gives the same masks.
+
+    Args:
+        p: The probability.
+        dtype: The masks'; where it is narrower than what they multiply, that keeps its own type.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, *, dtype: torch.dtype = torch.float32) -> None:
         self.p = p
         self._generator = torch.Generator().manual_seed(torch.initial_seed())
-        self._kept = torch.empty(0, dtype=torch.bool)
-        self._scaled: dict[torch.dtype, torch.Tensor] = {}
+        self._pool = torch.empty(0, dtype=dtype)
 
-    def mask(self, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-        """A mask of that shape and type, to multiply with; a view of the pool, not to be written to."""
+    def mask(self, shape: torch.Size) -> torch.Tensor:
+        """A mask of that shape, to multiply with; a view of the pool, not to be written to."""
         count = shape.numel()
         size = max(_SMALLEST, 1 << (4 * count - 1).bit_length())
+        while len(self._pool) < size:
+            kept = torch.rand(_SMALLEST, generator=self._generator) >= self.p
+            self._pool = torch.cat([self._pool, kept.to(self._pool.dtype).div_(1 - self.p)])
         start = int(torch.randint(size - count + 1, ()))
-        return self._pool(size, dtype)[start : start + count].view(shape)
-
-    def _pool(self, size: int, dtype: torch.dtype) -> torch.Tensor:
-        while len(self._kept) < size:
-            more = torch.rand(_SMALLEST, generator=self._generator) >= self.p
-            self._kept = torch.cat([self._kept, more])
-            self._scaled.clear()
-        if dtype not in self._scaled:
-            self._scaled[dtype] = self._kept.to(dtype).div_(1 - self.p)
-        return self._scaled[dtype]
+        return self._pool[start : start + count].view(shape)
 
 
 class PooledDropout(nn.Module):
@@ -57,14 +54,19 @@ class PooledDropout(nn.Module):
 
     def mask(self, hidden: torch.Tensor) -> torch.Tensor:
         """A new mask to multiply this input with."""
-        return self._pool.mask(hidden.shape, hidden.dtype)
+        return self._pool.mask(hidden.shape)
 
 
-def pool_dropout(model: nn.Module) -> None:
-    """Give a model on the CPU pooled dropout wherever it has torch's; one pool for each probability."""
+def pool_dropout(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:
+    """Give a model on the CPU pooled dropout wherever it has torch's; one pool for each probability.
+
+    Args:
+        model: The model; its modules are replaced.
+        dtype: The masks': that of the matrix products, as a pool in it takes half the memory.
+    """
     pools: dict[float, MaskPool] = {}
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout and 0 < child.p < 1:
-                pool = pools.setdefault(child.p, MaskPool(child.p))
+                pool = pools.setdefault(child.p, MaskPool(child.p, dtype=dtype))
                 setattr(module, name, PooledDropout(pool).train(child.training))

@@ -208,7 +208,7 @@ class TrainSession:
         weights.add_head(model, SLOT, labels=self._data.task.labels)
         model.to(self._device)
         if self._device.type == "cpu":
-            pool_dropout(model)
+            pool_dropout(model, dtype=torch.bfloat16 if self._half else torch.float32)
         model.train_adapter(SLOT)
         model.active_head = SLOT
         return model.train()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pointsman.registry import MetricPoint, Registry, RunStatus, backends
 from pointsman.registry.errors import (
+    AdapterNotFoundError,
     BusyError,
     InvalidNameError,
     MetricNotFoundError,
@@ -520,3 +521,10 @@ def test_an_error_while_the_database_is_busy_is_not_hidden(held, start_run):
     assert causes[-1] is ValueError
     give_back()
     run.finish()
+
+
+def test_an_adapter_without_a_version_has_a_run_to_look_at(registry, start_run):
+    with start_run(registry, "sst2") as run:
+        advice = f"no adapter 'sst2'.*'registry history run:{run.uid}'"
+    with pytest.raises(AdapterNotFoundError, match=advice):
+        registry.history("sst2", "train/loss")

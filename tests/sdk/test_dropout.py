@@ -21,7 +21,7 @@ def seed() -> None:
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mask_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
-    mask = MaskPool(p).mask(SHAPE, dtype)
+    mask = MaskPool(p, dtype=dtype).mask(SHAPE)
     assert mask.shape == SHAPE
     assert mask.dtype is dtype
     dropped = mask == 0
@@ -35,14 +35,14 @@ def test_a_mask_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtype
 def test_masks_are_independent_of_each_other() -> None:
     """Two masks agree where two independent ones would: with probability p² + (1 - p)²."""
     pool = MaskPool(0.5)
-    masks = [pool.mask(SHAPE, torch.float32) != 0 for _ in range(20)]
+    masks = [pool.mask(SHAPE) != 0 for _ in range(20)]
     agreements = [float((a == b).float().mean()) for a, b in itertools.pairwise(masks)]
     assert agreements == pytest.approx([0.5] * 19, abs=0.01)
 
 
 def test_every_position_is_dropped_as_often_as_any_other() -> None:
     pool = MaskPool(0.5)
-    shares = torch.stack([pool.mask(torch.Size([50]), torch.float32) == 0 for _ in range(2000)]).float().mean(dim=0)
+    shares = torch.stack([pool.mask(torch.Size([50])) == 0 for _ in range(2000)]).float().mean(dim=0)
     assert shares.tolist() == pytest.approx([0.5] * 50, abs=0.06)
 
 
@@ -67,9 +67,9 @@ def test_the_seed_says_which_masks_come_whatever_was_asked_before() -> None:
         torch.manual_seed(seed)
         pool = MaskPool(0.1)
         if grown:
-            pool.mask(torch.Size([3_000_000]), torch.float32)
+            pool.mask(torch.Size([3_000_000]))
             torch.manual_seed(seed)
-        return [pool.mask(SHAPE, torch.float32).clone() for _ in range(5)]
+        return [pool.mask(SHAPE).clone() for _ in range(5)]
 
     fresh = masks(grown=False)
     assert all(torch.equal(a, b) for a, b in zip(fresh, masks(grown=True), strict=True))
@@ -78,7 +78,7 @@ def test_the_seed_says_which_masks_come_whatever_was_asked_before() -> None:
 
 
 def test_a_mask_may_be_larger_than_the_smallest_pool() -> None:
-    mask = MaskPool(0.1).mask(torch.Size([5, 1_000_000]), torch.bfloat16)
+    mask = MaskPool(0.1, dtype=torch.bfloat16).mask(torch.Size([5, 1_000_000]))
     assert float((mask == 0).float().mean()) == pytest.approx(0.1, abs=0.001)
 
 

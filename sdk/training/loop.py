@@ -283,16 +283,15 @@ class Training:
     def _do(self, *, record: bool, evaluate: bool, save: bool) -> None:
         """Record, evaluate and save where it is due, or where a callback asks for it."""
         control = self._audience.control
-        recorded = False
         if record or evaluate or save or control.should_log or control.should_evaluate or control.should_save:
             recorded = self._record()
-        if (evaluate or control.should_evaluate) and (self._best is None or self._evaluated != self._step):
-            metrics = self._evaluate()
-            if self._last is not None:
-                self._report(replace(self._last, metrics=metrics, seconds_left=self._pace.seconds_left))
-        elif recorded and self._last is not None:
-            self._report(self._last)
-        self._pace.paused()
+            if (evaluate or control.should_evaluate) and (self._best is None or self._evaluated != self._step):
+                metrics = self._evaluate()
+                if self._last is not None:
+                    self._report(replace(self._last, metrics=metrics, seconds_left=self._pace.seconds_left))
+            elif recorded and self._last is not None:
+                self._report(self._last)
+            self._pace.paused()
         if save or control.should_save:
             self._save()
 

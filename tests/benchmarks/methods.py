@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare adapter methods.")
     parser.add_argument("--method", action="append", choices=tuple(METHODS))
     parser.add_argument("--glue", default=str(HERE.parents[2] / "shared" / "glue" / "hub"))
-    parser.add_argument("--out", type=Path, default=Path("build/methods.jsonl"))
+    parser.add_argument("--out", type=Path, default=HERE / "figures" / "methods.jsonl")
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.out.read_text(encoding="utf-8").splitlines() if asked.out.exists() else []

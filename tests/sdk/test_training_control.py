@@ -264,6 +264,29 @@ def test_the_last_report_has_no_time_left(registry: Registry, tiny_base: Path) -
     assert all(progress.seconds_left > 0 for progress in seen[:-1])
 
 
+def test_every_step_counts_whether_it_is_recorded_or_not(
+    registry: Registry, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second by a clock of our own, one in four is recorded, and evaluating takes no time."""
+    now = [0.0]
+    monkeypatch.setattr("pointsman.sdk.training.loop.POINTS", 4)
+    monkeypatch.setattr("pointsman.sdk.training.pace.time.monotonic", lambda: now[0])
+
+    class Ticking(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            now[0] += 1
+
+    seen: list[Progress] = []
+    options = SMALL | {"eval_every": 5}
+    train("sst2", base=str(tiny_base), registry=registry, report=seen.append, callbacks=[Ticking()], **options)
+    assert _steps(registry, "train/loss") == [4, 5, 8, 10, 12, 15, 16]
+    speeds = [point.value for point in registry.history("sst2", "train/samples_per_second")]
+    assert speeds == [8.0] * 7
+    assert [(progress.step, progress.seconds_left) for progress in seen if progress.metrics is None] == [
+        (step, 16 - step) for step in (4, 8, 12)
+    ]
+
+
 def test_the_time_left_counts_steps_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock of our own: a slow first step, then a second a step, ten an evaluation that was thought to take four."""
     now = [0.0]

@@ -7,10 +7,10 @@ from typing import Any, Final
 import click
 
 _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "epochs": click.option("--epochs", type=float, help="Passes over the rows. [default: by the task]"),
+    "epochs": click.option("--epochs", type=float, help="Passes over the rows. [default: by their number]"),
     "max_steps": click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
     "learning_rate": click.option(
-        "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by the method]"
+        "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by method and epochs]"
     ),
     "schedule": click.option(
         "--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="[default: constant]"
@@ -21,7 +21,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "average": click.option(
         "--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."
     ),
-    "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: by the task]"),
+    "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: 16]"),
     "gradient_accumulation": click.option(
         "--gradient-accumulation", type=int, metavar="N", help="Forward passes in a step. [default: 1]"
     ),

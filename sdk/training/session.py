@@ -74,7 +74,7 @@ class TrainSession:
         self._train_split = data.splits["train"]
         if settings.max_train_rows is not None:
             self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
-        settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
+        settings = settings.completed(method=request.method, rows=len(self._train_split))
         # What "auto" comes to here is written down: a run that goes on elsewhere computes as it began.
         precision = settings.precision
         if precision == "auto":

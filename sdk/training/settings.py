@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
 
-from .defaults import task_defaults
+from .defaults import BATCH_SIZE, default_epochs, default_learning_rate
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
 SCHEDULES: Final = ("constant", "linear", "cosine")
@@ -26,11 +26,11 @@ class TrainSettings:
     """
 
     epochs: float | None = None
-    """Passes over the training rows; None: what suits the task and the number of its rows (see ``defaults``)."""
+    """Passes over the training rows; None: what suits their number (see ``defaults``)."""
     max_steps: int | None = None
     """Optimiser steps, in place of ``epochs``."""
     learning_rate: float | None = None
-    """Reached after warm-up; None: what suits the method and the task."""
+    """Reached after warm-up; None: what suits the method and the epochs."""
     schedule: str = "constant"
     """How the learning rate goes on after warm-up: constant, linear (to zero), cosine (to zero)."""
     warmup: float = 0.06
@@ -38,7 +38,7 @@ class TrainSettings:
     average: float | None = None
     """The share of the steps, the last ones, whose weights are averaged; None: 0.2 at a constant rate, else 0."""
     batch_size: int | None = None
-    """Rows in a forward pass; None: what suits the task."""
+    """Rows in a forward pass; None: 16, or all there are."""
     gradient_accumulation: int = 1
     """Forward passes in an optimiser step, which then sees so many times ``batch_size`` rows."""
     weight_decay: float = 0.0
@@ -136,28 +136,30 @@ class TrainSettings:
             raise SettingsError(f"there is no setting {strange[0]!r}; the settings are: {', '.join(known)}")
         return cls(**options)
 
-    def completed(self, *, task: str, method: str, rows: int) -> Self:
+    def completed(self, *, method: str, rows: int) -> Self:
         """The same settings with nothing left open but ``max_length``, which depends on the base.
 
         Args:
-            task: The task's name.
-            method: The adapter method's.
+            method: The adapter method's name.
             rows: How many training rows there are.
 
         Raises:
             SettingsError: A batch would hold more rows than there are.
         """
-        chosen = task_defaults(task, method=method, rows=rows)
-        settings = replace(
+        batch_size = min(BATCH_SIZE, rows) if self.batch_size is None else self.batch_size
+        if batch_size > rows:
+            raise SettingsError(f"batch_size {batch_size} is more than the {rows} training rows")
+        epochs = default_epochs(rows) if self.epochs is None else self.epochs
+        if self.max_steps is not None:
+            epochs = self.max_steps * batch_size * self.gradient_accumulation / rows
+        rate = default_learning_rate(method, epochs=epochs) if self.learning_rate is None else self.learning_rate
+        return replace(
             self,
-            epochs=chosen.epochs if self.epochs is None and self.max_steps is None else self.epochs,
-            learning_rate=chosen.learning_rate if self.learning_rate is None else self.learning_rate,
-            batch_size=min(chosen.batch_size, rows) if self.batch_size is None else self.batch_size,
+            epochs=epochs if self.max_steps is None else None,
+            learning_rate=rate,
+            batch_size=batch_size,
             average=(AVERAGED if self.schedule == "constant" else 0.0) if self.average is None else self.average,
         )
-        if settings.batch_size is not None and settings.batch_size > rows:
-            raise SettingsError(f"batch_size {settings.batch_size} is more than the {rows} training rows")
-        return settings
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as JSON."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pointsman.registry import Registry, RunStatus, Version
 from pointsman.registry.errors import ConflictError, RunNotFoundError, SettingsError, StoreError, TrainingError
 from pointsman.sdk import Progress, resume, train, train_like
+from pointsman.sdk.training.request import TrainRequest
 
 OPTIONS: dict[str, Any] = {
     "data": "sample",
@@ -194,6 +196,8 @@ def test_a_run_is_repeated_to_the_last_bit(registry: Registry, tiny_base: Path) 
     runs = [registry.run(str(version.run)) for version in (first, again, other)]
     assert runs[0].settings == runs[1].settings
     assert runs[2].settings == {**runs[0].settings, "seed": 1, "asked": sorted({*runs[0].settings["asked"], "seed"})}
+    longer = TrainRequest.of_run(replace(runs[0], settings={**runs[0].settings, "asked": []})).changed(epochs=50)
+    assert (longer.settings.epochs, longer.settings.learning_rate) == (50, None)
 
 
 def test_a_base_that_goes_by_two_names_is_found_again(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:

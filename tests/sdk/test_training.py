@@ -225,9 +225,22 @@ def test_what_cannot_work_is_refused_before_anything_is_recorded(
     assert list(registry.versions()) == []
 
 
-def test_epochs_follow_the_number_of_rows() -> None:
-    def epochs(rows: int) -> float | None:
-        return TrainSettings().completed(task="mine", method="seq_bn", rows=rows).epochs
-
-    assert [epochs(rows) for rows in (635, 12_000, 67_349, 392_702)] == [6, 5, 2, 2]
-    assert TrainSettings(epochs=1.5).completed(task="mine", method="seq_bn", rows=1000).epochs == 1.5
+@pytest.mark.parametrize(
+    ("options", "rows", "epochs", "rate"),
+    [
+        ({}, 635, 12, 5e-4),
+        ({}, 8_551, 12, 5e-4),
+        ({}, 20_000, 5, 1e-3),
+        ({}, 392_702, 2, 1e-3),
+        ({"epochs": 1.5}, 635, 1.5, 1e-3),
+        ({"epochs": 20}, 392_702, 20, 5e-4),
+        ({"max_steps": 100}, 640, None, 1e-3),
+        ({"max_steps": 100, "gradient_accumulation": 4}, 640, None, 5e-4),
+        ({"learning_rate": 0.1}, 635, 12, 0.1),
+    ],
+)
+def test_epochs_follow_the_number_of_rows_and_the_rate_the_epochs(
+    options: dict[str, Any], rows: int, epochs: float | None, rate: float
+) -> None:
+    settings = TrainSettings(**options).completed(method="seq_bn", rows=rows)
+    assert (settings.epochs, settings.learning_rate) == (epochs, rate)

@@ -10,7 +10,10 @@ cola  2e-3  10      0.260
 cola  1e-3  6       0.251 to 0.265
 cola  1e-3  12      0.273
 cola  5e-4  12      0.296
+mrpc  1e-3  6       0.801
+mrpc  5e-4  12      0.806
 rte   1e-3  12      0.534
+rte   5e-4  12      0.545
 ====  ====  ======  ============================
 
 A falling rate (linear, from 1e-3 or 2e-3) gave 0.244 and 0.265 on cola.

@@ -199,12 +199,12 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
 
 
 def _advice(connection: sa.Connection, name: str) -> str:
-    """What to do where an adapter has no version: its first run may be under way."""
+    """What to do where an adapter has no version: it may have a run, which is under way or made none that is left."""
     newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
     uid = connection.scalar(newest)
     if uid is None:
         return "train one with 'registry train'"
-    return f"its run {uid} made none so far: see 'registry runs' and 'registry history run:{uid}'"
+    return f"it has a run, {uid}: see 'registry runs' and 'registry history run:{uid}'"
 
 
 def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:

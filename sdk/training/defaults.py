@@ -22,6 +22,8 @@ A falling rate (linear, from 1e-3 or 2e-3) gave 0.244 and 0.265 on cola.
 from collections.abc import Mapping
 from typing import Final
 
+from ..tokens import DEFAULT_LENGTH
+
 _ROWS_TO_SEE: Final = 100_000
 _EPOCHS: Final = (2, 12)
 _MANY_EPOCHS: Final = 6
@@ -35,12 +37,10 @@ BATCH_SIZE: Final = 16
 MAX_LENGTHS: Final[Mapping[str, int]] = {}
 """Tokens by task, where its rows are longer."""
 
-MAX_LENGTH: Final = 128
-
 
 def default_length(task: str) -> int:
     """Tokens that an input of a task is cut to."""
-    return MAX_LENGTHS.get(task, MAX_LENGTH)
+    return MAX_LENGTHS.get(task, DEFAULT_LENGTH)
 
 
 def default_epochs(rows: int) -> float:

@@ -14,6 +14,7 @@
     │   └── InUseError            other things hang on what would be removed
     ├── SettingsError             a setting whose value cannot work
     ├── QueryError                a query that cannot be understood
+    ├── CompositionError          a composition that breaks a rule, or cannot be read
     ├── DatabaseError             the database cannot serve the request
     │   ├── NotARegistryError     a file or database that is not a registry
     │   ├── OldSchemaError        made by an older pointsman: upgrade it
@@ -35,6 +36,7 @@
 Each message says what was wrong, what was found and what to do. This module imports nothing of pointsman's.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TypeVar
@@ -96,6 +98,10 @@ class SettingsError(PointsmanError):
 
 class QueryError(PointsmanError):
     """A query that cannot be understood; the message points at the character."""
+
+
+class CompositionError(PointsmanError):
+    """A composition that breaks a rule, or whose text cannot be read; the message points at the character."""
 
 
 class DatabaseError(PointsmanError):
@@ -183,3 +189,20 @@ def unknown(kind: type[_E], what: str, name: str, known: Iterable[object], advic
     if advice:
         parts.append(advice)
     return kind("; ".join(parts))
+
+
+def pointed(kind: type[_E], subject: str, text: str, position: int, what: str) -> _E:
+    """An error that says ``what`` is wrong at ``position`` of a ``subject``'s text, and points at that character."""
+    first = max(text.rfind("\n", 0, position), text.rfind("\r", 0, position)) + 1
+    line = re.split(r"[\r\n]", text[first:], maxsplit=1)[0]
+    caret = position - first
+    if len(line) > 70:
+        start = max(0, min(caret - 34, len(line) - 68))
+        line = "…" * (start > 0) + line[start : start + 68] + "…" * (start + 68 < len(line))
+        caret += (start > 0) - start
+    head = f"the {subject} has an error at character {position + 1:,}: {_printable(what)}"
+    return kind(f"{head}\n  {_printable(line)}\n  {' ' * caret}^")
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 
 from lark import Lark, Token, Transformer, UnexpectedInput
 
-from .errors import QueryError
+from .errors import QueryError, pointed
 
 MAX_LENGTH: Final = 10_000
 MAX_DEPTH: Final = 50
@@ -183,15 +183,7 @@ def parse(text: str) -> Node:
 
 def error_at(text: str, position: int, what: str) -> QueryError:
     """Return an error that says ``what`` is wrong at ``position`` of a query, and points at that character."""
-    first = max(text.rfind("\n", 0, position), text.rfind("\r", 0, position)) + 1
-    line = re.split(r"[\r\n]", text[first:], maxsplit=1)[0]
-    caret = position - first
-    if len(line) > 70:
-        start = max(0, min(caret - 34, len(line) - 68))
-        line = "…" * (start > 0) + line[start : start + 68] + "…" * (start + 68 < len(line))
-        caret += (start > 0) - start
-    head = f"the query has an error at character {position + 1:,}: {_printable(what)}"
-    return QueryError(f"{head}\n  {_printable(line)}\n  {' ' * caret}^")
+    return pointed(QueryError, "query", text, position, what)
 
 
 class _RefusedError(Exception):
@@ -323,7 +315,3 @@ def _shown(found: str) -> str:
         return f"U+{ord(found):04X}"
     short = found if len(found) <= 40 else f"{found[:39]}…"
     return short if short[0] in "'\"" else f"'{short}'"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -268,8 +268,16 @@ def backend(database: str | Path) -> Backend:
 
 def listed(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
     """Whole numbers for an IN, as one bound value however many they are: databases take only so many of these."""
-    text = sa.literal(list(numbers), sa.JSON)
-    if connection.dialect.name == "postgresql":
+    return _listed(connection.dialect.name, sa.literal(list(numbers), sa.JSON))
+
+
+def listed_as(dialect: str, name: str) -> sa.Select[Any]:
+    """Whole numbers for an IN that are given when the statement is executed, as a list under this name."""
+    return _listed(dialect, sa.bindparam(name, type_=sa.JSON))
+
+
+def _listed(dialect: str, text: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    if dialect == "postgresql":
         items: Any = sa.select(sa.cast(sa.func.json_array_elements_text(sa.cast(text, sa.JSON)), sa.BigInteger))
     else:
         items = sa.select(sa.func.json_each(text).table_valued("value").c.value)

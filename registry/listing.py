@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from . import tables as t
-from .backends import listed
+from .backends import listed_as
 from .bases import base_columns, base_record
 from .errors import MetricNotFoundError, SettingsError, unknown
 from .points import key_id
@@ -82,7 +83,7 @@ def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
     # Some at a time: databases take only so many bound values.
     for start in range(0, len(order), 1_000):
         some = order[start : start + 1_000]
-        rows = {row.id: row for row in connection.execute(_selected(sa.select(_v.id).where(_v.id.in_(some)), ()))}
+        rows = {row.id: row for row in connection.execute(_of_ids(connection.dialect.name), {"ids": some})}
         found += _records([rows[one] for one in some if one in rows], _details(connection, some))
     return found
 
@@ -202,37 +203,46 @@ def _details(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[An
     """What versions have several of, in one statement: ``(kind, name, text, number, value)`` by version."""
     if not ids:
         return {}
-    wanted = listed(connection, ids)
-    none, zero, no_value = sa.literal(""), sa.literal(0), sa.cast(sa.null(), sa.Double)
-    f, tag, m = t.version_file.c, t.tag.c, t.version_metric.c
-    rows = connection.execute(
-        sa.union_all(
-            sa.select(
-                f.version_id.label("id"),
-                sa.literal("file").label("kind"),
-                f.name.label("name"),
-                f.sha256.label("text"),
-                f.size.label("number"),
-                no_value.label("value"),
-            ).where(f.version_id.in_(wanted)),
-            sa.select(t.alias.c.version_id, sa.literal("alias"), t.alias.c.name, none, zero, no_value).where(
-                t.alias.c.version_id.in_(wanted)
-            ),
-            sa.select(tag.version_id, sa.literal("tag"), tag.key, tag.value, zero, no_value).where(
-                tag.version_id.in_(wanted)
-            ),
-            sa.select(
-                t.lineage.c.child_id, sa.literal("parent"), none, t.lineage.c.parent_ref, t.lineage.c.position, no_value
-            ).where(t.lineage.c.child_id.in_(wanted)),
-            sa.select(m.version_id, sa.literal("metric"), t.metric_key.c.name, none, zero, m.value)
-            .join(t.metric_key, m.key_id == t.metric_key.c.id)
-            .where(m.version_id.in_(wanted)),
-        ).order_by("number", "name")
-    )
     details: dict[int, list[Any]] = {}
-    for version_id, *detail in rows:
+    for version_id, *detail in connection.execute(_of_versions(connection.dialect.name), {"ids": list(ids)}):
         details.setdefault(version_id, []).append(detail)
     return details
+
+
+@cache
+def _of_ids(dialect: str) -> sa.Select[Any]:
+    """What ``by_ids`` asks; to build a statement takes as long as to execute it."""
+    return _selected(sa.select(_v.id).where(_v.id.in_(listed_as(dialect, "ids"))), ())
+
+
+@cache
+def _of_versions(dialect: str) -> sa.CompoundSelect[Any]:
+    """What ``_details`` asks."""
+    wanted = listed_as(dialect, "ids")
+    none, zero, no_value = sa.literal(""), sa.literal(0), sa.cast(sa.null(), sa.Double)
+    f, tag, m = t.version_file.c, t.tag.c, t.version_metric.c
+    return sa.union_all(
+        sa.select(
+            f.version_id.label("id"),
+            sa.literal("file").label("kind"),
+            f.name.label("name"),
+            f.sha256.label("text"),
+            f.size.label("number"),
+            no_value.label("value"),
+        ).where(f.version_id.in_(wanted)),
+        sa.select(t.alias.c.version_id, sa.literal("alias"), t.alias.c.name, none, zero, no_value).where(
+            t.alias.c.version_id.in_(wanted)
+        ),
+        sa.select(tag.version_id, sa.literal("tag"), tag.key, tag.value, zero, no_value).where(
+            tag.version_id.in_(wanted)
+        ),
+        sa.select(
+            t.lineage.c.child_id, sa.literal("parent"), none, t.lineage.c.parent_ref, t.lineage.c.position, no_value
+        ).where(t.lineage.c.child_id.in_(wanted)),
+        sa.select(m.version_id, sa.literal("metric"), t.metric_key.c.name, none, zero, m.value)
+        .join(t.metric_key, m.key_id == t.metric_key.c.id)
+        .where(m.version_id.in_(wanted)),
+    ).order_by("number", "name")
 
 
 def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version]:

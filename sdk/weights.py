@@ -11,7 +11,8 @@ other's prefixes, with attributes of torch modules, or with another version of t
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import safetensors.torch
@@ -30,10 +31,21 @@ ADAPTER_CONFIG: Final = "adapter_config.json"
 HEAD_WEIGHTS: Final = "model_head.safetensors"
 HEAD_CONFIG: Final = "head_config.json"
 
+ANY_SLOT: Final = "*"
+"""What the slot is called in names of tensors that are in none."""
+
 _CONTAINERS: Final = (
     "adapters|invertible_adapters|prefix_tunings|prefix_gates|loras|refts|prompt_tunings|shared_parameters"
 )
 _OWNER: Final = re.compile(rf"(?<=\.)({_CONTAINERS})\.([^.]+)\.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored:
+    """An adapter or a head as its files have it."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
 
 
 def slot_name(index: int) -> str:
@@ -96,18 +108,25 @@ def extract(model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
         name=name,
         model_class=type(model).__name__,
     )
-    head_config = build_full_config(
+    return {
+        ADAPTER_WEIGHTS: tensor_file(
+            {rename(key, name): value for key, value in _unique(adapter_tensors(model, slot)).items()}
+        ),
+        ADAPTER_CONFIG: config_file(adapter_config),
+        **extract_head(model, slot, name=name, base=base),
+    }
+
+
+def extract_head(model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
+    """The files of the head in ``slot``, as ``extract`` has them."""
+    config = build_full_config(
         model.heads[slot].config, model.config, model_name=base, name=name, model_class=type(model).__name__
     )
     return {
-        ADAPTER_WEIGHTS: _saved(
-            {_OWNER.sub(rf"\1.{name}.", key): value for key, value in _unique(adapter_tensors(model, slot)).items()}
-        ),
-        ADAPTER_CONFIG: _json(adapter_config),
-        HEAD_WEIGHTS: _saved(
+        HEAD_WEIGHTS: tensor_file(
             {key.replace(f"heads.{slot}.", f"heads.{name}.", 1): v for key, v in head_tensors(model, slot).items()}
         ),
-        HEAD_CONFIG: _json(head_config),
+        HEAD_CONFIG: config_file(config),
     }
 
 
@@ -117,37 +136,105 @@ def insert(model: Any, slot: str, files: Mapping[str, bytes]) -> None:
     Raises:
         WeightsError: A file is missing or damaged, or its tensors are not exactly those of its configuration.
     """
-    missing = {ADAPTER_WEIGHTS, ADAPTER_CONFIG, HEAD_WEIGHTS, HEAD_CONFIG} - files.keys()
-    if missing:
-        raise WeightsError(f"the version lacks {', '.join(sorted(missing))}; it has: {', '.join(sorted(files))}")
-    adapter_config, head_config = _config(files, ADAPTER_CONFIG), _config(files, HEAD_CONFIG)
-    adapter = {_OWNER.sub(rf"\1.{slot}.", key): value for key, value in _loaded(files, ADAPTER_WEIGHTS).items()}
-    prefix = f"heads.{head_config['name']}."
-    head = {
-        f"heads.{slot}.{key.removeprefix(prefix)}" if key.startswith(prefix) else key: value
-        for key, value in _loaded(files, HEAD_WEIGHTS).items()
-    }
+    adapter, head = read_adapter(files), read_head(files)
     try:
-        add_slot(model, slot, adapter_config["config"])
-        model.add_prediction_head_from_config(slot, dict(head_config["config"]), set_active=False)
+        fill_slot(model, slot, adapter)
+        model.add_prediction_head_from_config(slot, dict(head.config), set_active=False)
         model.heads[slot].to(model.device)
+        _copy({f"heads.{slot}.{key}": v for key, v in head.tensors.items()}, head_tensors(model, slot), HEAD_WEIGHTS)
+    except BaseException as error:
+        remove_slot(model, slot)
+        if isinstance(error, TypeError | AttributeError):
+            raise WeightsError(f"{HEAD_CONFIG} does not fit this base: {error}") from error
+        raise
+
+
+def read_adapter(files: Mapping[str, bytes]) -> Stored:
+    """What the files of a version hold of its adapter, its tensors by their names in a model, in the slot ``ANY_SLOT``.
+
+    Raises:
+        WeightsError: A file is missing or damaged.
+    """
+    return Stored(
+        config=read_config(files, ADAPTER_CONFIG)["config"],
+        tensors={rename(key, ANY_SLOT): tensor for key, tensor in read_tensors(files, ADAPTER_WEIGHTS).items()},
+    )
+
+
+def read_head(files: Mapping[str, bytes]) -> Stored:
+    """What the files of a version hold of its head, its tensors by their names in it.
+
+    Raises:
+        WeightsError: A file is missing or damaged.
+    """
+    config = read_config(files, HEAD_CONFIG)
+    prefix = f"heads.{config['name']}."
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in read_tensors(files, HEAD_WEIGHTS).items()}
+    return Stored(config=config["config"], tensors=tensors)
+
+
+def fill_slot(model: Any, slot: str, adapter: Stored) -> None:
+    """Add an adapter with these weights to a model, under ``slot``. On any error the model is as it was.
+
+    Raises:
+        WeightsError: The configuration cannot be built on the base, or the tensors are not exactly those of it.
+    """
+    try:
+        add_slot(model, slot, adapter.config)
         model.adapter_to(slot, device=model.device)
-        _copy(adapter, adapter_tensors(model, slot), ADAPTER_WEIGHTS)
-        _copy(head, head_tensors(model, slot), HEAD_WEIGHTS)
+        tensors = {rename(key, slot): tensor for key, tensor in adapter.tensors.items()}
+        _copy(tensors, adapter_tensors(model, slot), ADAPTER_WEIGHTS)
     except BaseException as error:
         remove_slot(model, slot)
         if isinstance(error, SettingsError | TypeError | AttributeError):
-            raise WeightsError(f"{ADAPTER_CONFIG} or {HEAD_CONFIG} does not fit this base: {error}") from error
+            raise WeightsError(f"{ADAPTER_CONFIG} does not fit this base: {error}") from error
         raise
+
+
+def rename(key: str, slot: str) -> str:
+    """The name that a tensor of an adapter has in a model where the adapter is in ``slot``."""
+    return _OWNER.sub(rf"\1.{slot}.", key)
+
+
+def check_tensors(
+    source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], file: str, *, given: Collection[str] = ()
+) -> None:
+    """Refuse tensors that are not those asked for, in name, type and shape.
+
+    Args:
+        source: What a file holds.
+        target: What its configuration asks for.
+        file: What to call it in the error.
+        given: Names in ``target`` that need not be in ``source``: other names of what is there.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    unexpected = sorted(source.keys() - target.keys())
+    missing = sorted(target.keys() - source.keys() - set(given))
+    if unexpected or missing:
+        raise WeightsError(
+            f"{file} does not hold the tensors that its configuration asks for: {len(missing)} missing "
+            f"({', '.join(missing[:2])}), {len(unexpected)} unexpected ({', '.join(unexpected[:2])})"
+        )
+    for key, tensor in source.items():
+        if tensor.shape != target[key].shape or tensor.dtype != target[key].dtype:
+            raise WeightsError(
+                f"{file}: tensor {key} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"and its configuration asks for {target[key].dtype} {tuple(target[key].shape)}"
+            )
 
 
 def same_weights(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> bool:
     """Whether the files of two versions hold the same tensors, bit for bit, whatever the adapters are called."""
-    for file in (ADAPTER_WEIGHTS, HEAD_WEIGHTS):
+    stored, others = ({name for name in files if name.endswith(".safetensors")} for files in (one, other))
+    if stored != others:
+        return False
+    for file in stored:
         mine, its = (
             [
-                (_OWNER.sub(r"\1.", key) if file == ADAPTER_WEIGHTS else key.split(".", 2)[-1], tensor)
-                for key, tensor in _loaded(files, file).items()
+                (key.split(".", 2)[-1] if file == HEAD_WEIGHTS else _OWNER.sub(r"\1.", key), tensor)
+                for key, tensor in read_tensors(files, file).items()
             ]
             for files in (one, other)
         )
@@ -173,20 +260,8 @@ def head_tensors(model: Any, slot: str) -> dict[str, torch.Tensor]:
 
 
 def _copy(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], file: str) -> None:
-    unexpected = sorted(source.keys() - target.keys())
-    given = {_place(target[key]) for key in source.keys() & target.keys()}
-    missing = sorted(key for key, tensor in target.items() if key not in source and _place(tensor) not in given)
-    if unexpected or missing:
-        raise WeightsError(
-            f"{file} does not hold the tensors that its configuration asks for: {len(missing)} missing "
-            f"({', '.join(missing[:2])}), {len(unexpected)} unexpected ({', '.join(unexpected[:2])})"
-        )
-    for key, tensor in source.items():
-        if tensor.shape != target[key].shape or tensor.dtype != target[key].dtype:
-            raise WeightsError(
-                f"{file}: tensor {key} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"and its configuration asks for {target[key].dtype} {tuple(target[key].shape)}"
-            )
+    places = {_place(target[key]) for key in source.keys() & target.keys()}
+    check_tensors(source, target, file, given={key for key, tensor in target.items() if _place(tensor) in places})
     with torch.no_grad():
         for key, tensor in source.items():
             target[key].copy_(tensor)
@@ -204,19 +279,34 @@ def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
     return tensor.data_ptr(), tensor.shape
 
 
-def _saved(tensors: Mapping[str, torch.Tensor]) -> bytes:
+def tensor_file(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Tensors as the content of a safetensors file."""
     copies = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
     return safetensors.torch.save(copies, metadata={"format": "pt"})
 
 
-def _loaded(files: Mapping[str, bytes], name: str) -> dict[str, torch.Tensor]:
+def read_tensors(files: Mapping[str, bytes], name: str) -> dict[str, torch.Tensor]:
+    """The tensors of the safetensors file ``name`` among a version's files.
+
+    Raises:
+        WeightsError: It is missing or damaged.
+    """
+    if name not in files:
+        raise WeightsError(f"the version lacks {name}; it has: {', '.join(sorted(files))}")
     try:
         return safetensors.torch.load(files[name])
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{name} is no safetensors file: {error}") from error
 
 
-def _config(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+def read_config(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    """What the configuration file ``name`` among a version's files says, under ``config`` and beside it.
+
+    Raises:
+        WeightsError: It is missing or damaged.
+    """
+    if name not in files:
+        raise WeightsError(f"the version lacks {name}; it has: {', '.join(sorted(files))}")
     try:
         config = json.loads(files[name])
     except ValueError as error:
@@ -226,7 +316,8 @@ def _config(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return config
 
 
-def _json(config: Mapping[str, Any]) -> bytes:
+def config_file(config: Mapping[str, Any]) -> bytes:
+    """A configuration as the content of a file."""
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
 
 

@@ -1,0 +1,1 @@
+"""Merge registered versions into a new one: linear, task arithmetic, SVD, TIES, DARE."""

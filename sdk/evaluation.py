@@ -15,7 +15,7 @@ from .data import load_task_data
 from .data.splits import Split
 from .inference import outputs
 from .metrics import compute
-from .switcher import Switcher
+from .switching.switcher import Switcher
 from .tasks import Task, glue_task
 from .tokens import TokenRows
 
@@ -81,6 +81,7 @@ class Scorer:
         evaluated: The rows to score on, with their labels and tokenised, by the prefix of their metrics.
         exact_lengths: Never pad.
         exactly: Opens a block in which the model computes in float32.
+        setup: What is active, where that is not the adapter in ``slot``.
     """
 
     def __init__(
@@ -92,8 +93,9 @@ class Scorer:
         *,
         exact_lengths: bool,
         exactly: Callable[[], AbstractContextManager[Any]],
+        setup: Any = None,
     ) -> None:
-        self._model, self._slot, self._task = model, slot, task
+        self._model, self._slot, self._task, self._setup = model, slot, task, setup
         self._evaluated, self._exact_lengths, self._exactly = evaluated, exact_lengths, exactly
 
     def scores(self) -> dict[str, float]:
@@ -119,7 +121,12 @@ class Scorer:
         self._model.eval()
         with self._exactly():
             found = outputs(
-                self._model, self._slot, rows, exact_lengths=self._exact_lengths, batch_rows=_ROWS_IN_TRAINING
+                self._model,
+                self._slot,
+                rows,
+                exact_lengths=self._exact_lengths,
+                batch_rows=_ROWS_IN_TRAINING,
+                setup=self._setup,
             )
         self._model.train()
         return found

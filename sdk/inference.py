@@ -21,6 +21,7 @@ def outputs(
     exact_lengths: bool = False,
     autocast: torch.dtype | None = None,
     batch_rows: int = BATCH_ROWS,
+    setup: Any = None,
 ) -> torch.Tensor:
     """The head's outputs for rows, ``(rows, outputs)`` in float32 on the CPU, in the order of the rows.
 
@@ -31,12 +32,13 @@ def outputs(
         exact_lengths: Never pad: only rows of the same length share a batch (see ``support.reads_padding``).
         autocast: Compute matrix products in this type; None for the model's own.
         batch_rows: Rows in one forward.
+        setup: What is active, a composition of the adapters library; None: the adapter in ``slot``.
     """
     device = model.device
     # Longest first: what does not fit into memory shows at once, and buffers are allocated at their largest first.
     order = np.argsort(-rows.lengths, kind="stable")
     parts = []
-    with torch.inference_mode(), precision(device, autocast), AdapterSetup(slot):
+    with torch.inference_mode(), precision(device, autocast), AdapterSetup(setup or slot):
         for chosen in cut(rows.lengths[order], batch_rows, exact_lengths=exact_lengths):
             batch = rows.batch(order[chosen].tolist())
             inputs = {name: tensor.to(device) for name, tensor in batch.items()}

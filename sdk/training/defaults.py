@@ -22,6 +22,7 @@ A falling rate (linear, from 1e-3 or 2e-3) gave 0.244 and 0.265 on cola.
 from collections.abc import Mapping
 from typing import Final
 
+from ..fusion.config import FUSE
 from ..tokens import DEFAULT_LENGTH
 
 _ROWS_TO_SEE: Final = 100_000
@@ -30,6 +31,9 @@ _MANY_EPOCHS: Final = 6
 
 LEARNING_RATES: Final[Mapping[str, float]] = {}
 """By method, where another rate than seq_bn's was better."""
+
+PAPER_RATES: Final[Mapping[str, float]] = {FUSE: 5e-5}
+"""By method, what its paper trains with, whatever the epochs: Pfeiffer et al. 2021, arXiv:2005.00247, for fusions."""
 
 LEARNING_RATE: Final = 1e-3
 BATCH_SIZE: Final = 16
@@ -50,6 +54,8 @@ def default_epochs(rows: int) -> float:
 
 
 def default_learning_rate(method: str, *, epochs: float) -> float:
-    """The learning rate of an adapter method, halved where every row is seen many times."""
+    """The learning rate of an adapter method, halved where every row is seen many times; or that of its paper."""
+    if method in PAPER_RATES:
+        return PAPER_RATES[method]
     rate = LEARNING_RATES.get(method, LEARNING_RATE)
     return rate / 2 if epochs > _MANY_EPOCHS else rate

@@ -39,12 +39,15 @@ def forward_of(model: Any, slot: str, config: Mapping[str, Any], *, autocast: to
     return forward
 
 
-def loss_of(task: Task, weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+def loss_of(
+    task: Task, weights: Tensor | None, *, penalty: Callable[[], Tensor] | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
     """The sum over rows of cross entropy, or of the squared error of a regression.
 
     Args:
         task: Says which.
         weights: What each class counts, ``(classes,)``; None: 1.
+        penalty: What the trained weights cost, a number that is added to each row's loss; None: nothing.
     """
 
     def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -53,7 +56,10 @@ def loss_of(task: Task, weights: Tensor | None) -> Callable[[Tensor, Tensor], Te
     def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, labels, weight=weights, reduction="sum")
 
-    return squared_error if task.is_regression else cross_entropy
+    of_rows = squared_error if task.is_regression else cross_entropy
+    if penalty is None:
+        return of_rows
+    return lambda outputs, labels: of_rows(outputs, labels) + len(labels) * penalty()
 
 
 def class_weights(task: Task, asked: str | Mapping[str, float] | None, labels: NDArray[Any]) -> Tensor | None:

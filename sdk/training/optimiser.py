@@ -1,6 +1,7 @@
 """AdamW over the trained weights as few long vectors, and the learning rate of every step."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,10 @@ from .settings import TrainSettings
 
 _FUSED: Final = ("cpu", "cuda")
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
+
+_UNDECAYED: Final = re.compile(r"\.parametrizations\.|\.adapter_fusion_layer\.[^.]+\.value\.")
+"""Matrices that must not decay towards zero: what torch makes an orthogonal one of (ReFT) has ones on its diagonal that
+stay what they are, and a fusion's value matrix is held near the identity."""
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
@@ -35,7 +40,7 @@ class Optimiser:
 
     They become views of two vectors, one of matrices and one of everything else, and so do their gradients: a step, its
     clipping, an average and a checkpoint cost two operations each, however many parameters there are. Only matrices
-    decay.
+    decay, but for those of ``_UNDECAYED``.
 
     Args:
         parameters: What is trained, by name; float32, all on one device.
@@ -45,8 +50,7 @@ class Optimiser:
     def __init__(self, parameters: Iterable[tuple[str, torch.nn.Parameter]], settings: TrainSettings) -> None:
         kinds: dict[str, list[torch.nn.Parameter]] = {"matrices": [], "rest": []}
         for name, parameter in parameters:
-            # What torch makes an orthogonal matrix of (ReFT) has ones on its diagonal that must stay what they are.
-            decays = parameter.dim() > 1 and ".parametrizations." not in name
+            decays = parameter.dim() > 1 and not _UNDECAYED.search(name)
             kinds["matrices" if decays else "rest"].append(parameter)
         self.vectors = {name: _flattened(members) for name, members in kinds.items() if members}
         decay = {"matrices": settings.weight_decay, "rest": 0.0}

@@ -12,6 +12,7 @@ from pointsman.registry.refs import check_name
 from ..bases import whereabouts
 from ..data import load_table_data, load_task_data
 from ..data.splits import TaskData
+from ..fusion.config import FUSE, configure_fusion
 from ..methods import configure, find_method
 from ..tasks import GLUE
 from .settings import TrainSettings
@@ -166,7 +167,9 @@ class TrainRequest:
             InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
         """
         config, chosen = self.config, self.method
-        if method is not None or overrides:
+        if chosen == FUSE and method in (None, FUSE):
+            config = {**config, "fusion": configure_fusion(overrides, start=config["fusion"])}
+        elif method is not None or overrides:
             chosen = find_method(method or self.method).name
             config = configure(chosen, overrides, start=self.config if chosen == self.method else None)
         source = self.source

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from pointsman.registry import Registry, Run, RunRecorder, Version
-from pointsman.registry.errors import PrunedError, SettingsError, TrainingError
+from pointsman.registry.errors import BaseMismatchError, PrunedError, SettingsError, TrainingError
 
 from .. import weights
 from ..bases import LoadedBase, load_base, read_base, torch_device
@@ -30,6 +30,7 @@ from .loop import Best, LabelledRows, Learner, Plan, Report, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
 from .request import TrainRequest
+from .subject import subject_of
 
 SLOT = weights.slot_name(0)
 
@@ -61,6 +62,7 @@ class TrainSession:
         settings = request.settings
         self._device = torch_device(settings.device)
         self._callbacks = [*trackers(settings.report_to), *callbacks]
+        self._subject = subject_of(request.method, request.config, registry)
         config, tokenizer = read_base(request.base)
         check_supported(config, request.config)
         default = default_length(request.task)
@@ -102,6 +104,11 @@ class TrainSession:
             raise SettingsError(
                 f"the base '{self._request.base}' has changed since run {self._resumed.uid} began: it cannot go on"
             )
+        if self._subject.fingerprint not in (None, base.record.fingerprint):
+            raise BaseMismatchError(
+                f"the members were trained on another base than '{self._request.base}' "
+                f"({base.record.fingerprint[:12]}): name the one that 'registry show' has for them"
+            )
         with self._memory_explained():
             return self._train(base)
 
@@ -127,7 +134,7 @@ class TrainSession:
         settings = self.settings
         set_seed(settings.seed)
         halved = HalvedBase(base.model) if self._half else None
-        model = self._prepare(base)
+        model, setup = self._prepare(base)
         rows = self._tokenise(base, self._train_split)
         examples = LabelledRows(
             rows=rows,
@@ -144,6 +151,7 @@ class TrainSession:
             {prefix: (split, self._tokenise(base, split)) for prefix, split in self._evaluations.items()},
             exact_lengths=self._exact_lengths,
             exactly=halved.exact if halved else nullcontext,
+            setup=setup,
         )
         optimiser = Optimiser(((name, p) for name, p in model.named_parameters() if p.requires_grad), settings)
         assert settings.batch_size is not None
@@ -153,7 +161,7 @@ class TrainSession:
         plan = Plan(buckets=buckets, settings=settings)
         learner = Learner(
             forward=forward_of(model, SLOT, self._request.config, autocast=torch.bfloat16 if halved else None),
-            loss=loss_of(self._data.task, self._class_weights),
+            loss=loss_of(self._data.task, self._class_weights, penalty=self._subject.penalty(model, SLOT)),
             evaluate=scorer.scores,
             primary=self._primary,
             device=self._device,
@@ -201,17 +209,16 @@ class TrainSession:
         checkpoints.remove()
         return version
 
-    def _prepare(self, base: LoadedBase) -> Any:
-        """The model with a new adapter and head, ready to train only them."""
+    def _prepare(self, base: LoadedBase) -> tuple[Any, Any]:
+        """The model with the subject and a new head, ready to train only them; and what is active in it."""
         model = base.model
-        weights.add_slot(model, SLOT, self._request.config)
+        setup = self._subject.insert(model, SLOT)
         weights.add_head(model, SLOT, labels=self._data.task.labels)
         model.to(self._device)
         if self._device.type == "cpu":
             pool_dropout(model, dtype=torch.bfloat16 if self._half else torch.float32)
-        model.train_adapter(SLOT)
         model.active_head = SLOT
-        return model.train()
+        return model.train(), setup
 
     def _tokenise(self, base: LoadedBase, split: Split) -> TokenRows:
         assert self.settings.max_length is not None
@@ -253,7 +260,7 @@ class TrainSession:
         assert self.settings.max_length is not None
         return self._registry.add_version(
             request.name,
-            files=weights.extract(model, SLOT, name=request.name, base=_plain_name(base.record.name)),
+            files=self._subject.files(model, SLOT, name=request.name, base=_plain_name(base.record.name)),
             task=self._data.task.to_dict(),
             method=request.method,
             config=dict(request.config),
@@ -263,6 +270,7 @@ class TrainSession:
             metrics=best.metrics,
             primary_metric=self._primary,
             run=recorder.uid,
+            parents=self._subject.parents,
         )
 
     @property

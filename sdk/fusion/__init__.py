@@ -1,0 +1,1 @@
+"""AdapterFusion: attention over what several registered adapters say, trained for one task."""

@@ -17,6 +17,7 @@ from .output import no_color, printable
 
 SECTIONS: Final = {
     "Train and use": ("train", "tune", "glue", "predict", "evaluate", "submit", "tasks", "methods", "demo"),
+    "Combine": ("compose", "fuse", "merge", "attention"),
     "Look": ("list", "show", "history", "compare", "runs", "log"),
     "Label": ("alias", "tag", "note"),
     "Move and remove": ("export", "import", "rm"),

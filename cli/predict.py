@@ -5,14 +5,21 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
+from pointsman.sdk.composition import parse, refs
+from pointsman.sdk.switching.resolving import Meaning, resolve
+from pointsman.sdk.switching.ways import every_way
 
 from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import json_text, plain, printable
+
+if TYPE_CHECKING:
+    from pointsman.sdk import Prediction
 
 
 @click.command("predict", short_help="Predict with a version.")
@@ -32,29 +39,50 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Predict with version REF: TEXTS as arguments, or lines on standard input.
+    """Predict with version REF, or a composition as "average(a, b)": TEXTS as arguments, or lines on standard input.
 
     For a task of pairs: arguments two by two; or lines with a tab between the two texts, or JSON lines, each a list of
-    two or an object with the task's columns. Each line printed: label, its probability (or the score), text.
+    two or an object with the task's columns. Each line printed: label, its probability (or the score), text; of
+    parallel(a, b) a label and a probability for each member.
     """
     registry = open_registry(context)
-    version = registry.version(ref)
-    columns = tuple(version.task["text"])
+    meaning = _meaning(registry, ref)
+    ways = every_way(meaning.composition)
+    columns = meaning.check(ways[0]).text
+    stored = next(iter(meaning.versions.values())).base.name
     rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
     quiet_libraries()
     from pointsman.sdk import Switcher
 
-    with Switcher(base or version.base.name, registry=registry, device=device, precision=precision) as switcher:
-        switcher.load(version.ref)
+    with Switcher(base or stored, registry=registry, device=device, precision=precision) as switcher:
+        meant = switcher.load(str(meaning.composition))
         kept, asked = itertools.tee(rows)  # no further apart than what predict_stream takes at a time
-        answers = zip(kept, switcher.predict_stream(version.ref, asked), strict=True)
+        answers = zip(kept, switcher.predict_stream(meant, asked), strict=True)
         if as_json:
-            _print_json({"text": row, **plain(answer)} for row, answer in answers)
+            _print_json({"text": row, **_plain(answer)} for row, answer in answers)
             return
         for row, answer in answers:
-            label = [] if answer.label is None else [answer.label]
-            cells = (*label, f"{answer.score:.4f}", *row)
+            cells = (*_cells(answer), *row)
             click.echo("\t".join(printable(cell).replace("\n", "\\n") for cell in cells))  # one line a row
+
+
+def _meaning(registry: Registry, ref: str) -> Meaning:
+    """What is asked for, before any library is loaded."""
+    composition = parse(ref)
+    return resolve(composition, registry, registry.version(refs(composition)[0]).base)
+
+
+def _cells(answer: "Prediction | tuple[Prediction, ...]") -> Iterator[str]:
+    for one in answer if isinstance(answer, tuple) else (answer,):
+        if one.label is not None:
+            yield one.label
+        yield f"{one.score:.4f}"
+
+
+def _plain(answer: "Prediction | tuple[Prediction, ...]") -> dict[str, object]:
+    if isinstance(answer, tuple):
+        return {"answers": [plain(one) for one in answer]}
+    return dict(plain(answer))
 
 
 def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -33,6 +33,9 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
         "--class-weight", multiple=True, metavar="LABEL=W", help="What a class counts, or 'balanced'."
     ),
     "max_length": click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
+    "drop_layers": click.option(
+        "--drop-layers", metavar="N", help="No adapters in the lowest N layers; 0-5: in any number. [default: 0]"
+    ),
     "seed": click.option("--seed", type=int, help="[default: 0]"),
     "max_train_rows": click.option("--max-train-rows", type=int, help="Train on so many rows, drawn by the seed."),
     "max_eval_rows": click.option("--max-eval-rows", type=int, help="Evaluate on the first so many rows."),

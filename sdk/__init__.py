@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .benchmark.glue import glue
     from .benchmark.submission import submit
+    from .composition import Average, BatchSplit, Fuse, Parallel, Stack
     from .evaluation import evaluate
-    from .switcher import Prediction, Switcher
+    from .fusion.attention import FusionAttention, fusion_attention
+    from .fusion.train import fuse
+    from .merging.merge import merge
+    from .switching.compose import compose
+    from .switching.predictions import Prediction
+    from .switching.switcher import Switcher
     from .tasks import GLUE, Task
     from .training.loop import Progress
     from .training.settings import TrainSettings
@@ -19,13 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GLUE",
+    "Average",
+    "BatchSplit",
+    "Fuse",
+    "FusionAttention",
+    "Parallel",
     "Prediction",
     "Progress",
+    "Stack",
     "Switcher",
     "Task",
     "TrainSettings",
+    "compose",
     "evaluate",
+    "fuse",
+    "fusion_attention",
     "glue",
+    "merge",
     "resume",
     "submit",
     "train",
@@ -34,15 +50,25 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Average": "composition",
+    "BatchSplit": "composition",
+    "Fuse": "composition",
+    "FusionAttention": "fusion.attention",
     "GLUE": "tasks",
-    "Prediction": "switcher",
+    "Parallel": "composition",
+    "Prediction": "switching.predictions",
     "Progress": "training.loop",
-    "Switcher": "switcher",
+    "Stack": "composition",
+    "Switcher": "switching.switcher",
     "Task": "tasks",
     "TrainSettings": "training.settings",
+    "compose": "switching.compose",
     "evaluate": "evaluation",
+    "fuse": "fusion.train",
+    "fusion_attention": "fusion.attention",
     "glue": "benchmark.glue",
     "submit": "benchmark.submission",
+    "merge": "merging.merge",
     "resume": "training.train",
     "train": "training.train",
     "train_like": "training.train",

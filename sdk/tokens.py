@@ -87,6 +87,18 @@ class TokenRows:
         return inputs if segments is None else {**inputs, "token_type_ids": segments}
 
 
+def joined(parts: Sequence[TokenRows]) -> TokenRows:
+    """Rows of the same tokenizer, one part after the other."""
+    segments = [part.segments for part in parts if part.segments is not None]
+    lengths = np.concatenate([part.lengths for part in parts])
+    return replace(
+        parts[0],
+        ids=torch.cat([part.ids for part in parts]),
+        segments=torch.cat(segments) if segments else None,
+        offsets=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int64)),
+    )
+
+
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], *, max_length: int, cache: Path | None = None
 ) -> TokenRows:

@@ -21,7 +21,7 @@ from pointsman.registry.store import write_atomically
 from ..data import load_task_data, splits_there
 from ..data.glue_tsv import folder_name
 from ..data.splits import Split
-from ..switcher import STREAM_ROWS, Switcher
+from ..switching.switcher import STREAM_ROWS, Switcher
 from ..tasks import GLUE, Task
 
 

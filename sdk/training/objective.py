@@ -13,13 +13,16 @@ from pointsman.registry.errors import SettingsError, unknown
 
 from ..inference import precision
 from ..tasks import Task
+from .dropping import at_random, layers_to_drop
 from .fused import FusedClassifier, can_fuse
 from .settings import BALANCED
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
 
 
-def forward_of(model: Any, slot: str, config: Mapping[str, Any], *, autocast: torch.dtype | None) -> Forward:
+def forward_of(
+    model: Any, slot: str, config: Mapping[str, Any], *, autocast: torch.dtype | None, drop_layers: int | str = 0
+) -> Forward:
     """What computes the outputs of a model's adapter and head in training, ``(rows, outputs)`` in float32.
 
     Args:
@@ -27,8 +30,11 @@ def forward_of(model: Any, slot: str, config: Mapping[str, Any], *, autocast: to
         slot: The adapter and head in it.
         config: The adapter's full configuration.
         autocast: Compute matrix products in this type; None for the model's own.
+        drop_layers: As a range, skip the adapters of so many of the lowest layers, drawn anew for each batch; the
+            adapters that a number drops for good are not in the model.
     """
-    if can_fuse(model, config):
+    dropped = layers_to_drop(drop_layers)
+    if isinstance(dropped, int) and can_fuse(model, config):
         return FusedClassifier(model, slot)
 
     def forward(batch: Mapping[str, Tensor]) -> Tensor:
@@ -36,7 +42,7 @@ def forward_of(model: Any, slot: str, config: Mapping[str, Any], *, autocast: to
             outputs: Tensor = model(**batch, head=slot).logits
         return outputs.float()
 
-    return forward
+    return forward if isinstance(dropped, int) else at_random(forward, model, dropped)
 
 
 def loss_of(

@@ -25,6 +25,7 @@ from .callbacks import Audience, trackers
 from .checkpoints import Checkpoint, Checkpoints
 from .defaults import default_length
 from .dropout import pool_dropout
+from .dropping import without_layers
 from .environment import environment
 from .loop import Best, LabelledRows, Learner, Plan, Report, Training
 from .objective import class_weights, forward_of, loss_of
@@ -62,9 +63,10 @@ class TrainSession:
         settings = request.settings
         self._device = torch_device(settings.device)
         self._callbacks = [*trackers(settings.report_to), *callbacks]
-        self._subject = subject_of(request.method, request.config, registry)
         config, tokenizer = read_base(request.base)
-        check_supported(config, request.config)
+        self._config = without_layers(request.config, settings.drop_layers, config)
+        self._subject = subject_of(request.method, self._config, registry)
+        check_supported(config, self._config)
         default = default_length(request.task)
         max_length = choose_max_length(settings.max_length, tokenizer, config, default=default)
         self._data = data = request.source.load(request.task)
@@ -87,7 +89,7 @@ class TrainSession:
         counts = class_weights(data.task, settings.class_weights, self._train_split.labels())
         self._class_weights = None if counts is None else counts.to(self._device)
         self._evaluations = _evaluations(data, settings.max_eval_rows)
-        self._exact_lengths = reads_padding(request.config, config)
+        self._exact_lengths = reads_padding(self._config, config)
 
     def run(self) -> Version:
         """Train, and register the best weights as the adapter's next version.
@@ -160,7 +162,13 @@ class TrainSession:
         )
         plan = Plan(buckets=buckets, settings=settings)
         learner = Learner(
-            forward=forward_of(model, SLOT, self._request.config, autocast=torch.bfloat16 if halved else None),
+            forward=forward_of(
+                model,
+                SLOT,
+                self._config,
+                autocast=torch.bfloat16 if halved else None,
+                drop_layers=settings.drop_layers,
+            ),
             loss=loss_of(self._data.task, self._class_weights, penalty=self._subject.penalty(model, SLOT)),
             evaluate=scorer.scores,
             primary=self._primary,
@@ -263,7 +271,7 @@ class TrainSession:
             files=self._subject.files(model, SLOT, name=request.name, base=_plain_name(base.record.name)),
             task=self._data.task.to_dict(),
             method=request.method,
-            config=dict(request.config),
+            config=dict(self._config),
             base=base.record,
             max_length=self.settings.max_length,
             parameters=sum(vector.numel() for vector in optimiser.vectors.values()),

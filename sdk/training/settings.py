@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from pointsman.registry.errors import SettingsError
 
 from .defaults import BATCH_SIZE, default_epochs, default_learning_rate
+from .dropping import layers_to_drop
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
 SCHEDULES: Final = ("constant", "linear", "cosine")
@@ -49,6 +50,9 @@ class TrainSettings:
     """What a class counts in the loss: by its label, or ``balanced``, inversely to its share of the rows; None: 1."""
     max_length: int | None = None
     """Tokens that an input is cut to; None: what suits the task, or as many as the base takes if that is less."""
+    drop_layers: int | str = 0
+    """Leave the adapters of so many layers out, the lowest ones; a range as ``"0-5"``: skip those of so many, another
+    number for every batch, so that the version can be used without any of them (AdapterDrop, see ``dropping``)."""
     seed: int = 0
     """Of the new weights, the order of rows and dropout."""
     max_train_rows: int | None = None
@@ -98,6 +102,8 @@ class TrainSettings:
         # One name may stand alone, and JSON has no tuples: settings that were recorded come back with a list.
         named = (self.report_to,) if isinstance(self.report_to, str) else tuple(self.report_to or ())
         object.__setattr__(self, "report_to", named)
+        dropped = layers_to_drop(self.drop_layers)
+        object.__setattr__(self, "drop_layers", self.drop_layers if isinstance(dropped, range) else dropped)
         self._check_class_weights()
 
     def _check_words(self) -> None:

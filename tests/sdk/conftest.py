@@ -1,6 +1,9 @@
 """Adapters with random weights on the tiny base, registered without training: what switching is tested with."""
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,23 +32,37 @@ def loaded(tiny_base: Path) -> LoadedBase:
     return load_base(str(tiny_base))
 
 
+@functools.cache
+def loaded_once(base: Path) -> LoadedBase:
+    """A base that is only used to make adapters on, and has none in between."""
+    return load_base(str(base))
+
+
 @pytest.fixture
 def make_version(registry: Registry, tiny_base: Path) -> MakeVersion:
     """Registers an adapter whose weights are random and far from zero: none behaves like another, or like the base."""
 
     def make(
-        name: str, task: Task = GLUE["sst2"], *, method: str = "seq_bn", seed: int = 0, base: Path = tiny_base
+        name: str,
+        task: Task = GLUE["sst2"],
+        *,
+        method: str = "seq_bn",
+        seed: int = 0,
+        base: Path = tiny_base,
+        fields: Mapping[str, Any] | None = None,
     ) -> Version:
-        loaded = load_base(str(base))
+        loaded = loaded_once(base)
         torch.manual_seed(seed)
-        config = configure(method)
+        config = configure(method, fields)
         slot = weights.slot_name(0)
         weights.add_slot(loaded.model, slot, config)
         weights.add_head(loaded.model, slot, labels=task.labels)
         scramble(loaded.model, slot)
+        files = weights.extract(loaded.model, slot, name=name, base="tiny")
+        weights.remove_slot(loaded.model, slot)
         return registry.add_version(
             name,
-            files=weights.extract(loaded.model, slot, name=name, base="tiny"),
+            files=files,
             task=task.to_dict(),
             method=method,
             config=config,

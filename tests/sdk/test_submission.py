@@ -24,7 +24,7 @@ from pointsman.sdk.benchmark.submission import FILES, Submission
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.inference import outputs
 from pointsman.sdk.methods import configure
-from pointsman.sdk.switcher import STREAM_ROWS
+from pointsman.sdk.switching.switcher import STREAM_ROWS
 from pointsman.sdk.tasks import GLUE, custom_task
 from pointsman.sdk.tokens import tokenise
 

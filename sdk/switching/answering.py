@@ -1,0 +1,129 @@
+"""From rows that each ask something to logits: leased, tokenised, in as few forward passes as there can be."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointsman.registry.errors import SettingsError
+
+from ..composition import Composition
+from ..tasks import Task
+from ..tokens import TokenRows, joined, tokenise
+from .dropping import check_drop_layers
+from .forward import outputs
+from .library import Library
+from .plans import plan
+from .resolving import Meaning
+
+_TOKENISING: Final = threading.Lock()
+"""A tokenizer keeps the length that it cuts to, so that it serves one call at a time."""
+
+Text = str | Sequence[str]
+"""One input: a text, or the two texts of a pair."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """An input, and one way through what was asked of it."""
+
+    meaning: Meaning
+    way: Composition
+    text: Text
+    number: int
+    """Where it stands in the caller's inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one way through a composition gave to those that took it."""
+
+    task: Task
+    logits: Tensor
+    """``(questions, labels)`` in float32 on the CPU, or ``(questions, 1)`` of a regression."""
+    numbers: list[int]
+    """Which questions, in their order."""
+
+
+def answer(
+    questions: Sequence[Question],
+    *,
+    model: Any,
+    tokenizer: Any,
+    library: Library,
+    autocast: torch.dtype | None,
+    drop_layers: int,
+) -> list[Answers]:
+    """Answer questions, those of each way together, without the adapters of the lowest ``drop_layers`` layers.
+
+    Raises:
+        SettingsError: An input is not what its task takes; there are more adapters than fit at once; or the base has
+            fewer layers.
+        CompositionError: Answers are to be averaged that are not of one kind.
+        StoreError, WeightsError: Files are missing, damaged or do not fit.
+    """
+    check_drop_layers(drop_layers, model)
+    numbers: dict[Composition, list[int]] = {}
+    for number, question in enumerate(questions):
+        numbers.setdefault(question.way, []).append(number)
+    if not numbers:
+        return []
+    first = {way: questions[those[0]].meaning for way, those in numbers.items()}
+    tasks = {way: meaning.check(way) for way, meaning in first.items()}
+    texts = [checked(tasks[question.way], question.text, question.number) for question in questions]
+    tokens = _tokenised(texts, [first[question.way].max_length(question.way) for question in questions], tokenizer)
+    ways = list(numbers)
+    of_row = np.empty(len(questions), dtype=np.int64)
+    for index, way in enumerate(ways):
+        of_row[numbers[way]] = index
+    needed = {version.ref: version for way in ways for version in first[way].needed(way)}
+    with library.lease(list(needed.values())) as loaded:
+        plans = [
+            plan(
+                way,
+                {version.ref: loaded[version.ref] for version in first[way].needed(way)},
+                library.lane,
+                model_type=model.config.model_type,
+            )
+            for way in ways
+        ]
+        with library.model_lock.shared():
+            logits = outputs(model, plans, of_row, tokens, autocast=autocast, drop_layers=drop_layers)
+    return [Answers(tasks[way], found, numbers[way]) for way, found in zip(ways, logits, strict=True)]
+
+
+def checked(task: Task, text: Text, number: int) -> tuple[str, ...]:
+    """An input as one text or two, refused where it is not what the task takes.
+
+    Raises:
+        SettingsError: It is not; the message says which input it was.
+    """
+    row = (text,) if isinstance(text, str) else tuple(text)
+    if len(row) != len(task.text) or not all(isinstance(part, str) for part in row):
+        due = f"pairs of texts ({', '.join(task.text)})" if task.is_pair else "single texts"
+        raise SettingsError(f"'{task.name}' takes {due}: input {number} is {str(text)[:80]!r}")
+    try:
+        "".join(row).encode()
+    except UnicodeEncodeError as error:  # tokenizers would refuse the type, without saying which text
+        raise SettingsError(f"input {number} is not valid Unicode: {error}") from error
+    return row
+
+
+def _tokenised(texts: Sequence[tuple[str, ...]], max_lengths: Sequence[int], tokenizer: Any) -> TokenRows:
+    """Rows of one text or two, each cut to its own length, in their order."""
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for index, (row, max_length) in enumerate(zip(texts, max_lengths, strict=True)):
+        kinds.setdefault((len(row), max_length), []).append(index)
+    with _TOKENISING:
+        parts = [
+            tokenise(tokenizer, [texts[index] for index in indices], max_length=max_length)
+            for (_, max_length), indices in kinds.items()
+        ]
+    if len(parts) == 1:
+        return parts[0]
+    order = np.concatenate([np.asarray(indices) for indices in kinds.values()])
+    return joined(parts).take(np.argsort(order).tolist())

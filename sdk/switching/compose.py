@@ -1,0 +1,56 @@
+"""A composition as a version of its own: named once, and then a ref like any other."""
+
+import json
+from typing import Final
+
+from pointsman.registry import Registry, Version
+from pointsman.registry.errors import CompositionError
+
+from ..composition import Block, parse, refs
+from .resolving import resolve
+from .ways import every_way
+
+COMPOSITION: Final = "composition.json"
+"""The file of such a version: ``to_dict`` of what it is made of."""
+
+
+def compose(name: str, composition: str | Block, *, registry: Registry | None = None) -> Version:
+    """Register a composition as the next version of ``name``, made of the versions that its refs mean now.
+
+    Nothing is trained and no weights are stored: wherever the version is used, its members are. Its method is
+    ``stack``, ``average``, ``parallel`` or ``batchsplit``, its task that of the first head that answers, and its
+    members are its parents.
+
+    Args:
+        name: The adapter that gets the version.
+        composition: As text or as a value.
+        registry: Where its members are, and where it goes; by default the default registry.
+
+    Raises:
+        CompositionError: It breaks a rule, is a single ref, or its members do not go together.
+        NotFoundError: A member does not exist.
+        BaseMismatchError: Its members were trained on different bases.
+    """
+    parsed = parse(composition)
+    if not isinstance(parsed, Block):
+        raise CompositionError(f"'{parsed}' is a single ref: set an alias, or compose it with others, stack(a, b)")
+    if registry is None:
+        with Registry() as opened:
+            return compose(name, parsed, registry=opened)
+    base = registry.version(refs(parsed)[0]).base
+    meaning = resolve(parsed, registry, base)
+    assert isinstance(meaning.composition, Block)
+    ways = every_way(meaning.composition)
+    tasks = [meaning.check(way) for way in ways]
+    content = meaning.composition.to_dict()
+    return registry.add_version(
+        name,
+        files={COMPOSITION: (json.dumps(content, indent=2) + "\n").encode()},
+        task=tasks[0].to_dict(),
+        method=meaning.composition.name,
+        config={"composition": content},
+        base=base,
+        max_length=max(meaning.max_length(way) for way in ways),
+        parameters=0,
+        parents=[("member", ref) for ref in meaning.versions],
+    )

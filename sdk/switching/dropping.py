@@ -1,0 +1,161 @@
+"""AdapterDrop (Rücklé et al. 2021, arXiv:2010.11918): without the adapters of the lowest layers, and those once a text.
+
+How many layers go without is said for each forward pass, and belongs to the thread; adapters' own ``skip_layers`` is
+one for all threads. What is at the embeddings (invertible adapters, prompts) is in no layer, and stays.
+
+Layers without an adapter make the same of a text whatever its task is. They can run on each text once, and its hidden
+states are repeated where the first layer with an adapter begins, once for each row that asks something about it.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from adapters import AdapterSetup, ModelAdaptersConfig
+from torch import Tensor, nn
+
+from pointsman.registry.errors import SettingsError
+
+from ..methods import parts_of
+
+_SHARING: Final = frozenset(
+    {"bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "xlm-roberta", "modernbert"}
+)
+"""The bases whose layers take nothing row by row but what is in ``_BY_ROW``."""
+
+_BY_ROW: Final = frozenset({"hidden_states", "x", "attention_mask", "attn_mask", "sliding_window_mask"})
+"""What layers call that which has the rows as its first dimension, or 1 where it is the same for all."""
+
+
+@dataclass
+class Pass:
+    """How far a forward pass has come."""
+
+    dropped: int = 0
+    """The adapters of so many layers, the lowest ones, are skipped."""
+    shared: int = 0
+    """So many layers, the lowest ones, run on texts rather than on rows."""
+    text_of: Tensor | None = None
+    """The text of each row, ``(rows,)`` in int64; None: each row is its own."""
+    texts: int = 0
+    """How many texts there are."""
+    begun: int = 0
+    """Layers that have begun."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether adapters where it is now are skipped; the embeddings, before all layers, are not."""
+        return 0 < self.begun <= self.dropped
+
+    def rows(self, hidden: Tensor) -> Tensor:
+        """The last layer's output, by row: ``(rows, …)``, also where no layer has been run on rows."""
+        return hidden if self.text_of is None or self.begun > self.shared else hidden[self.text_of]
+
+
+_under_way: ContextVar[Pass | None] = ContextVar("under_way", default=None)
+
+
+@contextmanager
+def passing(way: Pass) -> Iterator[None]:
+    """Let the one forward pass that this thread makes inside the block be like that."""
+    token = _under_way.set(way)
+    try:
+        yield
+    finally:
+        _under_way.reset(token)
+
+
+class _Everywhere:
+    """All layers: adapters only asks whether one is among them."""
+
+    def __contains__(self, layer: int) -> bool:
+        return True
+
+
+class _DropByThread(ModelAdaptersConfig):  # type: ignore[misc]
+    """A model's configuration whose skipped layers are those of the forward pass that the thread makes."""
+
+    @property
+    def skip_layers(self) -> _Everywhere | None:
+        """What adapters reads in every adapter layer."""
+        way = _under_way.get()
+        return _Everywhere() if way is not None and way.skips else None
+
+
+def drop_by_thread(model: Any) -> None:
+    """Let forward passes of this model follow ``passing``."""
+    model.adapters_config.__class__ = _DropByThread
+    for layer in _modules(model):
+        names = tuple(inspect.signature(layer.forward).parameters)
+        layer.register_forward_pre_hook(partial(_begin, names), with_kwargs=True, prepend=True)
+
+
+def count_layers(base: Any) -> int:
+    """How many layers run in a forward pass on a base with this configuration: of ALBERT, a module may be several."""
+    if base.model_type == "albert":
+        return int(base.num_hidden_layers * base.inner_group_num)
+    return int(base.num_hidden_layers)
+
+
+def check_drop_layers(drop_layers: int, model: Any) -> None:
+    """Refuse a number of layers that cannot be.
+
+    Raises:
+        SettingsError: It is none from 0 to the number of layers.
+    """
+    most = count_layers(model.config)
+    if isinstance(drop_layers, bool) or not isinstance(drop_layers, int) or not 0 <= drop_layers <= most:
+        raise SettingsError(f"drop_layers has to be a whole number from 0 to {most}, all layers; found {drop_layers!r}")
+
+
+def shareable_layers(model: Any, setup: Any, dropped: int) -> int:
+    """How many layers, the lowest ones, do what the bare base does, and are known to be able to do it once a text.
+
+    Args:
+        model: An adapters model.
+        setup: adapters' block of what is active.
+        dropped: The adapters of so many layers are skipped.
+    """
+    if model.config.model_type not in _SHARING:
+        return 0
+    names = AdapterSetup(setup).adapter_setup.flatten()
+    parts = [part for name in names for part in parts_of(model.adapters_config.get(name).to_dict())]
+    if any(part.get("inv_adapter") or "leave_out" not in part for part in parts):
+        return 0  # it is at the embeddings
+    layers = count_layers(model.config)
+    if layers != len(_modules(model)):
+        return dropped  # what is left out goes by modules, which run in several layers
+    for layer in range(dropped, layers):
+        if any(layer not in part["leave_out"] for part in parts):
+            return layer
+    return layers
+
+
+def _begin(
+    names: tuple[str, ...], layer: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Before a layer: count it, and where it runs on rows, give it its inputs row by row.
+
+    The hidden states come by row from the layer before, unless this is the first; masks are the same for all layers.
+    """
+    way = _under_way.get()
+    if way is None:
+        return None
+    way.begun += 1
+    if way.text_of is None or way.begun <= way.shared:
+        return None
+    text_of, texts = way.text_of, way.texts
+
+    def by_row(name: str, value: Any) -> Any:
+        return value[text_of] if name in _BY_ROW and isinstance(value, Tensor) and len(value) == texts else value
+
+    by_place = [by_row(name, value) for name, value in zip(names, arguments, strict=False)]
+    return tuple(by_place), {name: by_row(name, value) for name, value in options.items()}
+
+
+def _modules(model: Any) -> list[nn.Module]:
+    return [layer for _, layer in model.base_model.iter_layers()]

@@ -1,0 +1,379 @@
+"""The versions in memory: loaded when they are asked for, kept while they are used, and no more than fit."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import torch
+
+from pointsman.registry import Registry, Version
+from pointsman.registry.errors import SettingsError
+
+from .. import weights
+from ..fusion.layers import fill_fusion, remove_fusion
+from ..locks import SharedLock
+from ..support import reads_padding
+from ..tasks import Task
+from .contents import Content
+from .heads import Head
+from .racks import Rack, fits
+from .resolving import fused, is_fusion
+
+
+@dataclass(frozen=True, eq=False)
+class InRack:
+    """A place in a rack."""
+
+    rack: Rack
+    slot: int
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """A place of its own in the model, for what no rack can hold."""
+
+    lane: str
+
+
+@dataclass(frozen=True, eq=False)
+class InFusion:
+    """A fusion layer's place in the model."""
+
+    lane: str
+
+
+@dataclass(kw_only=True, eq=False)
+class Loaded:
+    """A version in memory."""
+
+    version: Version
+    task: Task
+    place: InRack | Alone | InFusion
+    config: Mapping[str, Any]
+    """The method's full configuration."""
+    head: Head
+    exact_lengths: bool
+    """Its rows may not be padded, see ``support.reads_padding``."""
+    size: int
+    """Bytes of its tensors."""
+    seconds: float
+    """How long loading took."""
+    hits: int = 0
+    used_at: float = field(default_factory=time.time)
+    leases: int = 0
+    """Calls that use it now."""
+    going: bool = False
+    """It is no longer to be found, and goes when nobody uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """How much is kept: None is without a limit."""
+
+    adapters: int | None = None
+    bytes: int | None = None
+    warm_bytes: int = 0
+    """Of tensors that were evicted and stay in memory, to come back without the disk."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("adapters", self.adapters, 1), ("bytes", self.bytes, 1), ("", self.warm_bytes, 0)):
+            if value is not None and value < least:
+                raise SettingsError(f"capacity {name or 'warm_bytes'} has to be at least {least}; found {value}")
+
+
+class Library:
+    """The versions in memory on one model.
+
+    Loads come one after another and wait for forward passes only where the model itself changes, that is for the first
+    version of a configuration. What is leased stays as it is until it is given back.
+
+    Args:
+        registry: Where versions come from.
+        model: An adapters model in evaluation mode.
+        capacity: How much is kept.
+        dtype: What matrices are kept in.
+    """
+
+    def __init__(self, registry: Registry, model: Any, *, capacity: Capacity, dtype: torch.dtype) -> None:
+        self.model_lock = SharedLock()
+        """Held shared in a forward pass, alone to change the model."""
+        self._registry = registry
+        self._model = model
+        self._capacity = capacity
+        self._dtype = dtype
+        self._loading = threading.Lock()
+        self._changed = threading.Condition()  # over the five below
+        self._leases = 0
+        self._loaded: dict[str, Loaded] = {}
+        self._warm: OrderedDict[str, Content] = OrderedDict()
+        self._pins: set[str] = set()
+        self._closed = False
+        self._rack_lock = threading.Lock()
+        self._racks: dict[str, Rack | None] = {}  # by configuration; None: it fits into none
+        self._names = count()
+
+    @property
+    def loaded(self) -> list[Loaded]:
+        """The versions in memory, in the order they were loaded."""
+        with self._changed:
+            return list(self._loaded.values())
+
+    @property
+    def warm(self) -> int:
+        """How many evicted versions are kept beside the model."""
+        return len(self._warm)
+
+    @property
+    def racks(self) -> list[Rack]:
+        """The racks on the model."""
+        return [rack for rack in list(self._racks.values()) if rack is not None]
+
+    @contextmanager
+    def lease(self, versions: Sequence[Version]) -> Iterator[dict[str, Loaded]]:
+        """The versions, by ref, loaded if need be; inside the block they stay as they are.
+
+        Raises:
+            SettingsError: They do not fit into the capacity together, or it is closed.
+            StoreError, WeightsError: Files are missing, damaged or do not fit; what was loaded goes on working.
+        """
+        taken: dict[str, Loaded] = {}
+        try:
+            self._take(versions, taken)
+            yield taken
+        finally:
+            self._give_back(taken.values())
+
+    def pin(self, versions: Sequence[Version]) -> None:
+        """Load versions and keep them, whatever else is loaded."""
+        with self.lease(versions) as taken, self._changed:
+            self._pins |= taken.keys() & self._loaded.keys()  # without what was unloaded just now
+
+    def unpin(self, refs: Sequence[str]) -> None:
+        """Let versions go as others do."""
+        with self._changed:
+            self._pins -= set(refs)
+            self._changed.notify_all()
+
+    def is_pinned(self, ref: str) -> bool:
+        """Whether a version is kept whatever else is loaded."""
+        return ref in self._pins
+
+    def unload(self, ref: str) -> None:
+        """Take a version out: at once for who asks from now on, and for good once nobody uses it."""
+        with self._changed:
+            loaded = self._loaded.pop(ref, None)
+            self._warm.pop(ref, None)
+            self._pins.discard(ref)
+            if loaded is not None:
+                loaded.going = True
+            self._changed.notify_all()
+            ended = loaded is not None and not loaded.leases
+        if loaded is not None and ended:
+            self._free(loaded)
+
+    def lane(self, rack: Rack, number: int) -> str:
+        """The rack's name in the model for the ``number``-th of its versions in one composition."""
+        while len(rack.lanes) <= number:
+            with self.model_lock.alone():
+                if len(rack.lanes) <= number:
+                    rack.add_lane(weights.slot_name(next(self._names)))
+        return rack.lanes[number]
+
+    def close(self) -> None:
+        """Refuse whatever comes, and take everything out once nobody uses it."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        with self._loading:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._leases)
+                self._loaded = {}
+                self._warm.clear()
+            with self.model_lock.alone():
+                self._racks, self._model = {}, None
+
+    def _take(self, versions: Sequence[Version], taken: dict[str, Loaded]) -> None:
+        with self._changed:
+            self._check_open()
+            if all(version.ref in self._loaded for version in versions):
+                for version in versions:
+                    self._lease(version.ref, taken)
+                return
+        # Whoever waits here holds no lease, and who is inside waits for leases of others at most: these are given back.
+        with self._loading:
+            with self._changed:  # first what is there, so that it does not make room for the others
+                self._check_open()
+                for version in versions:
+                    if version.ref in self._loaded:
+                        self._lease(version.ref, taken)
+            for version in versions:
+                if version.ref in taken:
+                    continue
+                began = time.perf_counter()
+                with self._changed:
+                    content = self._warm.get(version.ref)
+                content = content or Content.read(version, self._registry, self._model, dtype=self._dtype)
+                self._make_room(self._size(content), needed=len(versions), taken=taken)
+                loaded = self._place(version, content, taken, began)
+                with self._changed:
+                    self._loaded[version.ref] = loaded
+                    self._warm.pop(version.ref, None)
+                    self._lease(version.ref, taken)
+
+    def _lease(self, ref: str, taken: dict[str, Loaded]) -> None:
+        if ref not in taken:
+            taken[ref] = loaded = self._loaded[ref]
+            self._leases += 1
+            loaded.leases += 1
+            loaded.hits += 1
+            loaded.used_at = time.time()
+
+    def _give_back(self, taken: Iterable[Loaded]) -> None:
+        ended = []
+        with self._changed:
+            for loaded in taken:
+                self._leases -= 1
+                loaded.leases -= 1
+                if loaded.going and not loaded.leases:
+                    ended.append(loaded)
+            self._changed.notify_all()
+        for loaded in ended:
+            self._free(loaded)
+
+    def _make_room(self, size: int, *, needed: int, taken: Mapping[str, Loaded]) -> None:
+        """Evict what was used longest ago until so many bytes more fit, waiting for others where it has to."""
+        capacity = self._capacity
+        while True:
+            with self._changed:
+                self._check_open()
+                here = self._loaded.values()
+                many = capacity.adapters is not None and len(here) >= capacity.adapters
+                large = capacity.bytes is not None and sum(loaded.size for loaded in here) + size > capacity.bytes
+                if not many and not large:
+                    return
+                may_go = [one for one in here if not self.is_pinned(one.version.ref) and one.version.ref not in taken]
+                if not may_go:
+                    raise SettingsError(
+                        f"{needed} adapters are needed at once, and the capacity is "
+                        f"{capacity.adapters if many else capacity.bytes:,} {'adapters' if many else 'bytes'}, "
+                        f"{sum(self.is_pinned(one.version.ref) for one in here)} of {len(here)} loaded being pinned: "
+                        "open the Switcher with more"
+                    )
+                victims = [one for one in may_go if not one.leases]
+                if not victims:
+                    self._changed.wait()
+                    continue
+                victim = min(victims, key=lambda one: one.used_at)
+                del self._loaded[victim.version.ref]
+            try:
+                self._keep_warm(victim)
+            finally:
+                self._free(victim)
+
+    def _keep_warm(self, loaded: Loaded) -> None:
+        if loaded.size > self._capacity.warm_bytes:
+            return
+        match loaded.place:
+            case InRack(rack, slot):
+                tensors = rack.read(slot)
+            case InFusion():
+                return
+            case Alone(lane):
+                with self.model_lock.shared():
+                    there = weights.adapter_tensors(self._model, lane)
+                # Some are one tensor under several names.
+                names = {(tensor.data_ptr(), tensor.shape): key for key, tensor in there.items()}.values()
+                tensors = {weights.rename(key, weights.ANY_SLOT): there[key].clone() for key in names}
+        stored = weights.Stored(config=loaded.config, tensors=tensors)
+        with self._changed:
+            self._warm[loaded.version.ref] = Content(stored, loaded.head, checked=True)
+            while sum(content.size for content in self._warm.values()) > self._capacity.warm_bytes:
+                self._warm.popitem(last=False)
+
+    def _free(self, loaded: Loaded) -> None:
+        match loaded.place:
+            case InRack(rack, slot):
+                with self._rack_lock:
+                    rack.free(slot)
+            case Alone(lane) | InFusion(lane):
+                remove = remove_fusion if isinstance(loaded.place, InFusion) else weights.remove_slot
+                with self.model_lock.alone():
+                    if self._model is not None:  # else it was closed meanwhile
+                        remove(self._model, lane)
+
+    def _place(self, version: Version, content: Content, taken: Mapping[str, Loaded], began: float) -> Loaded:
+        task = Task.from_dict(version.task)
+        exact_lengths = reads_padding(version.config, self._model.config)
+        if is_fusion(version):
+            place: InRack | Alone | InFusion = self._fused(version, content, taken)
+        else:
+            place = self._placed(content)
+        return Loaded(
+            version=version,
+            task=task,
+            place=place,
+            config=content.adapter.config,
+            head=content.head,
+            exact_lengths=exact_lengths,
+            size=self._size(content),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _placed(self, content: Content) -> InRack | Alone:
+        if content.key not in self._racks and (place := self._open(content)):
+            return place
+        rack = self._racks[content.key]
+        if rack is None:
+            return self._stand_alone(content)
+        if not content.checked:
+            rack.check(content.adapter.tensors, weights.ADAPTER_WEIGHTS)
+        with self._rack_lock:
+            return InRack(rack, rack.fill(content.adapter.tensors))
+
+    def _fused(self, version: Version, content: Content, taken: Mapping[str, Loaded]) -> InFusion:
+        """A fusion layer where its members are, which are taken already."""
+        places = [taken[str(ref)].place for ref in fused(version)]
+        members = [place.rack.lanes[0] if isinstance(place, InRack) else place.lane for place in places]
+        lane = weights.slot_name(next(self._names))
+        with self.model_lock.alone():
+            fill_fusion(self._model, lane, members, content.adapter)
+        return InFusion(lane)
+
+    def _size(self, content: Content) -> int:
+        """Bytes that it takes in its rack; where there is none, those of its tensors."""
+        rack = self._racks.get(content.key)
+        return content.size if rack is None else rack.slot_size + content.head.size
+
+    def _open(self, content: Content) -> Alone | None:
+        """Find out whether versions of a configuration fit into a rack: if so open it, if not place this one."""
+        place = self._stand_alone(content)  # which is also where wrong tensors are refused
+        with self.model_lock.alone():
+            if not fits(self._model, place.lane):
+                self._racks[content.key] = None
+                return place
+            for other in [key for key, rack in self._racks.items() if rack is not None and not rack.used]:
+                rack = self._racks.pop(other)
+                assert rack is not None
+                rack.remove()
+            self._racks[content.key] = Rack(self._model, place.lane, content.adapter.config, dtype=self._dtype)
+        return None
+
+    def _stand_alone(self, content: Content) -> Alone:
+        lane = weights.slot_name(next(self._names))
+        adapter = content.adapter
+        if content.checked:  # in a type that its rack had, maybe
+            tensors = {key: tensor.float() for key, tensor in adapter.tensors.items()}
+            adapter = weights.Stored(config=adapter.config, tensors=tensors)
+        with self.model_lock.alone():
+            weights.fill_slot(self._model, lane, adapter)
+            self._model.eval()
+        return Alone(lane)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SettingsError("this Switcher is closed: make another")

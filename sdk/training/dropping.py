@@ -4,10 +4,8 @@ The specialised form leaves the adapters of the lowest layers out for good. The 
 ``n``, another ``n`` for every batch, so that one version does at any number: ``predict(…, drop_layers=n)``.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from numbers import Integral
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,24 +14,7 @@ from pointsman.registry.errors import SettingsError
 
 from ..methods import parts_of
 from ..switching.dropping import Pass, count_layers, drop_by_thread, passing
-
-_SPAN: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
-
-
-def layers_to_drop(value: object) -> int | range:
-    """What ``drop_layers`` says: so many layers for good, or as many as a range holds, another number each time.
-
-    Raises:
-        SettingsError: It is no number from 0, and no range as ``"0-5"``.
-    """
-    text = str(value)
-    if span := _SPAN.fullmatch(text) if isinstance(value, str) else None:
-        low, high = int(span[1]), int(span[2])
-        if low <= high:
-            return range(low, high + 1)
-    elif isinstance(value, str | Integral) and not isinstance(value, bool) and re.fullmatch("[0-9]{1,9}", text):
-        return int(text)
-    raise SettingsError(f"drop_layers has to be a number of layers, as 3, or a range of it, as 0-5; found {value!r}")
+from .settings import layers_to_drop
 
 
 def without_layers(config: Mapping[str, Any], drop_layers: int | str, base: Any) -> Mapping[str, Any]:
@@ -68,16 +49,13 @@ def without_layers(config: Mapping[str, Any], drop_layers: int | str, base: Any)
         )
     for part in parts:
         field = _places(part)
-        if part[field] not in ([], "all"):
+        if field is not None and part[field] not in ([], "all"):
             raise SettingsError(
                 f"drop_layers {dropped} leaves out the lowest layers, and {field}={part[field]} is set as well: "
                 "give one of them"
             )
-    left_out, others = list(range(dropped)), list(range(dropped, layers))
-    changed = [
-        {**part, field: left_out if field == "leave_out" else others} if (field := _places(part)) else part
-        for part in parts_of(config)
-    ]
+    said = {"leave_out": list(range(dropped)), "layers": list(range(dropped, layers))}
+    changed = [part if (field := _places(part)) is None else {**part, field: said[field]} for part in parts_of(config)]
     return {**config, "configs": changed} if config.get("architecture") == "union" else changed[0]
 
 

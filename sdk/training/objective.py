@@ -13,9 +13,9 @@ from pointsman.registry.errors import SettingsError, unknown
 
 from ..inference import precision
 from ..tasks import Task
-from .dropping import at_random, layers_to_drop
+from .dropping import at_random
 from .fused import FusedClassifier, can_fuse
-from .settings import BALANCED
+from .settings import BALANCED, layers_to_drop
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -1,6 +1,7 @@
 """What a training is asked for: checked when made, and completed by what the task, the method and the data ask for."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
@@ -9,7 +10,6 @@ from typing import Any, Final, Self
 from pointsman.registry.errors import SettingsError
 
 from .defaults import BATCH_SIZE, default_epochs, default_learning_rate
-from .dropping import layers_to_drop
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
 SCHEDULES: Final = ("constant", "linear", "cosine")
@@ -52,7 +52,7 @@ class TrainSettings:
     """Tokens that an input is cut to; None: what suits the task, or as many as the base takes if that is less."""
     drop_layers: int | str = 0
     """Leave the adapters of so many layers out, the lowest ones; a range as ``"0-5"``: skip those of so many, another
-    number for every batch, so that the version can be used without any of them (AdapterDrop, see ``dropping``)."""
+    number for every batch, so that the version can do without any of them (AdapterDrop, see ``dropping``)."""
     seed: int = 0
     """Of the new weights, the order of rows and dropout."""
     max_train_rows: int | None = None
@@ -172,6 +172,22 @@ class TrainSettings:
         return {**asdict(self), "report_to": list(self.report_to)}
 
 
+def layers_to_drop(value: object) -> int | range:
+    """What ``drop_layers`` says: so many layers for good, or as many as a range holds, another number each time.
+
+    Raises:
+        SettingsError: It is no number from 0, and no range as ``"0-5"``.
+    """
+    text = str(value)
+    if span := _SPAN.fullmatch(text) if isinstance(value, str) else None:
+        low, high = int(span[1]), int(span[2])
+        if low <= high:
+            return range(low, high + 1)
+    elif isinstance(value, str | Integral) and not isinstance(value, bool) and re.fullmatch("[0-9]{1,9}", text):
+        return int(text)
+    raise SettingsError(f"drop_layers has to be a number of layers, as 3, or a range of it, as 0-5; found {value!r}")
+
+
 # By field: the least, the most, and whether the least is allowed.
 _RANGES: Final[Mapping[str, tuple[float, float, bool]]] = {
     "epochs": (0, 10_000, False),
@@ -192,3 +208,4 @@ _WHOLE: Final = (
     "patience",
     "checkpoint_every",
 )
+_SPAN: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")

@@ -3,8 +3,8 @@
 How many layers go without is said for each forward pass, and belongs to the thread; adapters' own ``skip_layers`` is
 one for all threads. What is at the embeddings (invertible adapters, prompts) is in no layer, and stays.
 
-Layers without an adapter make the same of a text whatever its task is. They can run on each text once, and its hidden
-states are repeated where the first layer with an adapter begins, once for each row that asks something about it.
+Below the first adapter, a base makes the same of a text whatever its task is. It can run there on each text once, and
+the hidden states are repeated where the adapter is, once for each row that asks something about the text.
 """
 
 import inspect
@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from types import MethodType
 from typing import Any, Final
 
 from adapters import AdapterSetup, ModelAdaptersConfig
+from adapters.methods.bottleneck import BottleneckLayer
 from torch import Tensor, nn
 
 from pointsman.registry.errors import SettingsError
@@ -31,18 +33,27 @@ _BY_ROW: Final = frozenset({"hidden_states", "x", "attention_mask", "attn_mask",
 """What layers call that which has the rows as its first dimension, or 1 where it is the same for all."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """What of a forward pass may run on texts rather than on rows."""
+
+    layers: int = 0
+    """So many layers, the lowest ones, and the embeddings; none at all where it is 0."""
+    to_adapter: bool = False
+    """Also the next layer up to its first adapter, which is a bottleneck behind one of its blocks."""
+
+
+@dataclass(kw_only=True)
 class Pass:
     """How far a forward pass has come."""
 
     dropped: int = 0
     """The adapters of so many layers, the lowest ones, are skipped."""
-    shared: int = 0
-    """So many layers, the lowest ones, run on texts rather than on rows."""
+    sharing: Sharing = Sharing()
     text_of: Tensor | None = None
-    """The text of each row, ``(rows,)`` in int64; None: each row is its own."""
+    """The text of each row, ``(rows,)`` in int64; None: each row is its own, and nothing is shared."""
     texts: int = 0
-    """How many texts there are."""
+    """How many texts there are, fewer than rows."""
     begun: int = 0
     """Layers that have begun."""
 
@@ -51,9 +62,9 @@ class Pass:
         """Whether adapters where it is now are skipped; the embeddings, before all layers, are not."""
         return 0 < self.begun <= self.dropped
 
-    def rows(self, hidden: Tensor) -> Tensor:
-        """The last layer's output, by row: ``(rows, …)``, also where no layer has been run on rows."""
-        return hidden if self.text_of is None or self.begun > self.shared else hidden[self.text_of]
+    def by_row(self, states: Tensor) -> Tensor:
+        """What has the texts as its first dimension, repeated for each row; anything else as it is."""
+        return states if self.text_of is None or len(states) != self.texts else states[self.text_of]
 
 
 _under_way: ContextVar[Pass | None] = ContextVar("under_way", default=None)
@@ -92,6 +103,8 @@ def drop_by_thread(model: Any) -> None:
     for layer in _modules(model):
         names = tuple(inspect.signature(layer.forward).parameters)
         layer.register_forward_pre_hook(partial(_begin, names), with_kwargs=True, prepend=True)
+    for module in _bottlenecks(model):
+        module.bottleneck_layer_forward = MethodType(_adapt, module)
 
 
 def count_layers(base: Any) -> int:
@@ -112,27 +125,29 @@ def check_drop_layers(drop_layers: int, model: Any) -> None:
         raise SettingsError(f"drop_layers has to be a whole number from 0 to {most}, all layers; found {drop_layers!r}")
 
 
-def shareable_layers(model: Any, setup: Any, dropped: int) -> int:
-    """How many layers, the lowest ones, do what the bare base does, and are known to be able to do it once a text.
+def sharing_of(model: Any, setup: Any, dropped: int) -> Sharing:
+    """What does as the bare base does, and is known to be able to do it once a text.
 
     Args:
-        model: An adapters model.
+        model: An adapters model that ``drop_by_thread`` has prepared.
         setup: adapters' block of what is active.
         dropped: The adapters of so many layers are skipped.
     """
     if model.config.model_type not in _SHARING:
-        return 0
+        return Sharing()
     names = AdapterSetup(setup).adapter_setup.flatten()
     parts = [part for name in names for part in parts_of(model.adapters_config.get(name).to_dict())]
     if any(part.get("inv_adapter") or "leave_out" not in part for part in parts):
-        return 0  # it is at the embeddings
-    layers = count_layers(model.config)
-    if layers != len(_modules(model)):
-        return dropped  # what is left out goes by modules, which run in several layers
-    for layer in range(dropped, layers):
-        if any(layer not in part["leave_out"] for part in parts):
-            return layer
-    return layers
+        return Sharing()  # it is at the embeddings
+    layers, here = count_layers(model.config), parts
+    shared = dropped
+    if layers == len(_modules(model)):  # what is left out goes by modules, and one may run in several layers
+        while shared < layers and not (here := [part for part in parts if shared not in part["leave_out"]]):
+            shared += 1
+    if not shared:
+        return Sharing()
+    to_adapter = any(True for _ in _bottlenecks(model)) and all("output_adapter" in part for part in here)
+    return Sharing(layers=shared, to_adapter=to_adapter)
 
 
 def _begin(
@@ -146,15 +161,28 @@ def _begin(
     if way is None:
         return None
     way.begun += 1
-    if way.text_of is None or way.begun <= way.shared:
+    if way.text_of is None or way.begun <= way.sharing.layers + way.sharing.to_adapter:
         return None
-    text_of, texts = way.text_of, way.texts
 
     def by_row(name: str, value: Any) -> Any:
-        return value[text_of] if name in _BY_ROW and isinstance(value, Tensor) and len(value) == texts else value
+        return way.by_row(value) if name in _BY_ROW and isinstance(value, Tensor) else value
 
     by_place = [by_row(name, value) for name, value in zip(names, arguments, strict=False)]
     return tuple(by_place), {name: by_row(name, value) for name, value in options.items()}
+
+
+def _adapt(layer: Any, hidden_states: Tensor, residual_input: Tensor, layer_norm: nn.Module) -> Any:
+    """A place for bottlenecks: if it is the first that has any, what runs on texts runs on rows from here on."""
+    way = _under_way.get()
+    if way is not None and way.text_of is not None and way.begun > way.sharing.layers and layer.get_active_setup():
+        hidden_states, residual_input = way.by_row(hidden_states), way.by_row(residual_input)
+    return BottleneckLayer.bottleneck_layer_forward(layer, hidden_states, residual_input, layer_norm)
+
+
+def _bottlenecks(model: Any) -> Iterator[Any]:
+    """The places for bottlenecks that take the residual with what they adapt; to those that are hooks others add it."""
+    modules = model.base_model.modules()
+    return (module for module in modules if isinstance(module, BottleneckLayer) and not module.is_layer_hooked)
 
 
 def _modules(model: Any) -> list[nn.Module]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..inference import BATCH_ROWS, precision
 from ..tokens import TokenRows, cut
-from .dropping import Pass, passing, shareable_layers
+from .dropping import Pass, Sharing, passing, sharing_of
 from .heads import weighed_outputs
 from .plans import Plan
 from .racks import Rows, reading
@@ -49,8 +49,8 @@ def outputs(
         for members in groups.values():
             chosen = np.flatnonzero(np.isin(of_row, members)) if len(groups) > 1 else np.arange(len(of_row))
             # The rows of one adapter each have their own text, as a rule.
-            shared = shareable_layers(model, plans[members[0]].setup, drop_layers) if len(members) > 1 else 0
-            texts = _texts(rows, chosen) if shared else np.arange(len(chosen))
+            sharing = sharing_of(model, plans[members[0]].setup, drop_layers) if len(members) > 1 else Sharing()
+            texts = _texts(rows, chosen) if sharing.layers else np.arange(len(chosen))
             # Longest first: what does not fit into memory shows at once, and buffers are at their largest at first.
             order = np.lexsort((texts, -rows.lengths[chosen]))
             chosen, texts = chosen[order], texts[order]
@@ -58,7 +58,7 @@ def outputs(
             for batch in _batches(rows.lengths[chosen], texts, exact_lengths=exact_lengths):
                 these = chosen[batch]
                 first, text_of = _distinct(texts[batch], model.device)
-                way = Pass(dropped=drop_layers, shared=shared, text_of=text_of, texts=len(first))
+                way = Pass(dropped=drop_layers, sharing=sharing, text_of=text_of, texts=len(first))
                 inputs = rows.batch(these[first].tolist())
                 for index, logits, among in _forward(model, plans, of_row[these], inputs, way):
                     results[index][torch.from_numpy(place[these[among]])] = logits
@@ -73,7 +73,7 @@ def _forward(
     present = np.unique(of_row)
     slots = _slots(plans, present, of_row, model.device)
     with AdapterSetup(plans[present[0]].setup), reading(slots), passing(way):
-        encodings = way.rows(model.base_model(**inputs)[0])[:, 0]
+        encodings = way.by_row(model.base_model(**inputs)[0][:, 0])
     if len(present) == 1:
         index = int(present[0])
         everything = np.arange(len(of_row))

@@ -7,6 +7,7 @@ from pointsman.registry import Base, Ref, Registry, Version
 from pointsman.registry.errors import BaseMismatchError, CompositionError
 
 from ..composition import Composition, Fuse, Stack, from_dict, refs, replace
+from ..fusion.config import FUSE, member_refs
 from ..tasks import Task
 from .rules import check_way
 from .ways import head_refs
@@ -89,15 +90,12 @@ def resolve(composition: Composition, registry: Registry, base: Base) -> Meaning
 
 def is_fusion(version: Version) -> bool:
     """Whether a version is a fusion layer over others."""
-    return "fusion" in version.config
+    return version.method == FUSE
 
 
 def fused(version: Version) -> tuple[Ref, ...]:
     """The members of a fusion layer, in order; of any other version none."""
-    if not is_fusion(version):
-        return ()
-    block = from_dict(version.config["composition"])
-    return tuple(member for member in block.members if isinstance(member, Ref))
+    return tuple(Ref.parse(ref) for ref in member_refs(version.config)) if is_fusion(version) else ()
 
 
 def _trained(block: Fuse, registry: Registry) -> Ref:
@@ -108,7 +106,7 @@ def _trained(block: Fuse, registry: Registry) -> Ref:
     """
     asked = replace(block, lambda ref: Ref.parse(registry.version(ref).ref))
     assert isinstance(asked, Fuse)
-    for version in registry.versions(method="fuse", sort="created").items:
+    for version in registry.versions(method=FUSE, sort="created").items:
         if version.config["composition"] == asked.to_dict():
             return Ref.parse(version.ref)
     members = ",".join(str(member) for member in asked.members)

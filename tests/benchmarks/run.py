@@ -27,6 +27,7 @@ BENCHES = {
     "mixed-32-tutorial": "switching",
     "mixed-lora-peft": "switching",
     "memory-1000": "switching",
+    "drop-8": "dropping",
     "cli-start": "cli_start",
     "log-batch-1000": "registry_speed",
     "log-one": "registry_speed",

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from adapters import AutoAdapterModel
+from adapters import AdapterSetup, AutoAdapterModel
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 import pointsman.sdk.modernbert
-from pointsman.registry import Registry
+from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk import Average, Parallel, Stack, Switcher
+from pointsman.sdk import Average, Parallel, Stack, Switcher, fuse, weights
+from pointsman.sdk.bases import load_base
+from pointsman.sdk.fusion.layers import fuse_block, insert_fusion
 from pointsman.sdk.switching.dropping import count_layers
+from pointsman.sdk.switching.heads import Head
 from pointsman.sdk.tasks import GLUE
 
 from architectures import ARCHITECTURES, make_base
@@ -153,36 +156,55 @@ def test_lower_layers_run_once_a_text_on_every_base(
     deep_bases: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
-    """Three adapters of a method are asked about the same five texts: lower layers see five rows, the others 15."""
+    """Two adapters of a method are asked about the same five texts: lower layers make five rows, the others ten."""
     base = deep_bases(architecture)
     plain = WithoutLower(base)
-    methods = ("seq_bn", "double_seq_bn_inv", "lora", "ia3")
+    methods = ("seq_bn", "double_seq_bn", "par_bn", "seq_bn_inv", "lora", "ia3")
     files = {}
     for number, method in enumerate(methods):
-        for seed in range(3):
-            version = make_version(f"{method}-{seed}", method=method, seed=3 * number + seed, base=base)
+        for seed in range(2):
+            version = make_version(f"{method}-{seed}", method=method, seed=2 * number + seed, base=base)
             files[version.name] = registry.export(version.ref, tmp_path / version.name)
     with Switcher(str(base), registry=registry) as switcher:
         assert count_layers(switcher._model.config) == LAYERS
         seen = rows_by_layer(switcher)
         for method in methods:
-            rows = [(f"{method}-{seed}", text) for text in TEXTS for seed in range(3)]
+            rows = [(f"{method}-{seed}", text) for text in TEXTS for seed in range(2)]
             # Each in a forward pass of its own.
             alone = architecture in ("deberta-v2", "modernbert") and method in ("lora", "ia3")
             for dropped in range(LAYERS + 1):
                 seen.clear()
                 answers = switcher.predict_mixed(rows, drop_layers=dropped)
                 if alone:
-                    assert seen == [5] * 3 * LAYERS
-                elif method == "double_seq_bn_inv":  # the embeddings are each adapter's own
-                    assert seen == [15] * LAYERS
+                    assert seen == [5] * 2 * LAYERS
+                elif method == "seq_bn_inv":  # the embeddings are each adapter's own
+                    assert seen == [10] * LAYERS
                 else:
-                    assert seen == [5] * dropped + [15] * (LAYERS - dropped)
+                    assert seen == [5] * dropped + [10] * (LAYERS - dropped)
                 for name in dict.fromkeys(name for name, _ in rows):
                     expected = plain.logits(files[name], TEXTS, dropped)
                     mine = [answer for answer, (ref, _) in zip(answers, rows, strict=True) if ref == name]
                     for answer, logits in zip(mine, expected, strict=True):
                         close(answer, logits)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"),
+    [("seq_bn", (5, 5)), ("par_bn", (5, 5)), ("double_seq_bn", (5, 15)), ("lora", (15, 15)), ("lora+seq_bn", (15, 15))],
+)
+def test_the_first_layer_with_bottlenecks_runs_once_a_text_up_to_them(
+    method: str, rows: tuple[int, int], make_version: MakeVersion, registry: Registry, deep: Path
+) -> None:
+    """The rows that its attention and its feed-forward block take."""
+    for seed in range(3):
+        make_version(f"a{seed}", method=method, seed=seed, base=deep)
+    seen: list[int] = []
+    with Switcher(str(deep), registry=registry) as switcher:
+        layer = switcher._model.base_model.encoder.layer[1]
+        for module in (layer.attention.self.query, layer.intermediate.dense):
+            module.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+        switcher.predict(Parallel("a0", "a1", "a2"), TEXTS, drop_layers=1)
+    assert tuple(seen) == rows
 
 
 def test_layers_that_are_left_out_by_configuration_run_once_a_text_as_well(
@@ -343,3 +365,33 @@ def test_bf16_shares_nearly_the_same(make_version: MakeVersion, registry: Regist
         ):
             for mine, its in zip(one, other, strict=True):
                 assert mine.probabilities["positive"] == pytest.approx(its.probabilities["positive"], abs=0.05)
+
+
+def test_fusions_are_dropped_with_their_members(make_version: MakeVersion, registry: Registry, deep: Path) -> None:
+    """As the library skips them, which it does for all threads."""
+    for seed, name in enumerate("ab"):
+        make_version(name, seed=seed, base=deep)
+    fusions = [
+        fuse(name, ("a", "b"), "sst2", registry=registry, base=str(deep), data="sample", epochs=1, max_train_rows=32,
+             max_eval_rows=16, max_length=16, batch_size=8, learning_rate=0.01, seed=seed)
+        for seed, name in enumerate("fg")
+    ]  # fmt: skip
+    plain = load_base(str(deep))
+    for ref in "ab":
+        weights.insert(plain.model, ref, files_of(registry, registry.version(ref)))
+    for version in fusions:
+        insert_fusion(plain.model, version.name, ["a", "b"], files_of(registry, version))
+    with Switcher(str(deep), registry=registry) as switcher:
+        for dropped in range(LAYERS + 1):
+            answers = switcher.predict("parallel(f, g)", TEXTS, drop_layers=dropped)
+            plain.model.adapters_config.skip_layers = list(range(dropped))
+            for place, version in enumerate(fusions):
+                head = Head(weights.read_head(files_of(registry, version)), plain.model, dtype=torch.float32)
+                with torch.inference_mode(), AdapterSetup(fuse_block(version.name, ["a", "b"])):
+                    for text, answer in zip(TEXTS, answers, strict=True):
+                        encoded = plain.tokenizer(text, truncation=True, max_length=16, return_tensors="pt")
+                        close(answer[place], head(plain.model.base_model(**encoded)[0][:, 0])[0])
+
+
+def files_of(registry: Registry, version: Version) -> dict[str, bytes]:
+    return {file.name: registry.read_file(version, file.name) for file in version.files}

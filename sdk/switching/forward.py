@@ -1,7 +1,7 @@
 """Forward passes over rows of any mix: as few as there are ways to set the model, each with its rows' slots."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from .dropping import Pass, Sharing, passing, sharing_of
 from .heads import weighed_outputs
 from .plans import Plan
 from .racks import Rows, reading
+
+_SHARED_ROWS: Final = 8 * BATCH_ROWS
+"""Rows in a forward pass whose lower layers run on fewer: they would be too few there for the processor otherwise."""
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -55,7 +58,8 @@ def outputs(
             order = np.lexsort((texts, -rows.lengths[chosen]))
             chosen, texts = chosen[order], texts[order]
             exact_lengths = any(plans[index].exact_lengths for index in members)
-            for batch in _batches(rows.lengths[chosen], texts, exact_lengths=exact_lengths):
+            most = _SHARED_ROWS if sharing.layers else BATCH_ROWS
+            for batch in _batches(rows.lengths[chosen], texts, most, exact_lengths=exact_lengths):
                 these = chosen[batch]
                 first, text_of = _distinct(texts[batch], model.device)
                 way = Pass(dropped=drop_layers, sharing=sharing, text_of=text_of, texts=len(first))
@@ -107,12 +111,12 @@ def _distinct(texts: Integers, device: torch.device) -> tuple[Integers, Tensor |
     return first, torch.from_numpy(text_of).to(device)
 
 
-def _batches(lengths: Integers, texts: Integers, *, exact_lengths: bool) -> Iterator[slice]:
+def _batches(lengths: Integers, texts: Integers, most: int, *, exact_lengths: bool) -> Iterator[slice]:
     """Cut rows that are sorted by length and text into batches, and none of them inside a text that fits into one."""
     for part in cut(lengths, len(lengths), exact_lengths=exact_lengths):
         start = part.start
         while start < part.stop:
-            stop = min(start + BATCH_ROWS, part.stop)
+            stop = min(start + most, part.stop)
             if stop < part.stop and texts[stop - 1] == texts[stop]:
                 begun = start + int(np.argmax(texts[start:stop] == texts[stop]))
                 stop = begun if begun > start else stop

@@ -1,6 +1,6 @@
 """One forward path for evaluation and prediction: sorted by length, the adapter active in this thread only."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import numpy as np
@@ -50,5 +50,5 @@ def outputs(
 
 
 def precision(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Autocast to a type on a device, or nothing."""
-    return nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
+    """Autocast to a type on a device, or no autocast, whatever the caller has."""
+    return torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None)

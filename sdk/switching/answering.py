@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointsman.registry import Ref
 from pointsman.registry.errors import SettingsError
 
-from ..composition import Composition
+from ..composition import Average, BatchSplit, Block, Composition, Fuse, Stack
 from ..tasks import Task
 from ..tokens import TokenRows, joined, tokenise
 from .dropping import check_drop_layers
@@ -25,6 +26,13 @@ _TOKENISING: Final = threading.Lock()
 
 Text = str | Sequence[str]
 """One input: a text, or the two texts of a pair."""
+
+
+Asked = str | Ref | Block
+"""What to predict with: a ref, or a composition as text or as a value."""
+
+OneAnswer = str | Ref | Stack | Fuse | Average | BatchSplit
+"""What gives one answer to a row."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,6 +65,8 @@ class Loaded:
     """How long loading took."""
     hits: int = 0
     used_at: float = field(default_factory=time.time)
+    turn: int = 0
+    """When it was last used, among all."""
     leases: int = 0
     """Calls that use it now."""
     going: bool = False
@@ -115,7 +117,7 @@ class Library:
         self._closed = False
         self._rack_lock = threading.Lock()
         self._racks: dict[str, Rack | None] = {}  # by configuration; None: it fits into none
-        self._names = count()
+        self._names, self._turns = count(), count()
 
     @property
     def loaded(self) -> list[Loaded]:
@@ -231,7 +233,7 @@ class Library:
             self._leases += 1
             loaded.leases += 1
             loaded.hits += 1
-            loaded.used_at = time.time()
+            loaded.used_at, loaded.turn = time.time(), next(self._turns)
 
     def _give_back(self, taken: Iterable[Loaded]) -> None:
         ended = []
@@ -268,7 +270,7 @@ class Library:
                 if not victims:
                     self._changed.wait()
                     continue
-                victim = min(victims, key=lambda one: one.used_at)
+                victim = min(victims, key=lambda one: one.turn)
                 del self._loaded[victim.version.ref]
             try:
                 self._keep_warm(victim)

@@ -70,7 +70,9 @@ class Status:
 
 def status_of(library: Library, capacity: Capacity, *, base: str, device: str, precision: str) -> Status:
     """What a library holds now, under that capacity."""
-    racks, loaded = library.racks, library.loaded
+    loaded = library.loaded
+    # Racks come and go meanwhile.
+    racks = list(dict.fromkeys([*(one.place.rack for one in loaded if isinstance(one.place, InRack)), *library.racks]))
     return Status(
         base=base,
         device=device,

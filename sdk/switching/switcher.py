@@ -17,13 +17,13 @@ from typing import Any, Final, Self, overload
 import torch
 
 from pointsman.registry import Base, Ref, Registry
-from pointsman.registry.errors import CompositionError, SettingsError
+from pointsman.registry.errors import CompositionError, PointsmanError, SettingsError
 
 from ..bases import load_base
-from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
+from ..composition import Average, BatchSplit, Composition, Fuse, Parallel, Stack, parse
 from ..precision import HalvedBase
 from ..tasks import Task
-from .answering import Answers, Question, Text, answer
+from .answering import Answers, Asked, OneAnswer, Question, Text, answer
 from .averaging import average_rightly
 from .dropping import drop_by_thread
 from .library import Capacity, Library
@@ -31,12 +31,6 @@ from .predictions import Prediction, predictions
 from .resolving import Meaning, resolve
 from .status import Status, status_of
 from .ways import ways_of
-
-Asked = str | Ref | Block
-"""What to predict with: a ref, or a composition as text or as a value."""
-
-OneAnswer = str | Ref | Stack | Fuse | Average | BatchSplit
-"""What gives one answer to a row."""
 
 PRECISIONS: Final = ("fp32", "bf16")
 
@@ -84,6 +78,7 @@ class Switcher:
         self._registry = registry if registry is not None else Registry()
         self._owns_registry = registry is None
         self._model = loaded.model
+        self._device = str(loaded.model.device)
         self._tokenizer = loaded.tokenizer
         self._base = loaded.record
         self._precision = precision
@@ -98,6 +93,7 @@ class Switcher:
         self._active: ContextVar[Composition | None] = ContextVar("active", default=None)
         self._prefetching: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()  # of two that look up the same ref, the later one counts
         self._closed = False
 
     @property
@@ -133,7 +129,7 @@ class Switcher:
             return self._prefetching.submit(lambda: tuple(self.load(ref) for ref in refs))
 
     def pin(self, ref: Asked) -> None:
-        """Load a version and keep it, whatever else is loaded.
+        """Load the version that a ref means now and keep it, whatever else is loaded; also when the ref moves on.
 
         Raises:
             NotFoundError and the other errors of ``load``.
@@ -146,6 +142,7 @@ class Switcher:
 
     def unload(self, ref: Asked) -> None:
         """Take a version out of memory; calls that use it still end with it. Nothing happens if it is not loaded."""
+        self._check_open()
         composition = parse(ref)
         meaning = self._meant.get(composition)
         refs = list(meaning.versions) if meaning else [str(composition)]
@@ -168,21 +165,20 @@ class Switcher:
             What has changed: what it means now, by ref.
 
         Raises:
-            NotFoundError and the other errors of ``load``; the refs before it are refreshed, this one means what it
-                meant.
+            NotFoundError and the other errors of ``load``: the first of them, after all others are refreshed. What
+                failed means what it meant.
         """
-        changed = {}
-        for composition in [parse(ref) for ref in refs] or list(self._meant):
-            before = self._meant.get(composition)
-            now = resolve(composition, self._registry, self._base)
-            if before is not None and before.composition == now.composition:
-                continue
-            if before is None or set(self.loaded) & before.versions.keys():
-                with self._library.lease(list(now.versions.values())):
-                    pass
-            with self._lock:
-                self._meant[composition] = now
-            changed[str(composition)] = str(now.composition)
+        self._check_open()
+        changed: dict[str, str] = {}
+        failed: list[PointsmanError] = []
+        with self._refreshing:
+            for composition in [parse(ref) for ref in refs] or list(self._meant):
+                try:
+                    changed |= self._refresh(composition)
+                except PointsmanError as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
         return changed
 
     @contextmanager
@@ -305,11 +301,12 @@ class Switcher:
 
     def status(self) -> Status:
         """What is in memory now; printed, it is a table."""
+        self._check_open()
         return status_of(
             self._library,
             self._capacity,
             base=self._base.name,
-            device=str(self._model.device),
+            device=self._device,
             precision=self._precision,
         )
 
@@ -317,9 +314,9 @@ class Switcher:
         """Free the base and everything loaded, once no call uses it; any later call raises SettingsError."""
         with self._lock:
             self._closed = True
+        self._library.close()  # what is loaded in advance waits for it no longer
         if self._prefetching is not None:
             self._prefetching.shutdown(cancel_futures=True)
-        self._library.close()
         self._meant, self._model = {}, None
         if self._owns_registry:
             self._registry.close()
@@ -379,6 +376,19 @@ class Switcher:
             with self._lock:
                 meaning = self._meant.setdefault(composition, meaning)
         return meaning
+
+    def _refresh(self, composition: Composition) -> dict[str, str]:
+        """Look up what one means now, and return that if it has changed."""
+        before = self._meant.get(composition)
+        now = resolve(composition, self._registry, self._base)
+        if before is not None and before.composition == now.composition:
+            return {}
+        if before is None or set(self.loaded) & before.versions.keys():
+            with self._library.lease(list(now.versions.values())):
+                pass
+        with self._lock:
+            self._meant[composition] = now
+        return {str(composition): str(now.composition)}
 
     def _check_open(self) -> None:
         if self._closed:

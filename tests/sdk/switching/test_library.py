@@ -122,7 +122,7 @@ def test_a_call_that_needs_more_than_fits_says_so(abcd: list[str], registry: Reg
             switcher.predict_mixed(rows)
         assert len(switcher.predict_mixed(rows[:2])) == 2
         switcher.pin("d")
-        with pytest.raises(SettingsError, match="2 adapters are needed at once, .* 1 of 2 loaded being pinned"):
+        with pytest.raises(SettingsError, match=r"2 adapters are needed at once, .* 1 of 2 loaded being pinned"):
             switcher.predict_mixed(rows[:2])
         assert "d@1" in switcher.loaded
         assert len(switcher.predict("a", TEXTS)) == len(TEXTS)
@@ -326,6 +326,8 @@ def test_racks_grow_and_shrink_around_what_they_hold(
     with Switcher(str(tiny_base), registry=registry) as switcher:
         empty = in_model(switcher)
         first = switcher.logits("n0", TEXTS)
+        for name in ("n1", "n2"):  # racks themselves are opened between forward passes
+            switcher.load(name)
         with held(switcher, "n0") as (call, go):
             expected = {name: switcher.logits(name, TEXTS) for name in names}
             go.set()
@@ -397,7 +399,7 @@ def test_closing_waits_for_calls_and_then_refuses(
         closing = pool.submit(switcher.close)
         with pytest.raises(SettingsError, match="closed"):
             waiting.result(LIMIT)
-        switcher.unload("a")  # it goes with its last call, when nothing else is there any more
+        switcher._library.unload("a")  # it goes with its last call, when nothing else is there any more
         assert not closing.done()
         go.set()
         assert torch.equal(call.result(LIMIT), alone)
@@ -415,8 +417,8 @@ def test_closing_waits_for_calls_and_then_refuses(
         lambda: switcher.pin("a"),
         lambda: switcher.unpin("a"),
         lambda: switcher.unload("a"),
-        lambda: switcher.refresh(),
-        lambda: switcher.status(),
+        switcher.refresh,
+        switcher.status,
         lambda: switcher.task("a"),
         lambda: switcher.activate("a"),
         lambda: switcher.prefetch("a"),
@@ -441,6 +443,15 @@ def test_loads_inside_a_callers_inference_mode_are_like_others(
             other = switcher.logits(f"m{number}-1", TEXTS)
             assert torch.equal(switcher.logits(f"m{number}-0", TEXTS), alone)
             assert not torch.equal(other, alone)
+
+
+def test_a_callers_autocast_changes_nothing(abcd: list[str], registry: Registry, tiny_base: Path) -> None:
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        alone = switcher.logits("a", TEXTS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(switcher.logits("a", TEXTS), alone)
+            loaded = switcher.logits("b", TEXTS)
+        assert torch.equal(switcher.logits("b", TEXTS), loaded)
 
 
 def tensors_changed(

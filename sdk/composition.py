@@ -194,7 +194,7 @@ def parse(text: str | Composition) -> Composition:
     if not isinstance(text, str):
         raise CompositionError(f"expected a ref, a block or a text, found {_shown(text)}")
     if not text.strip(_SPACE):
-        raise CompositionError("the composition is empty: write for example stack(lang, fuse(a@2, b))")
+        raise CompositionError("an empty text is not valid: write a ref, or for example stack(lang, fuse(a@2, b))")
     if len(text) > MAX_LENGTH:
         raise pointed(CompositionError, "composition", text, MAX_LENGTH, _TOO_LONG.format(len(text)))
     if not set("(),:") & set(text):

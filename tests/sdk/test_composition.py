@@ -205,7 +205,7 @@ def test_a_ref_that_cannot_be_is_refused(member: Any) -> None:
 
 @pytest.mark.parametrize("member", [None, 3, ["a"], b"a", theirs.Stack("a"), "", " "])
 def test_a_member_of_another_kind_is_refused(member: Any) -> None:
-    with pytest.raises(CompositionError, match=r"expected a ref, a block or a text, found|composition is empty"):
+    with pytest.raises(CompositionError, match=r"expected a ref, a block or a text, found|an empty text"):
         Stack("a", member)
 
 
@@ -451,7 +451,7 @@ def test_an_unknown_block_gets_near_names_and_the_list() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \r\n"])
 def test_an_empty_text_gets_an_example(text: str) -> None:
-    with pytest.raises(CompositionError, match="the composition is empty: write for example ") as error:
+    with pytest.raises(CompositionError, match="an empty text is not valid: write a ref, or for example ") as error:
         parse(text)
     parse(str(error.value).partition("example ")[2])
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import device_option, json_option, open_registry, quiet_libraries
+from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .train import summarise
@@ -18,9 +18,7 @@ from .train_options import method_fields, settings_of, settings_options
 @click.option("--task", required=True, help="What to learn: one of GLUE's tasks, or one of your own.")
 @click.option("--base", help="Where to load the base from, if not from where it was at their training.")
 @click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
-@click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
-@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
-@click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
+@own_rows_options
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the fusion layer, as JSON.")
 @settings_options()
 @device_option

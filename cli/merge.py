@@ -9,7 +9,7 @@ from pointsman.registry import Version
 from pointsman.registry.refs import check_name
 from pointsman.sdk.merging.recipe import HOWS
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
+from .options import base_option, device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import count, emit_json, note, number, pairs, share, size, version_json
 
 
@@ -25,9 +25,7 @@ from .output import count, emit_json, note, number, pairs, share, size, version_
 @click.option("--head-of", metavar="REF", help="Whose head it gets. [default: the mean of all, if of one task]")
 @click.option("--search", is_flag=True, help="Find the weights that score best on the task's validation rows.")
 @click.option("--data", help="To search on: a directory with GLUE's data, 'sample', or a file of your own.")
-@click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
-@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
-@click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
+@own_rows_options
 @click.option("--max-rows", type=click.IntRange(min=1), help="Search on the first so many rows only.")
 @base_option
 @device_option

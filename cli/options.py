@@ -24,6 +24,18 @@ base_option: Callable[[Any], Any] = click.option(
 )
 
 
+def own_rows_options(command: Any) -> Any:
+    """The options that say where the rows of a task of one's own are, beside ``--data``."""
+    options: list[Callable[[Any], Any]] = [
+        click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs."),
+        click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]"),
+        click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -7,7 +7,7 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
-from .options import device_option, json_option, open_registry, quiet_libraries
+from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
 from .progress import Watcher
 from .train_options import method_fields, settings_of, settings_options
@@ -17,9 +17,7 @@ from .train_options import method_fields, settings_of, settings_options
 @click.argument("task", required=False)
 @click.option("--base", help="minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
-@click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
-@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
-@click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
+@own_rows_options
 @click.option("--name", help="The adapter to make a version of. [default: the task's name]")
 @click.option("--method", help="See 'registry methods'; several as lora+seq_bn. [default: seq_bn]")
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")

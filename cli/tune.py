@@ -10,7 +10,7 @@ import click
 from pointsman.registry.errors import SettingsError, TrainingError
 from pointsman.sdk.tuning.space import Space, shown, written
 
-from .options import device_option, json_option, open_registry, quiet_libraries
+from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import emit_json, note, number, pairs, table
 from .progress import Watcher
 from .train_options import settings_options
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many there are to be.")
 @click.option("--base", required=True, help="minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
-@click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs.")
-@click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]")
-@click.option("--validation", type=click.Path(dir_okay=False), help="A file of validation rows of your own.")
+@own_rows_options
 @click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
 @click.option("--space", "texts", multiple=True, metavar="NAME=VALUES", help="What to search; may be repeated.")
 @click.option("--study", metavar="NAME", help="What the trials belong to. [default: TASK-METHOD]")

@@ -1,6 +1,7 @@
 """What several tests compare with: texts, random weights, and plain adapters itself."""
 
 import contextlib
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,27 @@ def scramble(model: Any, slot: str) -> None:
                 noise = torch.randn_like(tensor) * 0.1
                 if not key.endswith(".base"):
                     tensor.add_(noise.triu(1) if key.endswith(".original") else noise)
+
+
+def weights_hash(switcher: Any) -> str:
+    """Over the base's weights as they are in a Switcher's memory now, whatever adapters are beside them."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(switcher._model.base_model.named_parameters()):
+        if "slot" not in name:
+            digest.update(name.encode() + tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def base_outputs(switcher: Any) -> "torch.Tensor":
+    """What a Switcher's model computes with nothing active."""
+    import torch
+
+    inputs = switcher._tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found: torch.Tensor = switcher._model.base_model(**inputs).last_hidden_state.clone()
+    return found
 
 
 class PlainAdapters:

@@ -1,19 +1,17 @@
 """For every method and composition, on random weights: the same numbers, bit for bit, and the base untouched."""
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from adapters import AdapterSetup
 
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher
 from pointsman.sdk.methods import METHODS
 
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS, MakeVersion, base_outputs, weights_hash
 
 JOINED = ["stack(s1, s2)", "stack(l1, s1)", "stack(l1, l2)", "average(s1: 0.25, s2: 0.75)", "average(l1, l2)",
           "average(i1, i2)", "stack(l1, average(s1, s2))"]  # fmt: skip
@@ -29,22 +27,6 @@ with Registry(home) as registry, Switcher(base, registry=registry) as switcher:
     refs = torch.load(target)
     torch.save({ref: switcher.logits(ref, texts) for ref in refs}, target)
 """
-
-
-def weights_hash(switcher: Switcher) -> str:
-    """Over the base's weights as they are in memory now, whatever adapters are beside them."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(switcher._model.base_model.named_parameters()):
-        if "slot" not in name:
-            digest.update(name.encode() + tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def base_outputs(switcher: Switcher) -> torch.Tensor:
-    """What the model says with nothing active."""
-    inputs = switcher._tokenizer(TEXTS, padding=True, return_tensors="pt")
-    with torch.inference_mode(), AdapterSetup(None):
-        return switcher._model.base_model(**inputs).last_hidden_state.clone()
 
 
 def make_joined(make_version: MakeVersion) -> None:

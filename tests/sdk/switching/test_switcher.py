@@ -1,6 +1,5 @@
 """One base, many adapters: the right numbers after any sequence, in every thread, and the base untouched."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from pointsman.sdk import Prediction, Switcher
 from pointsman.sdk.bases import load_base
 from pointsman.sdk.tasks import GLUE
 
-from helpers import PAIRS, TEXTS, MakeVersion
+from helpers import PAIRS, TEXTS, MakeVersion, base_outputs, weights_hash
 
 METHODS = {"seq": "seq_bn", "low": "lora", "prefix": "prefix_tuning_flat", "weighed": "dora", "edited": "loreft"}
 
@@ -43,21 +42,6 @@ def alone(adapters: list[str], registry: Registry, tiny_base: Path) -> dict[str,
     distinct = {tuple(values.flatten().tolist()) for values in logits.values()}
     assert len(distinct) == len(METHODS)
     return logits
-
-
-def weights_hash(switcher: Switcher) -> str:
-    """Over the base's weights as they are in memory now, whatever adapters are beside them."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(switcher._model.base_model.named_parameters()):
-        if "slot" not in name:
-            digest.update(name.encode() + tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def base_outputs(switcher: Switcher) -> torch.Tensor:
-    inputs = switcher._tokenizer(TEXTS, padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        return switcher._model.base_model(**inputs).last_hidden_state.clone()
 
 
 def test_any_sequence_of_switches_leaves_every_answer_and_the_base_as_they_were(

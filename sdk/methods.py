@@ -80,6 +80,9 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The methods that are unions by name, and what their parts are called."""
 
+OF_REFT: Final = "subtract_projection"
+"""The field that makes DiReFT of NoReFT; of the library's classes it is none."""
+
 _LONGEST_FIRST: Final = sorted([*METHODS, *FORMER_NAMES], key=len, reverse=True)
 
 
@@ -128,7 +131,7 @@ def configure(
     if start is not None:
         config: dict[str, Any] = json.loads(json.dumps(start))
     elif method.name in METHODS:
-        config = json.loads(json.dumps(ADAPTER_CONFIG_MAP[method.name].to_dict()))
+        config = full_config(ADAPTER_CONFIG_MAP[method.name])
     else:
         config = {"architecture": "union", "configs": [configure(part) for part in names]}
     parts: Sequence[dict[str, Any]] = config["configs"] if config.get("architecture") == "union" else [config]
@@ -143,6 +146,18 @@ def configure(
     if method.name not in METHODS:
         _check_union(named)
     return config
+
+
+def full_config(config: Any) -> dict[str, Any]:
+    """All that a configuration of the adapters library says, as JSON.
+
+    The library's own ``to_dict`` drops what makes DiReFT of NoReFT, which is no field of its classes, so that a DiReFT
+    that it has saved comes back as the other.
+    """
+    if config.architecture == "union":
+        return {"architecture": "union", "configs": [full_config(part) for part in config.configs]}
+    found: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
+    return {**found, OF_REFT: config.subtract_projection} if config.architecture == "reft" else found
 
 
 def part_names(name: str) -> tuple[str, ...]:
@@ -224,13 +239,15 @@ def _check_kind(method: str, field: str, now: Any, value: Any) -> None:
         kinds = (bool,)
     elif field == "reduction_factor":
         kinds = (int, float, dict)
+    elif field == "layers":  # a list of them, or "all"
+        kinds = (list, str)
     elif isinstance(now, int | float):
         # Some numbers may be words as well: scaling="learned".
         kinds = (int, float, str) if field == "scaling" else (int, float)
     elif now is None:
         return
     else:
-        kinds = (type(now), str) if isinstance(now, list) and field == "layers" else (type(now),)
+        kinds = (type(now),)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise SettingsError(f"{method}: {field} has to be {wanted}, as in {now!r}; found {value!r}")

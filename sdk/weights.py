@@ -1,9 +1,9 @@
 """An adapter's weights and their files: out of a model, and strictly back into one.
 
 The files are adapters' own (adapter.safetensors, adapter_config.json, model_head.safetensors, head_config.json), and
-``model.load_adapter(directory, use_safetensors=True)`` opens what we export. Reading and writing are ours, since the
-library's loader only logs missing and unexpected tensors and falls back to pickles, and its writer fails where a module
-is reachable under several names (prefix tuning).
+``model.load_adapter(directory, use_safetensors=True)`` opens what we export, though it makes NoReFT of a DiReFT. Reading
+and writing are ours, since the library's loader only logs missing and unexpected tensors and falls back to pickles, and
+its writer fails where a module is reachable under several names (prefix tuning).
 
 Inside a model an adapter sits under a *slot* name of ours, never under its own: slot names cannot collide with each
 other's prefixes, with attributes of torch modules, or with another version of the same adapter.
@@ -17,13 +17,16 @@ from typing import Any, Final
 
 import safetensors.torch
 import torch
+from adapters import AdapterConfig
 from adapters.configuration.model_adapters_config import build_full_config
 from adapters.loading import AdapterLoader
+from adapters.methods.reft import ReftLayer
 from safetensors import SafetensorError
 
 from pointsman.registry.errors import SettingsError, WeightsError
 
 from .memory import is_out_of_memory
+from .methods import OF_REFT, full_config, parts_of
 from .support import check_supported
 
 ADAPTER_WEIGHTS: Final = "adapter.safetensors"
@@ -67,6 +70,7 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
     check_supported(model.config, config)
     try:
         model.add_adapter(slot, config=_rebuilt(config))
+        _know(model, slot, config)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
@@ -74,6 +78,22 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
         raise SettingsError(
             f"this configuration cannot be built on a {model.config.model_type} base: {type(error).__name__}: {error}"
         ) from error
+
+
+def _know(model: Any, slot: str, config: Mapping[str, Any]) -> None:
+    """Let the model know an adapter's configuration as it is.
+
+    The library keeps configurations by a hash that is the same for several, and has lost what makes DiReFT of NoReFT.
+    """
+    known = model.adapters_config
+    known.config_map.pop(known.adapters[slot], None)
+    known.config_map[slot] = AdapterConfig._get_config_class(config).from_dict(_rebuilt(config))
+    known.adapters[slot] = slot
+    for part in parts_of(config):
+        for layer in model.modules() if OF_REFT in part else ():
+            if isinstance(layer, ReftLayer) and slot in layer.refts:
+                for unit in layer.refts[slot].units:
+                    unit.subtract_projection = part[OF_REFT]
 
 
 def add_head(model: Any, slot: str, *, labels: tuple[str, ...]) -> None:
@@ -86,6 +106,7 @@ def add_head(model: Any, slot: str, *, labels: tuple[str, ...]) -> None:
 def remove_slot(model: Any, slot: str) -> None:
     """Take an adapter and its head out of a model."""
     model.delete_adapter(slot)
+    model.adapters_config.config_map.pop(slot, None)
     # The library would make the next VeRA of that name in the shapes of this one.
     model.adapters_config._vera_init_shapes.pop(slot, None)
     if slot in model.heads:
@@ -101,18 +122,15 @@ def extract(model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
         name: What to call them in the files.
         base: What to call the base in them; information only.
     """
+    built = model.adapters_config.get(slot)
     adapter_config = build_full_config(
-        model.adapters_config.get(slot),
-        model.config,
-        model_name=base,
-        name=name,
-        model_class=type(model).__name__,
+        built, model.config, model_name=base, name=name, model_class=type(model).__name__
     )
     return {
         ADAPTER_WEIGHTS: tensor_file(
             {rename(key, name): value for key, value in _unique(adapter_tensors(model, slot)).items()}
         ),
-        ADAPTER_CONFIG: config_file(adapter_config),
+        ADAPTER_CONFIG: config_file({**adapter_config, "config": full_config(built)}),
         **extract_head(model, slot, name=name, base=base),
     }
 

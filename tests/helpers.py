@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,11 @@ class PlainAdapters:
 
         name = self._model.load_adapter(str(files), use_safetensors=True)
         self._model.set_active_adapters(name)
+        config = json.loads((files / "adapter_config.json").read_text(encoding="utf-8"))["config"]
+        for part in config.get("configs", [config]):
+            for module in self._model.modules() if "subtract_projection" in part else ():
+                if hasattr(module, "subtract_projection"):  # the library drops the field as it reads it
+                    module.subtract_projection = part["subtract_projection"]
         rows = []
         with torch.inference_mode():
             for text in texts:

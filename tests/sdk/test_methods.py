@@ -1,14 +1,20 @@
 """Methods and unions of them: how they are named, what their fields may be, what cannot be together."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.registry import Registry
 from pointsman.registry.errors import MethodNotFoundError, SettingsError
+from pointsman.sdk import Switcher
 from pointsman.sdk.methods import FORMER_NAMES, LONGEST_NAME, METHODS, configure, find_method, part_names, parts_of
+
+from helpers import TEXTS, MakeVersion, PlainAdapters
 
 KINDS: tuple[tuple[str, ...], ...] = (
     (
@@ -181,3 +187,24 @@ def test_the_parts_of_the_librarys_own_unions_have_names_too() -> None:
 def test_fields_that_cannot_be_are_refused(name: str, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         configure(name, overrides)
+
+
+def test_direft_is_not_noreft(make_version: MakeVersion, registry: Registry, tiny_base: Path, tmp_path: Path) -> None:
+    """What tells them apart is no field of the library's classes, and is lost in its own files."""
+    assert configure("noreft")["subtract_projection"] is True
+    assert configure("direft")["subtract_projection"] is False
+    assert configure("direft", {"layers": [1]})["layers"] == [1]
+    no, di = (make_version(method, method=method, seed=3) for method in ("noreft", "direft"))
+    plain = PlainAdapters(tiny_base)
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        logits = {version.name: switcher.logits(version.ref, TEXTS) for version in (no, di)}
+        layer = switcher._model.bert.encoder.layer[0].reft_layer.refts
+        (unit,) = (refts.units[0] for name, refts in layer.items() if not refts.units[0].subtract_projection)
+    for version in (no, di):
+        expected = plain.logits(registry.export(version.ref, tmp_path / version.name), TEXTS)
+        torch.testing.assert_close(logits[version.name], expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits["noreft"], logits["direft"], atol=1e-3)
+    states = torch.randn(2, 3, 128)
+    learned, projection = unit.learned_source, unit.projection.weight
+    expected = states + (states @ learned.weight.T + learned.bias) @ projection  # Wu et al. 2024, DiReFT
+    torch.testing.assert_close(unit(states), expected)

@@ -1,9 +1,9 @@
 """An adapter's weights and their files: out of a model, and strictly back into one.
 
 The files are adapters' own (adapter.safetensors, adapter_config.json, model_head.safetensors, head_config.json), and
-``model.load_adapter(directory, use_safetensors=True)`` opens what we export, though it makes NoReFT of a DiReFT. Reading
-and writing are ours, since the library's loader only logs missing and unexpected tensors and falls back to pickles, and
-its writer fails where a module is reachable under several names (prefix tuning).
+``model.load_adapter(directory, use_safetensors=True)`` opens what we export, though it makes NoReFT of a DiReFT.
+Reading and writing are ours, since the library's loader only logs missing and unexpected tensors and falls back to
+pickles, and its writer fails where a module is reachable under several names (prefix tuning).
 
 Inside a model an adapter sits under a *slot* name of ours, never under its own: slot names cannot collide with each
 other's prefixes, with attributes of torch modules, or with another version of the same adapter.

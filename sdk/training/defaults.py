@@ -17,6 +17,34 @@ rte   5e-4  12      0.545
 ====  ====  ======  ============================
 
 A falling rate (linear, from 1e-3 or 2e-3) gave 0.244 and 0.265 on cola.
+
+The rates of the other methods are from 3,000 rows of sst2, one epoch, one seed (accuracy; a point is within chance). A
+method has another rate than ``seq_bn`` where that gave two points more; longer trainings were not compared.
+
+==================  =====  =====  =====  =====
+method              5e-4   1e-3   3e-3   1e-2
+==================  =====  =====  =====  =====
+seq_bn              0.808  0.819  0.805  0.748
+double_seq_bn       0.798  0.819  0.795  0.509
+par_bn              0.817  0.783  0.509  0.509
+scaled_par_bn       0.814  0.829  0.807  0.760
+seq_bn_inv          0.805  0.813  0.821  0.509
+double_seq_bn_inv   0.815  0.831  0.825  0.509
+compacter           0.749  0.758  0.790  0.789
+compacter++         0.737  0.742  0.784  0.795
+prefix_tuning       0.760  0.701  0.509  0.509
+prefix_tuning_flat  0.681  0.711  0.744  0.765
+prompt_tuning       0.688  0.700  0.718  0.772
+lora                0.790  0.807  0.827  0.716
+ia3                 0.734  0.751  0.768  0.784
+vera                0.772  0.768  0.719  0.509
+dora                0.783  0.805  0.828  0.654
+dvora               0.790  0.778  0.763  0.509
+loreft              0.724  0.752  0.744  0.768
+noreft              0.700  0.733  0.711  0.713
+unipelt             0.795  0.796  0.767  0.503
+mam                 0.790  0.708  0.509  0.509
+==================  =====  =====  =====  =====
 """
 
 from collections.abc import Mapping
@@ -29,7 +57,18 @@ _ROWS_TO_SEE: Final = 100_000
 _EPOCHS: Final = (2, 12)
 _MANY_EPOCHS: Final = 6
 
-LEARNING_RATES: Final[Mapping[str, float]] = {}
+LEARNING_RATES: Final[Mapping[str, float]] = {
+    "par_bn": 5e-4,
+    "prefix_tuning": 5e-4,
+    "mam": 5e-4,
+    "compacter": 3e-3,
+    "compacter++": 3e-3,
+    "lora": 3e-3,
+    "dora": 3e-3,
+    "ia3": 1e-2,
+    "prefix_tuning_flat": 1e-2,
+    "prompt_tuning": 1e-2,
+}
 """By method, where another rate than seq_bn's was better."""
 
 PAPER_RATES: Final[Mapping[str, float]] = {FUSE: 5e-5}

@@ -405,7 +405,7 @@ def test_closing_waits_for_calls_and_then_refuses(
         assert torch.equal(call.result(LIMIT), alone)
         closing.result(LIMIT)
         assert fetched.cancelled() or isinstance(fetched.exception(LIMIT), SettingsError)
-    del call
+    del call, waiting, fetched  # their errors know what was loaded
     gc.collect()
     assert model() is None
     switcher.close()

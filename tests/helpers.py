@@ -82,8 +82,10 @@ class PlainAdapters:
         self._model = AutoAdapterModel.from_pretrained(base).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(base)
 
-    def logits(self, files: Path, texts: Sequence[Any]) -> "torch.Tensor":
-        """The outputs of the exported adapter and head, text by text."""
+    def logits(
+        self, files: Path, texts: Sequence[Any], *, inside: "contextlib.AbstractContextManager[Any] | None" = None
+    ) -> "torch.Tensor":
+        """The outputs of the exported adapter and head, text by text; once loaded, inside a context."""
         import torch
 
         name = self._model.load_adapter(str(files), use_safetensors=True)
@@ -94,7 +96,7 @@ class PlainAdapters:
                 if hasattr(module, "subtract_projection"):  # the library drops the field as it reads it
                     module.subtract_projection = part["subtract_projection"]
         rows = []
-        with torch.inference_mode():
+        with torch.inference_mode(), inside or contextlib.nullcontext():
             for text in texts:
                 columns = [text] if isinstance(text, str) else list(text)
                 encoded = self._tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")

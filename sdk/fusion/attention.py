@@ -20,7 +20,7 @@ from ..inference import BATCH_ROWS
 from ..switching.answering import Text, checked
 from ..tasks import Task
 from ..tokens import TokenRows, cut, tokenise
-from .config import FUSE, member_refs
+from .config import is_fusion, member_refs
 from .subject import insert_version
 
 
@@ -70,7 +70,7 @@ def fusion_attention(
     """
     with nullcontext(registry) if registry is not None else Registry() as opened:
         version = opened.version(ref)
-        if version.method != FUSE:
+        if not is_fusion(version):
             raise SettingsError(
                 f"{version.ref} is no fusion ({version.method}), and only a fusion has attention over members"
             )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Final
 
+from pointsman.registry import Ref, Version
 from pointsman.registry.errors import SettingsError, unknown
 
 FUSE: Final = "fuse"
@@ -50,6 +51,16 @@ def fuse_config(members: Sequence[str], overrides: Mapping[str, Any] | None = No
 def member_refs(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The members' refs in a fusion's configuration, in order."""
     return tuple(config["composition"][FUSE])
+
+
+def is_fusion(version: Version) -> bool:
+    """Whether a version is a fusion layer over others."""
+    return version.method == FUSE
+
+
+def fused(version: Version) -> tuple[Ref, ...]:
+    """The members of a fusion layer, in order; of any other version none."""
+    return tuple(Ref.parse(ref) for ref in member_refs(version.config)) if is_fusion(version) else ()
 
 
 def configure_fusion(

@@ -88,16 +88,17 @@ def answer(
     of_row = np.empty(len(questions), dtype=np.int64)
     for index, way in enumerate(ways):
         of_row[numbers[way]] = index
-    needed = {version.ref: version for way in ways for version in first[way].needed(way)}
-    with library.lease(list(needed.values())) as loaded:
+    needed = {way: first[way].needed(way) for way in ways}
+    versions = {version.ref: version for of_way in needed.values() for version in of_way}
+    with library.lease(list(versions.values())) as loaded:
         plans = [
             plan(
                 way,
-                {version.ref: loaded[version.ref] for version in first[way].needed(way)},
+                {version.ref: loaded[version.ref] for version in of_way},
                 library.lane,
                 model_type=model.config.model_type,
             )
-            for way in ways
+            for way, of_way in needed.items()
         ]
         with library.model_lock.shared():
             logits = outputs(model, plans, of_row, tokens, autocast=autocast, drop_layers=drop_layers)

@@ -11,10 +11,10 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import WeightsError
 
 from .. import weights
+from ..fusion.config import is_fusion
 from ..fusion.layers import read_fusion
 from ..tasks import Task
 from .heads import Head
-from .resolving import is_fusion
 
 
 @dataclass(frozen=True, eq=False)

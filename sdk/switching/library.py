@@ -15,6 +15,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
 from .. import weights
+from ..fusion.config import fused, is_fusion
 from ..fusion.layers import fill_fusion, remove_fusion
 from ..locks import SharedLock
 from ..support import reads_padding
@@ -22,7 +23,6 @@ from ..tasks import Task
 from .contents import Content
 from .heads import Head
 from .racks import Rack, fits
-from .resolving import fused, is_fusion
 
 
 @dataclass(frozen=True, eq=False)

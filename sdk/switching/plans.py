@@ -9,11 +9,11 @@ import adapters.composition as blocks
 from pointsman.registry import Ref
 
 from ..composition import Average, Composition, Stack, replace
+from ..fusion.config import fused
 from ..fusion.layers import fuse_block
 from .heads import Head, WeighedHeads
 from .library import Alone, InFusion, InRack, Loaded
 from .racks import Rack
-from .resolving import fused
 from .ways import head_refs
 
 # Each of its rows looks its slot up, which a relative position is not: DeBERTa's layers see those as one row.

@@ -200,15 +200,19 @@ class _RackLinear(_Racked):
         return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
 
 
-class _RackLoRA(_Racked):
-    """``adapters.methods.lora.LoRA`` with matrices a row (Hu et al. 2021, arXiv:2106.09685)."""
+class _RackUpdate(_Racked):
+    """What adapters' ``LoRALinear`` asks of an update beside its outputs: no DoRA and no gate, which no rack holds."""
 
     use_dora = False
     use_gating = False
 
-    def __init__(self, lane: str, module: LoRA, slots: Mapping[str, _Slots]) -> None:
+    def __init__(self, lane: str, module: LoRA | IA3, slots: Mapping[str, _Slots]) -> None:
         super().__init__(lane, slots)
         self._scaling = float(module.scaling)
+
+
+class _RackLoRA(_RackUpdate):
+    """``adapters.methods.lora.LoRA`` with matrices a row (Hu et al. 2021, arXiv:2106.09685)."""
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
         """The update's outputs, ``(rows, tokens, out)``; there is no gate."""
@@ -224,15 +228,8 @@ class _RackLoRA(_Racked):
         return weights + added * scaling
 
 
-class _RackIA3(_Racked):
+class _RackIA3(_RackUpdate):
     """``adapters.methods.lora.IA3`` with a vector a row (Liu et al. 2022, arXiv:2205.05638)."""
-
-    use_dora = False
-    use_gating = False
-
-    def __init__(self, lane: str, module: IA3, slots: Mapping[str, _Slots]) -> None:
-        super().__init__(lane, slots)
-        self._scaling = float(module.scaling)
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
         """The factors, ``(rows or 1, 1, out)``; there is no gate."""

@@ -7,7 +7,7 @@ from pointsman.registry import Base, Ref, Registry, Version
 from pointsman.registry.errors import BaseMismatchError, CompositionError
 
 from ..composition import Composition, Fuse, Stack, from_dict, refs, replace
-from ..fusion.config import FUSE, member_refs
+from ..fusion.config import FUSE, fused
 from ..tasks import Task
 from .rules import check_way
 from .ways import head_refs
@@ -86,16 +86,6 @@ def resolve(composition: Composition, registry: Registry, base: Base) -> Meaning
         return replace(part, pinned)
 
     return Meaning(composition=settled(composition), versions=versions)
-
-
-def is_fusion(version: Version) -> bool:
-    """Whether a version is a fusion layer over others."""
-    return version.method == FUSE
-
-
-def fused(version: Version) -> tuple[Ref, ...]:
-    """The members of a fusion layer, in order; of any other version none."""
-    return tuple(Ref.parse(ref) for ref in member_refs(version.config)) if is_fusion(version) else ()
 
 
 def _trained(block: Fuse, registry: Registry) -> Ref:

@@ -10,6 +10,7 @@ from pointsman.registry import Ref, Version
 from pointsman.registry.errors import CompositionError
 
 from ..composition import Average, Composition, Stack
+from ..fusion.config import is_fusion
 from ..methods import is_vera, parts_of
 
 _FREE: Final = frozenset(
@@ -37,7 +38,7 @@ def check_way(way: Composition, versions: Mapping[str, Version]) -> None:
 
 def _check_stack(stack: Composition, versions: Sequence[Version]) -> None:
     for place, version in enumerate(versions):
-        if reason := _why_not(version.config) or _why_not_stacked(version.config, first=place == 0):
+        if reason := _why_not(version) or _why_not_stacked(version.config, first=place == 0):
             raise CompositionError(f"{version.ref} ({version.method}) cannot be in {stack}: {reason}")
     places = [_lora_shapes_differ(version.config) for version in versions if _has_lora(version.config)]
     if len(places) > 1 and any(places):
@@ -51,7 +52,7 @@ def _check_average(average: Composition, members: Sequence[Sequence[Version]]) -
     """Of stacks, the first member of one is averaged with the first of the others, and so on."""
     for member in members:
         for version in member:
-            if reason := _why_not(version.config) or _why_not_averaged(version.config):
+            if reason := _why_not(version) or _why_not_averaged(version):
                 raise CompositionError(f"{version.ref} ({version.method}) cannot be in {average}: {reason}")
         if len(member) != len(members[0]):
             raise CompositionError(f"{average} averages stacks of {len(members[0])} and of {len(member)} adapters")
@@ -67,11 +68,11 @@ def _check_average(average: Composition, members: Sequence[Sequence[Version]]) -
                 )
 
 
-def _why_not(config: Mapping[str, Any]) -> str | None:
+def _why_not(version: Version) -> str | None:
     """Why a method cannot be joined with others in one forward pass at all."""
-    if "fusion" in config:
+    if is_fusion(version):
         return None
-    for part in parts_of(config):
+    for part in parts_of(version.config):
         kind = part.get("architecture")
         if kind not in (None, "lora"):
             return f"{kind} works alone only; run it in parallel or in a mixed batch"
@@ -93,10 +94,10 @@ def _why_not_stacked(config: Mapping[str, Any], *, first: bool) -> str | None:
     return None
 
 
-def _why_not_averaged(config: Mapping[str, Any]) -> str | None:
-    if "fusion" in config:
+def _why_not_averaged(version: Version) -> str | None:
+    if is_fusion(version):
         return "a fusion layer cannot be averaged"
-    parts = parts_of(config)
+    parts = parts_of(version.config)
     if len(parts) > 1:
         return "a union of methods cannot be averaged"
     return "invertible adapters cannot be averaged" if parts[0].get("inv_adapter") else None

@@ -2,16 +2,16 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from adapters import AdapterSetup, AutoAdapterModel
+from adapters import AdapterSetup
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel
 
 import pointsman.sdk.modernbert
 from pointsman.registry import Registry, Version
@@ -24,7 +24,7 @@ from pointsman.sdk.switching.heads import Head
 from pointsman.sdk.tasks import GLUE
 
 from architectures import ARCHITECTURES, make_base
-from helpers import PAIRS, TEXTS, MakeVersion
+from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters
 
 assert pointsman.sdk.modernbert  # so that plain adapters knows ModernBERT
 
@@ -68,26 +68,15 @@ class LowerBare(nn.Module):
         return (self.bare if (self.called - 1) % LAYERS < self.calls else self.adapted)(*inputs, **options)
 
 
-class WithoutLower:
+class WithoutLower(PlainAdapters):
     """Plain adapters on a base, and beside it the bare base, whose layers take the place of the lower ones."""
 
     def __init__(self, base: Path) -> None:
-        self._model = AutoAdapterModel.from_pretrained(base).eval()
+        super().__init__(base)
         self._bare = AutoModel.from_pretrained(base).eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(base)
 
-    def logits(self, files: Path, texts: list[Any], dropped: int) -> torch.Tensor:
-        name = self._model.load_adapter(str(files), use_safetensors=True)
-        self._model.set_active_adapters(name)
-        rows = []
-        with torch.inference_mode(), self._bare_below(dropped):
-            for text in texts:
-                columns = [text] if isinstance(text, str) else list(text)
-                encoded = self._tokenizer(*columns, truncation=True, max_length=32, return_tensors="pt")
-                rows.append(self._model.eval()(**encoded).logits[0])
-        self._model.delete_adapter(name)
-        self._model.delete_head(name)
-        return torch.stack(rows)
+    def logits_without(self, files: Path, texts: Sequence[Any], dropped: int) -> torch.Tensor:
+        return self.logits(files, texts, inside=self._bare_below(dropped))
 
     @contextmanager
     def _bare_below(self, dropped: int) -> Iterator[None]:
@@ -136,7 +125,7 @@ def test_every_method_is_skipped_in_the_lower_layers_and_nowhere_else(
         files = registry.export(version.ref, tmp_path / version.name)
         rows += [(version.name, text) for text in texts]
         for dropped in expected:
-            expected[dropped] += plain.logits(files, texts, dropped)
+            expected[dropped] += plain.logits_without(files, texts, dropped)
     with Switcher(str(deep), registry=registry) as switcher:
         for dropped, all_logits in expected.items():
             answers = switcher.predict_mixed(rows, drop_layers=dropped)
@@ -182,7 +171,7 @@ def test_lower_layers_run_once_a_text_on_every_base(
                 else:
                     assert seen == [5] * dropped + [10] * (LAYERS - dropped)
                 for name in dict.fromkeys(name for name, _ in rows):
-                    expected = plain.logits(files[name], TEXTS, dropped)
+                    expected = plain.logits_without(files[name], TEXTS, dropped)
                     mine = [answer for answer, (ref, _) in zip(answers, rows, strict=True) if ref == name]
                     for answer, logits in zip(mine, expected, strict=True):
                         close(answer, logits)
@@ -222,7 +211,7 @@ def test_layers_that_are_left_out_by_configuration_run_once_a_text_as_well(
             answers = switcher.predict(Parallel("a0", "a1", "a2"), TEXTS, drop_layers=dropped)
             assert seen == [5, 5, 5 if dropped == LAYERS else 15]
             for place in range(3):
-                expected = plain.logits(files[f"a{place}"], TEXTS, dropped)
+                expected = plain.logits_without(files[f"a{place}"], TEXTS, dropped)
                 for answer, logits in zip(answers, expected, strict=True):
                     close(answer[place], logits)
 

@@ -13,7 +13,6 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk.composition import parse, refs
 from pointsman.sdk.switching.resolving import Meaning, resolve
-from pointsman.sdk.switching.ways import every_way
 
 from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import json_text, plain, printable
@@ -26,6 +25,14 @@ if TYPE_CHECKING:
 @click.argument("ref")
 @click.argument("texts", nargs=-1)
 @base_option
+@click.option(
+    "--drop-layers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Skip the adapters of the lowest N layers (AdapterDrop).",
+)
 @precision_option
 @device_option
 @json_option
@@ -35,6 +42,7 @@ def command(
     ref: str,
     texts: tuple[str, ...],
     base: str | None,
+    drop_layers: int,
     precision: str,
     device: str,
     as_json: bool,
@@ -47,8 +55,7 @@ def command(
     """
     registry = open_registry(context)
     meaning = _meaning(registry, ref)
-    ways = every_way(meaning.composition)
-    columns = meaning.check(ways[0]).text
+    columns = next(iter(meaning.tasks.values())).text
     stored = next(iter(meaning.versions.values())).base.name
     rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
     quiet_libraries()
@@ -57,7 +64,7 @@ def command(
     with Switcher(base or stored, registry=registry, device=device, precision=precision) as switcher:
         meant = switcher.load(str(meaning.composition))
         kept, asked = itertools.tee(rows)  # no further apart than what predict_stream takes at a time
-        answers = zip(kept, switcher.predict_stream(meant, asked), strict=True)
+        answers = zip(kept, switcher.predict_stream(meant, asked, drop_layers=drop_layers), strict=True)
         if as_json:
             _print_json({"text": row, **_plain(answer)} for row, answer in answers)
             return

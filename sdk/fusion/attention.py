@@ -17,7 +17,7 @@ from pointsman.registry.errors import BaseMismatchError, SettingsError
 from .. import weights
 from ..bases import load_base
 from ..inference import BATCH_ROWS
-from ..switching.answering import Text, checked
+from ..switching.inputs import Text, checked, listed
 from ..tasks import Task
 from ..tokens import TokenRows, cut, tokenise
 from .config import is_fusion, member_refs
@@ -74,10 +74,10 @@ def fusion_attention(
             raise SettingsError(
                 f"{version.ref} is no fusion ({version.method}), and only a fusion has attention over members"
             )
-        if isinstance(inputs, str) or not inputs:
-            raise SettingsError("inputs are a list of texts, or of pairs, and one at least")
         task = Task.from_dict(version.task)
-        rows = [checked(task, text, number) for number, text in enumerate(inputs)]
+        rows = [checked(task, text, number) for number, text in enumerate(listed(inputs))]
+        if not rows:
+            raise SettingsError("there is nothing to attend to: the list of inputs is empty")
         loaded = load_base(base or version.base.name, device=device)
         if loaded.record.fingerprint != version.base.fingerprint:
             raise BaseMismatchError(

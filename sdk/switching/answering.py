@@ -9,30 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointsman.registry import Ref
-from pointsman.registry.errors import SettingsError
-
-from ..composition import Average, BatchSplit, Block, Composition, Fuse, Stack
+from ..composition import Composition
 from ..tasks import Task
 from ..tokens import TokenRows, joined, tokenise
 from .dropping import check_drop_layers
 from .forward import outputs
+from .inputs import Text, checked
 from .library import Library
 from .plans import plan
 from .resolving import Meaning
 
 _TOKENISING: Final = threading.Lock()
 """A tokenizer keeps the length that it cuts to, so that it serves one call at a time."""
-
-Text = str | Sequence[str]
-"""One input: a text, or the two texts of a pair."""
-
-
-Asked = str | Ref | Block
-"""What to predict with: a ref, or a composition as text or as a value."""
-
-OneAnswer = str | Ref | Stack | Fuse | Average | BatchSplit
-"""What gives one answer to a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +59,17 @@ def answer(
     Raises:
         SettingsError: An input is not what its task takes; there are more adapters than fit at once; or the base has
             fewer layers.
-        CompositionError: Answers are to be averaged that are not of one kind.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
     check_drop_layers(drop_layers, model)
     numbers: dict[Composition, list[int]] = {}
     for number, question in enumerate(questions):
         numbers.setdefault(question.way, []).append(number)
-    if not numbers:
-        return []
     first = {way: questions[those[0]].meaning for way, those in numbers.items()}
-    tasks = {way: meaning.check(way) for way, meaning in first.items()}
+    tasks = {way: meaning.tasks[way] for way, meaning in first.items()}
     texts = [checked(tasks[question.way], question.text, question.number) for question in questions]
-    tokens = _tokenised(texts, [first[question.way].max_length(question.way) for question in questions], tokenizer)
+    max_lengths = {way: meaning.max_length(way) for way, meaning in first.items()}
+    tokens = _tokenised(texts, [max_lengths[question.way] for question in questions], tokenizer)
     ways = list(numbers)
     of_row = np.empty(len(questions), dtype=np.int64)
     for index, way in enumerate(ways):
@@ -103,23 +89,6 @@ def answer(
         with library.model_lock.shared():
             logits = outputs(model, plans, of_row, tokens, autocast=autocast, drop_layers=drop_layers)
     return [Answers(tasks[way], found, numbers[way]) for way, found in zip(ways, logits, strict=True)]
-
-
-def checked(task: Task, text: Text, number: int) -> tuple[str, ...]:
-    """An input as one text or two, refused where it is not what the task takes.
-
-    Raises:
-        SettingsError: It is not; the message says which input it was.
-    """
-    row = (text,) if isinstance(text, str) else tuple(text)
-    if len(row) != len(task.text) or not all(isinstance(part, str) for part in row):
-        due = f"pairs of texts ({', '.join(task.text)})" if task.is_pair else "single texts"
-        raise SettingsError(f"'{task.name}' takes {due}: input {number} is {str(text)[:80]!r}")
-    try:
-        "".join(row).encode()
-    except UnicodeEncodeError as error:  # tokenizers would refuse the type, without saying which text
-        raise SettingsError(f"input {number} is not valid Unicode: {error}") from error
-    return row
 
 
 def _tokenised(texts: Sequence[tuple[str, ...]], max_lengths: Sequence[int], tokenizer: Any) -> TokenRows:

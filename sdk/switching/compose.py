@@ -8,7 +8,6 @@ from pointsman.registry.errors import CompositionError
 
 from ..composition import Block, parse, refs
 from .resolving import resolve
-from .ways import every_way
 
 COMPOSITION: Final = "composition.json"
 """The file of such a version: ``to_dict`` of what it is made of."""
@@ -39,14 +38,14 @@ def compose(name: str, composition: str | Block, *, registry: Registry | None = 
             return compose(name, parsed, registry=opened)
     base = registry.version(refs(parsed)[0]).base
     meaning = resolve(parsed, registry, base)
-    assert isinstance(meaning.composition, Block)
-    ways = every_way(meaning.composition)
-    tasks = [meaning.check(way) for way in ways]
+    if not isinstance(meaning.composition, Block):
+        raise CompositionError(f"{parsed} is {meaning.composition} already: set an alias, or compose it with others")
+    ways = list(meaning.tasks)
     content = meaning.composition.to_dict()
     return registry.add_version(
         name,
         files={COMPOSITION: (json.dumps(content, indent=2) + "\n").encode()},
-        task=tasks[0].to_dict(),
+        task=meaning.tasks[ways[0]].to_dict(),
         method=meaning.composition.name,
         config={"composition": content},
         base=base,

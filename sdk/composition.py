@@ -15,16 +15,16 @@ In a text, spaces are free and the names of blocks may be in any case. ``stack``
 """
 
 import re
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
-from numbers import Real
+from math import isfinite
 from operator import index
 from typing import Any, ClassVar, Final, SupportsIndex, TypeAlias
 
 from pointsman.registry import Ref
 from pointsman.registry.errors import CompositionError, InvalidNameError, pointed, unknown
+
+from .arguments import as_float, in_order, shown
 
 MAX_LENGTH: Final = 50_000  # characters, as it is written
 MAX_DEPTH: Final = 3  # blocks inside each other: follows from the rules of nesting
@@ -192,7 +192,7 @@ def parse(text: str | Composition) -> Composition:
     if isinstance(text, Ref):
         return Ref.parse(str(text))  # a Ref does not check what it is made of
     if not isinstance(text, str):
-        raise CompositionError(f"expected a ref, a block or a text, found {_shown(text)}")
+        raise CompositionError(f"expected a ref, a block or a text, found {shown(text)}")
     if not text.strip(_SPACE):
         raise CompositionError("an empty text is not valid: write a ref, or for example stack(lang, fuse(a@2, b))")
     if len(text) > MAX_LENGTH:
@@ -215,7 +215,7 @@ def _from_dict(data: object, depth: int) -> Block:
     if depth == MAX_DEPTH:
         raise CompositionError(_TOO_DEEP)
     if not isinstance(data, Mapping):
-        raise CompositionError(f'expected a block such as {{"stack": ["a", "b"]}}, found {_shown(data)}')
+        raise CompositionError(f'expected a block such as {{"stack": ["a", "b"]}}, found {shown(data)}')
     names = [key for key in data if key in _BLOCKS]
     if len(names) != 1:
         raise CompositionError(f"expected one of the keys {', '.join(_BLOCKS)}, found {_listed(data) or 'none'}")
@@ -227,7 +227,7 @@ def _from_dict(data: object, depth: int) -> Block:
             raise unknown(CompositionError, f"key of {name}", str(key), known)
     for key, value in data.items():
         if not isinstance(value, list):
-            raise CompositionError(f"expected a list as {key}, found {_shown(value)}")
+            raise CompositionError(f"expected a list as {key}, found {shown(value)}")
     members: list[Composition] = []
     for place, member in enumerate(data[name]):
         try:
@@ -316,7 +316,7 @@ class _Reader:
         self._token, self._start, self._next = found[1], found.start(1), found.end()
 
     def _expected(self, what: str) -> CompositionError:
-        return self._error(self._start, f"expected {what}, found {_shown(self._token) if self._token else 'the end'}")
+        return self._error(self._start, f"expected {what}, found {shown(self._token) if self._token else 'the end'}")
 
     def _error(self, position: int, what: str) -> CompositionError:
         return pointed(CompositionError, "composition", self._text, position, what)
@@ -348,7 +348,7 @@ def _broken_rule(kind: Any, member: Composition) -> str | None:
 
 def _checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
     found = _one_each(weights, members, "average takes one weight a member, or none at all")
-    floats = tuple(_float(weight) + 0.0 for weight in found)  # + 0.0, so that -0.0 is written like the equal 0.0
+    floats = tuple(as_float(weight) + 0.0 for weight in found)  # + 0.0, so that -0.0 is written like the equal 0.0
     if not all(map(isfinite, floats)):
         raise CompositionError(f"a weight has to be a finite number, found {_listed(found)}")
     total = sum(floats)
@@ -368,30 +368,15 @@ def _checked_sizes(sizes: Sequence[int], members: int) -> tuple[int, ...]:
     return integers
 
 
-def _one_each(numbers: Iterable[Any], members: int, rule: str) -> list[Any]:
-    found = list(numbers)
+def _one_each(numbers: object, members: int, rule: str) -> list[Any]:
+    found = in_order(numbers)
+    if found is None:
+        raise CompositionError(f"{rule}: found {shown(numbers)}")
     if len(found) != members:
         raise CompositionError(f"{rule}: found {len(found)} for {members}")
     return found
 
 
-def _float(number: object) -> float:
-    """The number as a float, or NaN where it is none."""
-    try:
-        return float(number) if isinstance(number, Real) and not isinstance(number, bool) else nan
-    except OverflowError:
-        return nan
-
-
 def _listed(items: Iterable[object]) -> str:
-    texts = [_shown(item) for item in items]
+    texts = [shown(item) for item in items]
     return " and ".join(texts) if len(texts) < 3 else ", ".join(texts[:8]) + ", …" * (len(texts) > 8)
-
-
-def _shown(found: object) -> str:
-    """Something for a message: short, and with nothing that a terminal would act on."""
-    try:
-        text = reprlib.repr(found)
-    except ValueError:
-        return "a huge number"  # Python refuses to write integers of more than 4,300 digits
-    return text.encode("ascii", "backslashreplace").decode()

@@ -16,6 +16,7 @@ from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError, SettingsError
+from pointsman.sdk.arguments import is_whole, shown
 from pointsman.sdk.tasks import Task
 
 NO_CLASS = -1
@@ -144,8 +145,8 @@ class TaskData:
 
 
 def _at_least_one(rows: int) -> int:
-    if rows < 1:
-        raise SettingsError(f"a number of rows must be 1 or more; found {rows}")
+    if not is_whole(rows) or rows < 1:
+        raise SettingsError(f"a number of rows must be 1 or more; found {shown(rows)}")
     return rows
 
 

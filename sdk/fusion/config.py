@@ -6,11 +6,12 @@ for a token, ``h`` what the members take, and ``Q``, ``K``, ``V`` are learned fo
 """
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, Final
 
 from pointsman.registry import Ref, Version
 from pointsman.registry.errors import SettingsError, unknown
+
+from ..arguments import as_float, shown
 
 FUSE: Final = "fuse"
 """The method of a version that fuses others."""
@@ -71,13 +72,14 @@ def configure_fusion(
     Raises:
         SettingsError: No such field, or a value that cannot work.
     """
+    if not isinstance(overrides, Mapping | None):
+        raise SettingsError(f'overrides are values by field, as {{"value": False}}; found {shown(overrides)}')
     config = dict(start)
     for field, value in (overrides or {}).items():
         if field not in DEFAULTS:
-            raise unknown(SettingsError, "field of the fusion layer", field, DEFAULTS)
+            raise unknown(SettingsError, "field of the fusion layer", str(field), DEFAULTS)
         if field == "dropout_prob":
-            is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if value is not None and not (is_number and 0 <= value < 1):
+            if value is not None and not 0 <= as_float(value) < 1:
                 raise SettingsError(
                     f"dropout_prob has to be a number from 0 to below 1, or null for the base's; found {value!r}"
                 )

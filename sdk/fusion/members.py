@@ -7,7 +7,7 @@ take, where residual and layer normalisation come in) from the last one alone.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import BaseMismatchError, SettingsError
 
 from ..methods import METHODS, configure
@@ -24,7 +24,7 @@ _SHARED: Final = (
 """The fields of a bottleneck that say where it is and what is around it."""
 
 
-def find_members(registry: Registry, refs: Sequence[str]) -> tuple[Version, ...]:
+def find_members(registry: Registry, refs: Sequence[str | Ref]) -> tuple[Version, ...]:
     """The versions that refs mean now, in order, if they can be fused.
 
     Raises:

@@ -1,17 +1,17 @@
 """Train a fusion over registered adapters, and register what comes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import SettingsError
-from pointsman.registry.refs import check_name
 
 from ..bases import whereabouts
+from ..members import parse_members
 from ..training.loop import Report, quiet
 from ..training.request import DataSource, TrainRequest
 from ..training.session import TrainSession
@@ -22,7 +22,7 @@ from .members import find_members
 
 def fuse(
     name: str,
-    members: Sequence[str],
+    members: Iterable[str | Ref],
     task: str,
     *,
     base: str | None = None,
@@ -69,19 +69,18 @@ def fuse(
     """
     if settings is not None and options:
         raise SettingsError(f"give settings or single options, not both; found both settings and {', '.join(options)}")
-    if isinstance(members, str):
-        raise SettingsError(f"members are a list of refs; found one string: ['{members}', …]")
+    refs = parse_members(members)
     settings = settings or TrainSettings.of(options)
     with nullcontext(registry) if registry is not None else Registry() as opened:
         opened.check_writable()
-        found = find_members(opened, members)
+        found = find_members(opened, refs)
         request = TrainRequest(
             task=task,
             base=whereabouts(base or found[0].base.name),
             method=FUSE,
             config=fuse_config([member.ref for member in found], overrides),
             source=DataSource.of(data, validation, text, label),
-            name=check_name(name),
+            name=name,
             settings=settings,
             asked=settings.asked,
         )

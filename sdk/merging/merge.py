@@ -1,6 +1,6 @@
 """Merge registered versions into a new one, without a model: on the tensors of their files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +9,8 @@ from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
+from ..arguments import is_whole, shown
+from ..members import parse_members, parse_ref
 from ..training.request import DataSource
 from ..weights import (
     ADAPTER_CONFIG,
@@ -86,7 +88,7 @@ class Merged:
 
 def merge(
     name: str,
-    members: Sequence[str | Ref],
+    members: Iterable[str | Ref],
     *,
     registry: Registry | None = None,
     how: str = "linear",
@@ -154,26 +156,29 @@ def merge(
 
     Raises:
         NotFoundError: There is no such version.
+        InvalidNameError, CompositionError: A name breaks the rules, or a member is no single ref.
         BaseMismatchError: The members were trained on different bases.
         SettingsError: Something asked for cannot work, or the members do not go together; the message names the two
             that differ and in what.
         PointsmanError: The search cannot have its rows or base. Nothing is registered.
     """
-    if isinstance(members, str):
-        raise SettingsError(f"members are a list of refs; found one string, {members[:80]!r}: put it into a list")
     check_name(name)
+    refs = parse_members(members)
+    wanted = None if head_of is None else parse_ref(head_of)
     source = DataSource.of(data, validation, text, label)
     if search:
-        _check_searched(how, weights)
-    elif source != DataSource.of(None, None, (), "label") or max_rows is not None or base is not None:
-        raise SettingsError("data, max_rows and base are for a search, which was not asked for (search, --search)")
-    recipe = Recipe.of(how, weights, members=len(members), density=density, scale=scale, rank=rank, seed=seed)
+        _check_searched(how, weights, max_rows)
+    elif (source, max_rows, base, device) != (DataSource.of(None, None, (), "label"), None, None, "cpu"):
+        raise SettingsError(
+            "data, max_rows, base and device are for a search, which was not asked for (search, --search)"
+        )
+    recipe = Recipe.of(how, weights, members=len(refs), density=density, scale=scale, rank=rank, seed=seed)
     with nullcontext(registry) if registry is not None else Registry() as opened:
         opened.check_writable()
-        found = read_members(opened, members, recipe)
+        found = read_members(opened, refs, recipe)
         if recipe.how == "svd":
             recipe = replace(recipe, rank=recipe.rank or found[0].version.config["r"])
-        head = member_of_head(found, head_of, opened, recipe)
+        head = member_of_head(found, wanted, opened, recipe)
         merged, metrics = Merged.of(name, found, recipe, head), None
         if search:
             from .search import best_of  # noqa: PLC0415 - loads a model's libraries, and merging needs none
@@ -182,11 +187,13 @@ def merge(
         return _add(opened, merged, metrics)
 
 
-def _check_searched(how: str, weights: Sequence[float] | None) -> None:
+def _check_searched(how: str, weights: Sequence[float] | None, max_rows: int | None) -> None:
     if how == "arithmetic":
         raise SettingsError("a search looks among shares of one, which the weights of arithmetic are not: give weights")
     if weights is not None:
         raise SettingsError("a search looks for the weights: leave weights out, or the search")
+    if max_rows is not None and not (is_whole(max_rows) and max_rows >= 1):
+        raise SettingsError(f"max_rows has to be a whole number, 1 or more; found {shown(max_rows)}")
 
 
 def _add(registry: Registry, merged: Merged, metrics: Mapping[str, float] | None) -> Version:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError, unknown
+
+from ..arguments import as_float, in_order, is_whole, shown
 
 HOWS: Final = ("linear", "arithmetic", "svd", "ties", "dare")
 MEANS: Final = ("linear", "ties", "dare")
@@ -46,14 +47,16 @@ class Recipe:
             if getattr(self, field) is None:
                 object.__setattr__(self, field, _DEFAULTS.get((self.how, field)))
         self._check_weights()
-        if self.density is not None and not (_is_number(self.density) and 0 < self.density <= 1):
-            raise SettingsError(f"density is the share that is kept, above 0 and at most 1; found {self.density!r}")
-        if self.scale is not None and not (_is_number(self.scale) and 0 < self.scale < math.inf):
-            raise SettingsError(f"scale has to be a number above 0; found {self.scale!r}")
-        if self.rank is not None and not (_is_whole(self.rank) and self.rank >= 1):
-            raise SettingsError(f"rank has to be a whole number, 1 or more; found {self.rank!r}")
-        if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
-            raise SettingsError(f"seed has to be a whole number, 0 or more; found {self.seed!r}")
+        if self.density is not None and not 0 < as_float(self.density) <= 1:
+            raise SettingsError(
+                f"density is the share that is kept, above 0 and at most 1; found {shown(self.density)}"
+            )
+        if self.scale is not None and not 0 < as_float(self.scale) < math.inf:
+            raise SettingsError(f"scale has to be a number above 0; found {shown(self.scale)}")
+        if self.rank is not None and not (is_whole(self.rank) and self.rank >= 1):
+            raise SettingsError(f"rank has to be a whole number, 1 or more; found {shown(self.rank)}")
+        if self.seed is not None and not (is_whole(self.seed) and 0 <= self.seed < 2**63):
+            raise SettingsError(f"seed has to be a whole number, 0 or more; found {shown(self.seed)}")
 
     @classmethod
     def of(cls, how: str, weights: Sequence[float] | None, *, members: int, **settings: Any) -> "Recipe":
@@ -72,10 +75,12 @@ class Recipe:
             raise SettingsError(
                 "arithmetic needs weights: how much is added of each member, and below 0 how much is taken away"
             )
-        if weights is not None and len(weights) != members:
-            raise SettingsError(f"each member has one weight: found {len(weights)} for {members} members")
-        shares = (1 / members,) * members if weights is None else tuple(weights)
-        return cls(how=how, weights=shares, **settings)
+        given = [1 / members] * members if weights is None else in_order(weights)
+        if given is None:
+            raise SettingsError(f"weights are a list of numbers, one for each member; found {shown(weights)}")
+        if len(given) != members:
+            raise SettingsError(f"each member has one weight: found {len(given)} for {members} members")
+        return cls(how=how, weights=tuple(given), **settings)
 
     @property
     def is_mean(self) -> bool:
@@ -96,8 +101,8 @@ class Recipe:
 
     def _check_weights(self) -> None:
         for weight in self.weights:
-            if not _is_number(weight) or not math.isfinite(weight):
-                raise SettingsError(f"weights have to be finite numbers; found {weight!r}")
+            if not math.isfinite(as_float(weight)):
+                raise SettingsError(f"weights have to be finite numbers; found {shown(weight)}")
         object.__setattr__(self, "weights", tuple(map(float, self.weights)))
         if self.how not in MEANS or self.is_mean:
             return
@@ -107,11 +112,3 @@ class Recipe:
                 "how 'arithmetic' takes a member away"
             )
         raise SettingsError(f"weights of {self.how} add up to 1; found a sum of {sum(self.weights):g}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

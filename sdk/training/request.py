@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from pointsman.registry import Run
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
+from ..arguments import in_order, shown
 from ..bases import whereabouts
 from ..data import load_table_data, load_task_data
 from ..data.splits import TaskData
@@ -29,11 +31,21 @@ class DataSource:
 
     @classmethod
     def of(cls, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str) -> Self:
-        """Paths become absolute, so that the same files are meant whatever the directory is."""
+        """Paths become absolute, so that the same files are meant whatever the directory is.
+
+        Raises:
+            SettingsError: What should be a path or a column is neither.
+        """
+        for what, path in (("data", data), ("validation", validation)):
+            if not isinstance(path, str | PathLike | None):
+                raise SettingsError(f"{what} has to be a path; found {shown(path)}")
+        columns = [text] if isinstance(text, str) else in_order(text)
+        if columns is None or not all(isinstance(column, str) for column in [*columns, label]):
+            raise SettingsError(f"text and label have to name columns; found {shown(text)} and {shown(label)}")
         return cls(
             data=data if data is None or data == "sample" else str(Path(data).absolute()),
             validation=None if validation is None else str(Path(validation).absolute()),
-            text=(text,) if isinstance(text, str) else tuple(text),
+            text=tuple(columns),
             label=label,
         )
 
@@ -64,7 +76,12 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """Everything that says what a training does."""
+    """Everything that says what a training does.
+
+    Raises:
+        InvalidNameError: The adapter's name breaks the rules for names.
+        SettingsError: The task is no name.
+    """
 
     task: str
     base: str
@@ -79,6 +96,11 @@ class TrainRequest:
     """The settings that somebody asked for; the others are what suits."""
     origin: Mapping[str, Any] | None = None
     """What the training is a part of, as JSON: a trial of a search, a cell of a benchmark."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, str):
+            raise SettingsError(f"task has to be a name, one of GLUE's or of your own; found {shown(self.task)}")
+        check_name(self.name)
 
     @classmethod
     def of(
@@ -105,7 +127,7 @@ class TrainRequest:
             method=method,
             config=configure(method, overrides),
             source=source,
-            name=check_name(name or task),
+            name=name or task,
             settings=settings,
             asked=settings.asked,
             origin=origin,
@@ -200,7 +222,7 @@ class TrainRequest:
             method=chosen,
             config=config,
             source=source,
-            name=check_name(name or self.name),
+            name=name or self.name,
             settings=TrainSettings.of({**settings, **options}),
             asked=self.asked | options.keys(),
             origin=None,

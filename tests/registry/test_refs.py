@@ -107,6 +107,13 @@ def test_hostile_names_are_refused(text):
         assert_safe_message(error)
 
 
+@pytest.mark.parametrize("found", [None, 5, 2.5, b"a", ["a"], {"a": 1}])
+def test_what_is_no_text_is_refused(found):
+    for read in (check_name, Ref.parse):
+        with pytest.raises(InvalidNameError, match=re.escape(ascii(repr(found)))):
+            read(found)
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_selectors_are_refused(text):
     with pytest.raises(InvalidNameError, match="latest") as error:

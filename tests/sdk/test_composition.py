@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pointsman import sdk
 from pointsman.registry import Ref
-from pointsman.registry.errors import CompositionError, InvalidNameError
+from pointsman.registry.errors import CompositionError, InvalidNameError, SettingsError
 from pointsman.sdk.composition import (
     NESTINGS,
     Average,
@@ -35,6 +35,7 @@ from pointsman.sdk.composition import (
     refs,
     replace,
 )
+from pointsman.sdk.members import parse_members
 
 KINDS: list[Any] = [Stack, Fuse, Parallel, Average, BatchSplit]
 
@@ -213,6 +214,19 @@ def test_a_ref_is_kept_as_it_would_be_read() -> None:
     assert Stack(Ref("a", "3")).members == (Ref("a", 3),)
 
 
+def test_members_of_a_version_are_single_refs() -> None:
+    assert parse_members(["a", Ref("b", 2), " c@best "]) == [Ref("a"), Ref("b", 2), Ref("c", "best")]
+    assert parse_members(name for name in "ab") == [Ref("a"), Ref("b")]
+    for members in (None, 5, "a", b"a", {"a": 0.5, "b": 0.5}, {"a", "b"}):
+        with pytest.raises(SettingsError, match=r"members are a list of refs, as .*; found "):
+            parse_members(members)  # type: ignore[arg-type]
+    for member in (None, 5, ["a"], b"a", "stack(a, b)", Average("a", "b"), ""):
+        with pytest.raises(CompositionError):
+            parse_members(["a", member])  # type: ignore[list-item]
+    with pytest.raises(InvalidNameError):
+        parse_members(["a", "not valid"])
+
+
 def test_weights_may_be_negative_and_of_any_number_type() -> None:
     assert Average("a", "b", weights=[1.5, -0.5]).weights == (1.5, -0.5)
     assert Average("a", "b", weights=np.array([0.25, 0.75])).weights == (0.25, 0.75)  # type: ignore[arg-type]
@@ -231,7 +245,7 @@ def test_weights_add_up_to_one_and_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [[float("nan"), 1], [float("inf"), 1], [True, False], ["1", "0"], "10", [None, 1], [10**400, 1], [1j, 0]]
+    "weights", [[float("nan"), 1], [float("inf"), 1], [True, False], ["1", "0"], [None, 1], [10**400, 1], [1j, 0]]
 )
 def test_weights_that_are_no_finite_numbers_are_refused(weights: Any) -> None:
     with pytest.raises(CompositionError, match="a weight has to be a finite number, found ") as error:
@@ -245,7 +259,22 @@ def test_there_is_one_weight_a_member(weights: list[float]) -> None:
         Average("a", "b", weights=weights)
 
 
-@pytest.mark.parametrize("sizes", [[0, 1], [-1, 1], [1.0, 1], [True, 1], ["1", 1], [10**9, 1], [10**5000, 1]])
+@pytest.mark.parametrize("numbers", [0.5, 2, True, "10", b"10", {1: 0.5, 2: 0.5}, {1, 2}, np.array(1), object()])
+def test_numbers_are_a_list(numbers: Any) -> None:
+    with pytest.raises(CompositionError, match="average takes one weight a member, or none at all: found "):
+        Average("a", "b", weights=numbers)
+    with pytest.raises(CompositionError, match=r"batchsplit takes one size a member, .*: found "):
+        BatchSplit("a", "b", sizes=numbers)
+
+
+def test_numbers_may_come_one_by_one() -> None:
+    assert Average("a", "b", weights=iter([0.25, 0.75])).weights == (0.25, 0.75)  # type: ignore[arg-type]
+    assert BatchSplit("a", "b", sizes=(size for size in (1, 2))).sizes == (1, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[0, 1], [-1, 1], [None, 1], [float("nan"), 1], [1.0, 1], [True, 1], ["1", 1], [10**9, 1], [10**5000, 1]]
+)
 def test_sizes_that_cannot_be_are_refused(sizes: Any) -> None:
     with pytest.raises(CompositionError, match="from 1 to 999,999,999, found ") as error:
         BatchSplit("a", "b", sizes=sizes)

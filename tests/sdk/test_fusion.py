@@ -238,9 +238,30 @@ def test_bottlenecks_may_differ_in_what_is_inside_them(registry: Registry) -> No
     assert tuple(fitting) == FUSABLE
 
 
-def test_one_string_is_no_list_of_members(registry: Registry) -> None:
-    with pytest.raises(SettingsError, match="one string"):
-        fuse("made", "a,b", "rte", registry=registry)
+@pytest.mark.parametrize("members", ["a,b", None, 5, {"a": 0.5, "b": 0.5}])
+def test_members_are_a_list(members: Any, registry: Registry) -> None:
+    with pytest.raises(SettingsError, match=r"a list of refs, as .*; found"):
+        fuse("made", members, "rte", registry=registry)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"task": None}, "task has to be a name, .*; found None"),
+        ({"overrides": ["value"]}, r"overrides are values by field, .*; found \['value'\]"),
+        ({"overrides": {5: True}}, "no field of the fusion layer '5'"),
+        ({"data": 5}, "data has to be a path; found 5"),
+        ({"text": None}, "text and label have to name columns; found None"),
+        ({"label": 5}, "text and label have to name columns; found .* and 5"),
+    ],
+    ids=repr,
+)
+def test_what_is_of_the_wrong_type_is_refused(asked: dict[str, Any], said: str, registry: Registry) -> None:
+    recorded(registry, "a")
+    recorded(registry, "b")
+    with pytest.raises(SettingsError, match=said):
+        fuse("made", iter(["a", "b"]), registry=registry, **{"task": "rte", **asked})
+    assert registry.runs() == []
 
 
 @pytest.mark.parametrize(
@@ -596,7 +617,7 @@ def test_the_attention_of_a_registered_fusion(registry: Registry, members: list[
     torch.testing.assert_close(found.weights, swapped.weights.flip(0))
     with pytest.raises(SettingsError, match="'rte' takes pairs"):
         fusion_attention("fused", ["a good film"], registry=registry)
-    with pytest.raises(SettingsError, match="one at least"):
+    with pytest.raises(SettingsError, match="nothing to attend to"):
         fusion_attention("fused", [], registry=registry)
     with pytest.raises(SettingsError, match=r"films@2 is no fusion \(seq_bn\)"):
         fusion_attention("films", ["a good film"], registry=registry)

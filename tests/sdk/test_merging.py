@@ -13,6 +13,7 @@ from adapters import AdapterSetup
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import (
     BaseMismatchError,
+    CompositionError,
     InvalidNameError,
     NotFoundError,
     PointsmanError,
@@ -133,6 +134,7 @@ def test_the_mean_of_one_with_itself_is_itself(method: str, registry: Registry, 
     assert weights.same_weights(files_of(registry, merged), files_of(registry, one))
     assert merged.parameters == one.parameters
     assert merged.parents == ("a@1", "a@1")
+    assert merge("same", iter(["a", "a"]), registry=registry, weights=iter([0.5, 0.5])).digest == merged.digest  # type: ignore[arg-type]
     assert len(METHODS) == 21
 
 
@@ -155,6 +157,15 @@ def test_a_negated_lora_takes_its_update_from_the_base(registry: Registry, make:
     files = files_of(registry, merged)
     torch.testing.assert_close(logits(loaded, files), logits(loaded, files, taken), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(logits(loaded, files), logits(loaded, files_of(registry, one)), atol=1e-2)
+
+
+@pytest.mark.parametrize("weight", [-0.5, 0.5, 2])
+def test_one_lora_counts_by_the_square_of_its_weight(weight: float, registry: Registry, make: Make) -> None:
+    """Both factors are weighed: ``w |w|`` times the update."""
+    own = updates_of(registry, make("a", seed=1))
+    merged = merge("less", ["a"], registry=registry, how="arithmetic", weights=[weight])
+    for place, update in updates_of(registry, merged).items():
+        torch.testing.assert_close(update, weight * abs(weight) * own[place])
 
 
 def test_a_lora_less_itself_is_the_base(registry: Registry, make: Make, loaded: LoadedBase) -> None:
@@ -304,6 +315,8 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
         merge("both", ["d", "e"], registry=registry, head_of="a")
     with pytest.raises(NotFoundError):
         merge("both", ["d", "e"], registry=registry, head_of="nobody")
+    with pytest.raises(CompositionError, match="found 5"):
+        merge("both", ["d", "e"], registry=registry, head_of=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -315,6 +328,10 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
         ({"weights": [float("nan"), 1]}, "finite numbers; found nan"),
         ({"weights": [float("inf"), 1], "how": "svd"}, "finite numbers; found inf"),
         ({"weights": ["a", 1]}, "finite numbers; found 'a'"),
+        ({"weights": [None, 1]}, "finite numbers; found None"),
+        ({"weights": [10**5000, 1], "how": "svd"}, "finite numbers; found a huge number"),
+        ({"weights": 0.5}, "a list of numbers, one for each member; found 0.5"),
+        ({"weights": {"a": 0.5, "b": 0.5}}, "a list of numbers, one for each member; found {'a'"),
         ({"how": "arithmetic"}, "arithmetic needs weights"),
         ({"how": "average"}, "no way to merge 'average'.*linear"),
         ({"how": "ties", "density": 0}, "above 0 and at most 1; found 0"),
@@ -330,6 +347,16 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
         ({"search": True, "how": "arithmetic"}, "a search looks among shares of one"),
         ({"data": "sample"}, "not asked for"),
         ({"max_rows": 3}, "not asked for"),
+        ({"device": "nope"}, "not asked for"),
+        *(
+            (
+                {"search": True, "data": "sample", "max_rows": rows},
+                "max_rows has to be a whole number, 1 or more; found",
+            )
+            for rows in ("5", 0, 2.5, True)
+        ),
+        ({"search": True, "data": 5}, "data has to be a path; found 5"),
+        ({"search": True, "text": [5]}, r"text and label have to name columns; found \[5\]"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], said: str, registry: Registry, make: Make) -> None:
@@ -346,6 +373,9 @@ def test_settings_that_cannot_work(settings: dict[str, Any], said: str, registry
         ([], SettingsError, "nothing to merge"),
         (["a"], SettingsError, "one member is nothing to merge.*weight -1"),
         ("a", SettingsError, "a list of refs"),
+        (None, SettingsError, "a list of refs, as .*; found None"),
+        (["a", 5], CompositionError, "found 5"),
+        (["a", "stack(a, bn)"], CompositionError, "expected a single ref, found 'stack"),
         (["a", "nobody"], NotFoundError, "nobody"),
         (["a", "a@7"], NotFoundError, "7"),
         (["a", "not valid"], InvalidNameError, "not valid"),

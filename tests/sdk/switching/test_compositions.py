@@ -24,7 +24,7 @@ from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters
 def adapters(make_version: MakeVersion) -> list[str]:
     """Of every kind that can be joined with others, two, and some tasks."""
     methods = {"a": "seq_bn", "b": "seq_bn", "c": "double_seq_bn", "l": "lora", "m": "lora", "i": "ia3", "j": "ia3",
-               "inv": "seq_bn_inv", "p": "compacter"}  # fmt: skip
+               "inv": "seq_bn_inv", "p": "compacter", "q": "par_bn", "r": "par_bn"}  # fmt: skip
     for seed, (name, method) in enumerate(methods.items()):
         make_version(name, method=method, seed=seed)
     make_version("mnli", GLUE["mnli"], seed=20)
@@ -90,7 +90,8 @@ def as_one_bottleneck(registry: Registry, weights: Mapping[str, float], director
             tensors[key] = torch.cat([of_each[name] * weight for name, weight in weights.items()], dim=1)
         else:
             tensors[key] = sum((of_each[name] * weight for name, weight in weights.items()), torch.zeros_like(tensor))
-    return written(registry, first, tensors, directory, reduction_factor=16 / len(weights))
+    factor = registry.version(first).config["reduction_factor"]
+    return written(registry, first, tensors, directory, reduction_factor=factor / len(weights))
 
 
 def as_one_lora(registry: Registry, weights: Mapping[str, float], directory: Path) -> Path:
@@ -103,6 +104,18 @@ def as_one_lora(registry: Registry, weights: Mapping[str, float], directory: Pat
         weighed = [of_each[name] * (weight if key.endswith("lora_B") else 1) for name, weight in weights.items()]
         tensors[key] = torch.cat(weighed, dim=1 if key.endswith("lora_B") else 0)
     return written(registry, first, tensors, directory, r=8 * len(weights), alpha=8 * len(weights))
+
+
+def as_one_ia3(registry: Registry, weights: Mapping[str, float], directory: Path) -> Path:
+    """The average of (IA)³s is one (IA)³, whose vectors are the mean: each multiplies the same."""
+    parts = {name: safetensors.torch.load(files_of(registry, name)["adapter.safetensors"]) for name in weights}
+    first, *_ = weights
+    tensors = {
+        key: sum((parts[name][key.replace(f".{first}.", f".{name}.")] * weights[name] for name in weights),
+                 torch.zeros_like(tensor))
+        for key, tensor in parts[first].items()
+    }  # fmt: skip
+    return written(registry, first, tensors, directory)
 
 
 def written(registry: Registry, name: str, tensors: dict[str, Any], directory: Path, **fields: Any) -> Path:
@@ -125,7 +138,10 @@ def head_of(registry: Registry, source: str, into: Path, name: str, directory: P
     return into
 
 
-@pytest.mark.parametrize(("pair", "as_one"), [("ab", as_one_bottleneck), ("lm", as_one_lora)])
+@pytest.mark.parametrize(
+    ("pair", "as_one"),
+    [("ab", as_one_bottleneck), ("qr", as_one_bottleneck), ("lm", as_one_lora), ("ij", as_one_ia3)],
+)
 def test_an_average_is_the_weighted_mean_of_outputs(
     pair: str, as_one: Any, adapters: list[str], registry: Registry, tiny_base: Path
 ) -> None:
@@ -137,7 +153,9 @@ def test_an_average_is_the_weighted_mean_of_outputs(
     of_second = plain.logits(head_of(registry, second, merged, first, tmp_path / "head"), TEXTS)
     with Switcher(str(tiny_base), registry=registry) as switcher:
         found = switcher.logits(Average(first, second, weights=[0.3, 0.7]), TEXTS)
+        other_way = switcher.logits(Average(first, second, weights=[0.7, 0.3]), TEXTS)
     close(found, 0.3 * of_first + 0.7 * of_second)
+    assert not torch.allclose(found, other_way, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["a", "c", "l", "i", "p"])

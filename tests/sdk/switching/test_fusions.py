@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from adapters import AdapterSetup
+from adapters.composition import Stack
 
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import CompositionError
@@ -32,22 +33,25 @@ def train_fusion(make_version: MakeVersion, registry: Registry, tiny_base: Path)
     return make
 
 
-def plain_logits(base: Path, registry: Registry, version: Version, members: list[str]) -> torch.Tensor:
-    """What the library's own fusion makes of the version's tensors, text by text."""
+def plain_logits(
+    base: Path, registry: Registry, version: Version, members: list[str], *, below: str | None = None
+) -> torch.Tensor:
+    """What the library's own fusion makes of the version's tensors, text by text; stacked on another adapter."""
 
     def files(ref: str) -> dict[str, bytes]:
         found = registry.version(ref)
         return {file.name: registry.read_file(found, file.name) for file in found.files}
 
     loaded = load_base(str(base))
-    for member in members:
-        weights.insert(loaded.model, member, files(member))
+    for name in dict.fromkeys([*members, *([below] if below else [])]):
+        weights.insert(loaded.model, name, files(name))
     insert_fusion(loaded.model, "here", members, files(version.ref))
     head = weights.read_head(files(version.ref))
     loaded.model.add_prediction_head_from_config("here", dict(head.config), set_active=False)
     loaded.model.heads["here"].load_state_dict(head.tensors)
+    setup = fuse_block("here", members)
     rows = []
-    with torch.inference_mode(), AdapterSetup(fuse_block("here", members)):
+    with torch.inference_mode(), AdapterSetup(Stack(below, setup) if below else setup):
         for text in TEXTS:
             inputs = loaded.tokenizer(text, truncation=True, max_length=16, return_tensors="pt")
             rows.append(loaded.model.eval()(**inputs, head="here").logits[0])
@@ -71,13 +75,16 @@ def test_a_fusion_answers_as_the_library_does_and_scores_as_it_did(
 def test_fusions_mix_with_their_members_and_go_into_stacks(
     train_fusion: Trained, registry: Registry, tiny_base: Path
 ) -> None:
-    train_fusion("f", "a", "b")
+    version = train_fusion("f", "a", "b")
     train_fusion("g", "b", "p")
     asked = ["f", "a", "g", "b", "stack(l, f)", "stack(b, f)", "stack(l, fuse(a, b))"]
     with Switcher(str(tiny_base), registry=registry) as switcher:
         alone = {ref: switcher.logits(ref, TEXTS) for ref in asked}
         assert torch.equal(alone["stack(l, f)"], alone["stack(l, fuse(a, b))"])
-        assert not torch.allclose(alone["stack(b, f)"], alone["f"], atol=1e-4)
+        for below in ("l", "b"):
+            plain = plain_logits(tiny_base, registry, version, ["a", "b"], below=below)
+            torch.testing.assert_close(alone[f"stack({below}, f)"], plain, rtol=1e-5, atol=1e-5)
+            assert not torch.allclose(plain, alone["f"], atol=1e-3)
         rows = [(ref, text) for text in TEXTS for ref in asked]
         for number, answer in enumerate(switcher.predict_mixed(rows)):
             expected = alone[asked[number % len(asked)]][number // len(asked)].softmax(0).max().item()

@@ -1,5 +1,6 @@
 """For every method and composition, on random weights: the same numbers, bit for bit, and the base untouched."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from pointsman.registry import Registry
-from pointsman.sdk import Switcher
+from pointsman.sdk import Switcher, train, weights
 from pointsman.sdk.methods import METHODS
+from pointsman.sdk.switching.library import Alone, InRack
 
 from helpers import TEXTS, MakeVersion, base_outputs, weights_hash
 
@@ -121,6 +123,51 @@ def test_a_fresh_process_gives_the_same_numbers(
     assert len(found) == 28
     for ref, logits in found.items():
         assert torch.equal(logits, expected[ref]), ref
+
+
+def tensors_in_memory(switcher: Switcher) -> dict[str, torch.Tensor]:
+    """Copies of what a Switcher holds of the one version that is loaded."""
+    (loaded,) = switcher._library.loaded
+    match loaded.place:
+        case InRack(rack, slot):
+            tensors = rack.read(slot)
+        case Alone(lane):
+            there = weights.adapter_tensors(switcher._model, lane)
+            tensors = {key: tensor.detach().clone() for key, tensor in there.items()}
+        case _:
+            raise AssertionError(loaded.place)
+    assert tensors
+    of_head = [tensor for layer in loaded.head._layers for tensor in layer if tensor is not None]
+    return tensors | {f"head.{number}": tensor.clone() for number, tensor in enumerate(of_head)}
+
+
+def stored_files(registry: Registry) -> dict[Path, str]:
+    """The sha256 of every file in a registry's store."""
+    paths = (path for path in (registry.home / "objects").rglob("*") if path.is_file())
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "lora", "prefix_tuning", "loreft"])
+def test_training_one_changes_nothing_of_another_that_is_loaded(
+    method: str, make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    version = make_version("a", method=method)
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        logits, hashed = switcher.logits("a", TEXTS), weights_hash(switcher)
+        held, files = tensors_in_memory(switcher), stored_files(registry)
+        assert len(files) == len(version.files) == 4
+        train(
+            "sst2", base=str(tiny_base), name="b", method=method, registry=registry, data="sample", epochs=1,
+            max_train_rows=32, max_eval_rows=8, max_length=16, batch_size=8, learning_rate=0.01,
+        )  # fmt: skip
+        after = tensors_in_memory(switcher)
+        assert after.keys() == held.keys()
+        assert all(torch.equal(after[key], tensor) for key, tensor in held.items())
+        assert stored_files(registry).items() >= files.items()
+        assert registry.version("a") == version
+        assert torch.equal(switcher.logits("a", TEXTS), logits)
+        assert weights_hash(switcher) == hashed
+        assert not torch.allclose(switcher.logits("b", TEXTS), logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["dora", "dvora"])

@@ -83,6 +83,9 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 OF_REFT: Final = "subtract_projection"
 """The field that makes DiReFT of NoReFT; of the library's classes it is none."""
 
+ONLY_TRAINING: Final = frozenset({"dropout", "stochastic_depth", "init_weights", "init_weights_seed"})
+"""Fields of a configuration that say nothing of what a trained adapter computes."""
+
 _LONGEST_FIRST: Final = sorted([*METHODS, *FORMER_NAMES], key=len, reverse=True)
 
 

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import BaseMismatchError, SettingsError, WeightsError
 
-from ..methods import is_vera, parts_of
+from ..methods import ONLY_TRAINING, is_vera, parts_of
 from ..weights import Stored, read_adapter, read_head
 from .recipe import Recipe
-
-_ONLY_TRAINING: Final = frozenset({"dropout", "stochastic_depth", "init_weights", "init_weights_seed"})
-"""Fields of a configuration that say nothing of what a trained adapter computes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +118,7 @@ def _check_same(first: Version, other: Version, how: str) -> None:
         raise BaseMismatchError(f"{together} they were trained on different bases, {bases}")
     if first.method != other.method:
         raise SettingsError(f"{together} they are of different methods, {first.method} and {other.method}")
-    ignored = _ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())
+    ignored = ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())
     for mine, its in zip(parts_of(first.config), parts_of(other.config), strict=False):
         for field in sorted(mine.keys() | its.keys()):
             if field not in ignored and mine.get(field) != its.get(field):

@@ -13,6 +13,7 @@ from pointsman.registry.errors import WeightsError
 from .. import weights
 from ..fusion.config import is_fusion
 from ..fusion.layers import read_fusion
+from ..methods import ONLY_TRAINING
 from ..tasks import Task
 from .heads import Head
 
@@ -53,8 +54,13 @@ class Content:
 
     @cached_property
     def key(self) -> str:
-        """What those have in common that may share a rack."""
-        return json.dumps(self.adapter.config, sort_keys=True)
+        """What those have in common that may share a rack: their configuration, without what only training reads."""
+
+        def lasting(part: dict[str, Any]) -> dict[str, Any]:
+            return {field: value for field, value in part.items() if field not in ONLY_TRAINING}
+
+        whole = json.loads(json.dumps(self.adapter.config), object_hook=lasting)  # of a union, each part
+        return json.dumps(whole, sort_keys=True)
 
     @property
     def size(self) -> int:

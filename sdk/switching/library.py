@@ -1,9 +1,10 @@
 """The versions in memory: loaded when they are asked for, kept while they are used, and no more than fit."""
 
+import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,6 +16,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
 from .. import weights
+from ..arguments import is_whole, shown
 from ..fusion.config import fused, is_fusion
 from ..fusion.layers import fill_fusion, remove_fusion
 from ..locks import SharedLock
@@ -83,9 +85,22 @@ class Capacity:
     """Of tensors that were evicted and stay in memory, to come back without the disk."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (("adapters", self.adapters, 1), ("bytes", self.bytes, 1), ("", self.warm_bytes, 0)):
-            if value is not None and value < least:
-                raise SettingsError(f"capacity {name or 'warm_bytes'} has to be at least {least}; found {value}")
+        for name, value in (("capacity", self.adapters), ("capacity_bytes", self.bytes)):
+            if value is not None and not (is_whole(value) and value >= 1):
+                raise SettingsError(
+                    f"{name} has to be a whole number, 1 or more, or None for no limit; found {shown(value)}"
+                )
+        if not (is_whole(self.warm_bytes) and self.warm_bytes >= 0):
+            raise SettingsError(f"warm_bytes has to be a whole number, 0 or more; found {shown(self.warm_bytes)}")
+
+    def left(self, beside: Collection[Loaded], size: int) -> int:
+        """How many versions of so many bytes fit beside others."""
+        left = sys.maxsize
+        if self.adapters is not None:
+            left = self.adapters - len(beside)
+        if self.bytes is not None:
+            left = min(left, (self.bytes - sum(loaded.size for loaded in beside)) // size)
+        return left
 
 
 class Library:
@@ -176,7 +191,7 @@ class Library:
             self._changed.notify_all()
             ended = loaded is not None and not loaded.leases
         if loaded is not None and ended:
-            self._free(loaded)
+            self._free(loaded.place)
 
     def lane(self, rack: Rack, number: int) -> str:
         """The rack's name in the model for the ``number``-th of its versions in one composition."""
@@ -216,12 +231,7 @@ class Library:
             for version in versions:
                 if version.ref in taken:
                     continue
-                began = time.perf_counter()
-                with self._changed:
-                    content = self._warm.get(version.ref)
-                content = content or Content.read(version, self._registry, self._model, dtype=self._dtype)
-                self._make_room(self._size(content), needed=len(versions), taken=taken)
-                loaded = self._place(version, content, taken, began)
+                loaded = self._load(version, taken, needed=len(versions))
                 with self._changed:
                     self._loaded[version.ref] = loaded
                     self._warm.pop(version.ref, None)
@@ -245,28 +255,61 @@ class Library:
                     ended.append(loaded)
             self._changed.notify_all()
         for loaded in ended:
-            self._free(loaded)
+            self._free(loaded.place)
 
-    def _make_room(self, size: int, *, needed: int, taken: Mapping[str, Loaded]) -> None:
-        """Evict what was used longest ago until so many bytes more fit, waiting for others where it has to."""
+    def _load(self, version: Version, taken: Mapping[str, Loaded], *, needed: int) -> Loaded:
+        """Find a version's place, where wrong tensors are refused and its size is known; then make room for it."""
+        began = time.perf_counter()
+        with self._changed:
+            content = self._warm.get(version.ref)
+        content = content or Content.read(version, self._registry, self._model, dtype=self._dtype)
+        found = self._fused(version, content, taken) if is_fusion(version) else self._found(content)
+        size = content.size if not isinstance(found, Rack) else found.slot_size + content.head.size
+        try:
+            left = self._make_room(size, needed=needed, taken=taken)
+        except BaseException:
+            if not isinstance(found, Rack):
+                self._free(found)
+            raise
+        place = found if not isinstance(found, Rack) else self._fill(found, content, left)
+        return Loaded(
+            version=version,
+            task=Task.from_dict(version.task),
+            place=place,
+            config=content.adapter.config,
+            head=content.head,
+            exact_lengths=reads_padding(version.config, self._model.config),
+            size=size,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _make_room(self, size: int, *, needed: int, taken: Mapping[str, Loaded]) -> int:
+        """Evict what was used longest ago until so many bytes more fit, waiting for others where it has to.
+
+        Returns:
+            How many of that size fit.
+
+        Raises:
+            SettingsError: None would, whatever went, and so nothing does; or it is closed.
+        """
         capacity = self._capacity
         while True:
             with self._changed:
                 self._check_open()
                 here = self._loaded.values()
-                many = capacity.adapters is not None and len(here) >= capacity.adapters
-                large = capacity.bytes is not None and sum(loaded.size for loaded in here) + size > capacity.bytes
-                if not many and not large:
-                    return
-                may_go = [one for one in here if not self.is_pinned(one.version.ref) and one.version.ref not in taken]
-                if not may_go:
+                left = capacity.left(here, size)
+                if left >= 1:
+                    return left
+                stay = [one for one in here if self.is_pinned(one.version.ref) or one.version.ref in taken]
+                if capacity.left(stay, size) < 1:
+                    many = capacity.adapters is not None and len(stay) >= capacity.adapters
                     raise SettingsError(
                         f"{needed} adapters are needed at once, and the capacity is "
                         f"{capacity.adapters if many else capacity.bytes:,} {'adapters' if many else 'bytes'}, "
                         f"{sum(self.is_pinned(one.version.ref) for one in here)} of {len(here)} loaded being pinned: "
                         "open the Switcher with more"
                     )
-                victims = [one for one in may_go if not one.leases]
+                victims = [one for one in here if not one.leases and not self.is_pinned(one.version.ref)]
                 if not victims:
                     self._changed.wait()
                     continue
@@ -275,7 +318,7 @@ class Library:
             try:
                 self._keep_warm(victim)
             finally:
-                self._free(victim)
+                self._free(victim.place)
 
     def _keep_warm(self, loaded: Loaded) -> None:
         if loaded.size > self._capacity.warm_bytes:
@@ -297,45 +340,31 @@ class Library:
             while sum(content.size for content in self._warm.values()) > self._capacity.warm_bytes:
                 self._warm.popitem(last=False)
 
-    def _free(self, loaded: Loaded) -> None:
-        match loaded.place:
+    def _free(self, place: InRack | Alone | InFusion) -> None:
+        match place:
             case InRack(rack, slot):
                 with self._rack_lock:
                     rack.free(slot)
             case Alone(lane) | InFusion(lane):
-                remove = remove_fusion if isinstance(loaded.place, InFusion) else weights.remove_slot
+                remove = remove_fusion if isinstance(place, InFusion) else weights.remove_slot
                 with self.model_lock.alone():
                     if self._model is not None:  # else it was closed meanwhile
                         remove(self._model, lane)
 
-    def _place(self, version: Version, content: Content, taken: Mapping[str, Loaded], began: float) -> Loaded:
-        task = Task.from_dict(version.task)
-        exact_lengths = reads_padding(version.config, self._model.config)
-        if is_fusion(version):
-            place: InRack | Alone | InFusion = self._fused(version, content, taken)
-        else:
-            place = self._placed(content)
-        return Loaded(
-            version=version,
-            task=task,
-            place=place,
-            config=content.adapter.config,
-            head=content.head,
-            exact_lengths=exact_lengths,
-            size=self._size(content),
-            seconds=time.perf_counter() - began,
-        )
-
-    def _placed(self, content: Content) -> InRack | Alone:
-        if content.key not in self._racks and (place := self._open(content)):
-            return place
+    def _found(self, content: Content) -> Rack | Alone:
+        """The rack that a version fits into, which is opened if need be; or its place, if it fits into none."""
+        if content.key not in self._racks:
+            return self._open(content)
         rack = self._racks[content.key]
         if rack is None:
             return self._stand_alone(content)
         if not content.checked:
             rack.check(content.adapter.tensors, weights.ADAPTER_WEIGHTS)
+        return rack
+
+    def _fill(self, rack: Rack, content: Content, left: int) -> InRack:
         with self._rack_lock:
-            return InRack(rack, rack.fill(content.adapter.tensors))
+            return InRack(rack, rack.fill(content.adapter.tensors, left=left))
 
     def _fused(self, version: Version, content: Content, taken: Mapping[str, Loaded]) -> InFusion:
         """A fusion layer where its members are, which are taken already."""
@@ -346,24 +375,19 @@ class Library:
             fill_fusion(self._model, lane, members, content.adapter)
         return InFusion(lane)
 
-    def _size(self, content: Content) -> int:
-        """Bytes that it takes in its rack; where there is none, those of its tensors."""
-        rack = self._racks.get(content.key)
-        return content.size if rack is None else rack.slot_size + content.head.size
-
-    def _open(self, content: Content) -> Alone | None:
-        """Find out whether versions of a configuration fit into a rack: if so open it, if not place this one."""
+    def _open(self, content: Content) -> Rack | Alone:
+        """Find out on a version whether those of its configuration fit into a rack, and if so open it."""
         place = self._stand_alone(content)  # which is also where wrong tensors are refused
         with self.model_lock.alone():
             if not fits(self._model, place.lane):
                 self._racks[content.key] = None
                 return place
             for other in [key for key, rack in self._racks.items() if rack is not None and not rack.used]:
-                rack = self._racks.pop(other)
-                assert rack is not None
-                rack.remove()
-            self._racks[content.key] = Rack(self._model, place.lane, content.adapter.config, dtype=self._dtype)
-        return None
+                empty = self._racks.pop(other)
+                assert empty is not None
+                empty.remove()
+            rack = self._racks[content.key] = Rack(self._model, place.lane, content.adapter.config, dtype=self._dtype)
+        return rack
 
     def _stand_alone(self, content: Content) -> Alone:
         lane = weights.slot_name(next(self._names))

@@ -19,9 +19,8 @@ Rows = int | Tensor
 """The slot of all rows, or of each: ``(rows,)`` in int64."""
 
 _CONTAINERS: Final = ("adapters", "invertible_adapters", "loras")
-_GROWTH: Final = 1.125
-_FEWEST: Final = 16
-"""Slots that a rack grows by, at least."""
+_DOUBLED: Final = 16
+"""Slots up to which a rack doubles; from then on it grows by an eighth."""
 _rows: ContextVar[Mapping[str, Rows]] = ContextVar("rows")
 
 
@@ -102,10 +101,16 @@ class Rack:
         """
         weights.check_tensors(tensors, {key: slots.like() for key, slots in self._tensors.items()}, file)
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> int:
-        """Copy a version's tensors, which have been checked, into a free slot and return its index."""
+    def fill(self, tensors: Mapping[str, Tensor], *, left: int) -> int:
+        """Copy a version's tensors into a free slot and return its index.
+
+        Args:
+            tensors: What has been checked.
+            left: How many versions there is room for, this one included: no more slots are added than that.
+        """
         if not self._free:
-            self._resize(max(self.capacity + _FEWEST, int(self.capacity * _GROWTH)))
+            more = self.capacity // 8 if self.capacity >= _DOUBLED else max(self.capacity, 1)
+            self._resize(self.capacity + min(more, left))
         slot = min(self._free)
         for key, tensor in tensors.items():
             self._tensors[key].data[slot].copy_(tensor)

@@ -11,11 +11,9 @@ from pointsman.registry.errors import CompositionError
 
 from ..composition import Average, Composition, Stack
 from ..fusion.config import is_fusion
-from ..methods import is_vera, parts_of
+from ..methods import ONLY_TRAINING, is_vera, parts_of
 
-_FREE: Final = frozenset(
-    {"reduction_factor", "r", "alpha", "scaling", "dropout", "non_linearity", "init_weights", "init_weights_seed"}
-)
+_FREE: Final = ONLY_TRAINING | {"reduction_factor", "r", "alpha", "scaling", "non_linearity"}
 """Fields that may differ between members of an average: the others say where adapters are and how they are joined."""
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -69,6 +70,35 @@ def altered(
     return registry.add_version(name, files=files, max_length=32, parameters=1, **{**about, **fields})
 
 
+def tensors_changed(
+    change: Callable[[dict[str, torch.Tensor]], None], file: str = "adapter.safetensors"
+) -> Callable[[dict[str, bytes]], None]:
+    def apply(files: dict[str, bytes]) -> None:
+        tensors = safetensors.torch.load(files[file])
+        change(tensors)
+        files[file] = safetensors.torch.save(tensors)
+
+    return apply
+
+
+def config_changed(file: str, **fields: Any) -> Callable[[dict[str, bytes]], None]:
+    def apply(files: dict[str, bytes]) -> None:
+        config = json.loads(files[file])
+        config["config"].update(fields)
+        files[file] = json.dumps(config).encode()
+
+    return apply
+
+
+def first(tensors: dict[str, torch.Tensor]) -> str:
+    return max(tensors, key=lambda key: tensors[key].numel())
+
+
+def resized(tensors: dict[str, torch.Tensor]) -> None:
+    key = first(tensors)
+    tensors[key] = tensors[key][..., :-1].contiguous()
+
+
 def in_model(switcher: Switcher) -> tuple[set[str], list[str]]:
     """All that is in the model: modules by their names, and adapters that it knows of."""
     return {name for name, _ in switcher._model.named_modules()}, sorted(switcher._model.adapters_config.adapters)
@@ -82,13 +112,19 @@ def abcd(make_version: MakeVersion) -> list[str]:
     return list("abcd")
 
 
-@pytest.mark.parametrize(
-    "limits",
-    [{"capacity": 0}, {"capacity": -1}, {"capacity_bytes": 0}, {"capacity_bytes": -5}, {"warm_bytes": -1}],
-)
-def test_a_capacity_of_nothing_is_refused(limits: dict[str, int], registry: Registry, tiny_base: Path) -> None:
-    with pytest.raises(SettingsError, match="has to be at least"):
-        Switcher(str(tiny_base), registry=registry, **limits)
+@pytest.mark.parametrize("limit", ["capacity", "capacity_bytes", "warm_bytes"])
+@pytest.mark.parametrize("value", [-1, 0, None, True, 1.5, "8", [3]])
+def test_a_capacity_that_is_no_whole_number_is_refused(
+    limit: str, value: Any, registry: Registry, tiny_base: Path
+) -> None:
+    if (limit, value) in (("capacity", None), ("capacity_bytes", None), ("warm_bytes", 0)):
+        with Switcher(str(tiny_base), registry=registry, **{limit: value}) as switcher:
+            assert switcher.status().versions == ()
+        return
+    allowed = "0 or more" if limit == "warm_bytes" else "1 or more, or None for no limit"
+    message = f"{limit} has to be a whole number, {allowed}; found {value!r}"
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
+        Switcher(str(tiny_base), registry=registry, **{limit: value})
 
 
 def test_what_was_used_longest_ago_goes_first(abcd: list[str], registry: Registry, tiny_base: Path) -> None:
@@ -149,6 +185,55 @@ def test_bytes_limit_as_well(abcd: list[str], registry: Registry, tiny_base: Pat
         with pytest.raises(SettingsError, match="1 adapters are needed at once"):
             switcher.load("a")
         assert switcher.loaded == ()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["seq_bn", "lora", "ia3", "prefix_tuning"])
+def test_a_version_counts_as_many_bytes_before_it_is_loaded_as_after(
+    method: str, precision: str, make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    """Also the first of its configuration."""
+    for seed, name in enumerate(("one", "two", "other")):
+        make_version(name, method="double_seq_bn" if name == "other" else method, seed=seed)
+    with Switcher(str(tiny_base), registry=registry, precision=precision) as switcher:
+        for name in ("one", "other"):
+            switcher.load(name)
+        size, other = (version.size for version in switcher.status().versions)
+    for room, loaded in (
+        (size, {"two@1"}),
+        (size + other - 1, {"two@1"}),
+        (size + other, {"other@1", "two@1"}),
+        (2 * size + other, {"one@1", "other@1", "two@1"}),
+    ):
+        with Switcher(str(tiny_base), registry=registry, precision=precision, capacity_bytes=room) as switcher:
+            switcher.load("one")
+            if room >= other:
+                switcher.load("other")
+            switcher.load("two")
+            assert set(switcher.loaded) == loaded
+            assert switcher.status().size <= room
+
+
+def test_what_will_never_fit_takes_nobodys_place(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    make_version("small")
+    make_version("pinned", seed=1)
+    make_version("large", fields={"reduction_factor": 1}, seed=2)
+    make_version("alone", method="prefix_tuning", seed=3)
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        switcher.load("small")
+        size = switcher.status().size
+    with Switcher(str(tiny_base), registry=registry, capacity_bytes=2 * size) as switcher:
+        logits = switcher.logits("small", TEXTS)
+        switcher.pin("pinned")
+        adapters = in_model(switcher)[1]
+        for name in ("large", "alone"):
+            with pytest.raises(SettingsError, match=r"1 adapters are needed .* 1 of 2 loaded being pinned"):
+                switcher.load(name)
+            assert switcher.loaded == ("small@1", "pinned@1")
+            assert torch.equal(switcher.logits("small", TEXTS), logits)
+        assert len(in_model(switcher)[1]) == len(adapters) + 1  # the rack that large would be in
 
 
 def test_pinned_versions_stay(abcd: list[str], registry: Registry, tiny_base: Path) -> None:
@@ -213,8 +298,7 @@ def test_warm_versions_of_every_method_come_back_without_the_disk(
             logits, size = expected[name]
             assert torch.equal(switcher.logits(name, TEXTS), logits)
             assert switcher.loaded == (f"{name}@1",)
-            if precision == "fp32" or "rack" in switcher.status().versions[0].place:
-                assert switcher.status().size == size
+            assert switcher.status().size == size
         assert switcher.status().warm == len(METHODS) - 1
 
 
@@ -356,6 +440,61 @@ def test_racks_grow_and_shrink_around_what_they_hold(
         assert in_model(switcher) == empty
 
 
+def test_racks_have_no_more_slots_than_they_need(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    names = [f"n{number}" for number in range(24)]
+    for seed, name in enumerate(names):
+        make_version(name, seed=seed)
+    for number in range(3):
+        make_version(f"lora{number}", method="lora", seed=number)
+
+    def slots(**limits: int) -> list[int]:
+        """After each load."""
+        found = []
+        with Switcher(str(tiny_base), registry=registry, **limits) as switcher:
+            for name in names:
+                switcher.load(name)
+                status = switcher.status()
+                found.append(status.slots)
+                assert status.rack_size <= limits.get("capacity_bytes", status.rack_size)
+        return found
+
+    unlimited = slots()
+    assert unlimited == [1, 2, 4, 4, *[8] * 4, *[16] * 8, 18, 18, 20, 20, 22, 22, 24, 24]
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        switcher.load("n0")
+        status = switcher.status()
+        assert status.rack_size < status.size  # which the head is part of
+    for most in (1, 2, 3, 5, 17):
+        expected = [min(count, most) for count in unlimited]
+        assert slots(capacity=most) == expected
+        assert slots(capacity_bytes=most * status.size + 7) == expected
+        assert slots(capacity=most, capacity_bytes=30 * status.size) == expected
+    with Switcher(str(tiny_base), registry=registry, capacity=5) as switcher:
+        for number in range(3):
+            switcher.load(f"n{number}")
+            switcher.load(f"lora{number}")
+        assert switcher.loaded == ("lora0@1", "n1@1", "lora1@1", "n2@1", "lora2@1")
+        assert [rack.capacity for rack in switcher._library.racks] == [3, 3]
+
+
+def test_a_thousand_versions_take_hardly_more_than_their_tensors(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    make_version("a")
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        switcher.load("a")
+        (rack,) = switcher._library.racks
+        tensors = rack.read(0)
+        sizes = set()
+        for number in range(1, 1000):
+            assert rack.fill(tensors, left=10**6) == number
+            assert number < 16 or rack.size <= 1.125 * rack.used * rack.slot_size
+            sizes.add(rack.capacity)
+        assert len(sizes) < 50  # each is a copy of all
+
+
 def test_status_says_what_is_in_memory(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> None:
     make_version("a")
     make_version("b", seed=1)
@@ -391,6 +530,7 @@ def test_closing_waits_for_calls_and_then_refuses(
     make_version("a", method=method)
     make_version("b", seed=1)
     switcher = Switcher(str(tiny_base), registry=registry, capacity=1)
+    switcher.load("b")  # its rack stays, so that room is all it waits for
     alone = switcher.logits("a", TEXTS)
     model = weakref.ref(switcher._model)
     with ThreadPoolExecutor(3) as pool, held(switcher, "a") as (call, go):
@@ -427,6 +567,25 @@ def test_closing_waits_for_calls_and_then_refuses(
             refused()
 
 
+def test_closing_ends_a_load_that_waits_for_the_model(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    make_version("a")
+    make_version("b", method="lora", seed=1)
+    switcher = Switcher(str(tiny_base), registry=registry, capacity=1)
+    alone = switcher.logits("a", TEXTS)
+    with ThreadPoolExecutor(2) as pool, held(switcher, "a") as (call, go):
+        waiting = pool.submit(switcher.load, "b")
+        closing = pool.submit(switcher.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.3)
+        go.set()
+        assert torch.equal(call.result(LIMIT), alone)
+        with pytest.raises(SettingsError, match="closed"):
+            waiting.result(LIMIT)
+        closing.result(LIMIT)
+
+
 def test_loads_inside_a_callers_inference_mode_are_like_others(
     make_version: MakeVersion, registry: Registry, tiny_base: Path
 ) -> None:
@@ -454,35 +613,6 @@ def test_a_callers_autocast_changes_nothing(abcd: list[str], registry: Registry,
         assert torch.equal(switcher.logits("b", TEXTS), loaded)
 
 
-def tensors_changed(
-    change: Callable[[dict[str, torch.Tensor]], None], file: str = "adapter.safetensors"
-) -> Callable[[dict[str, bytes]], None]:
-    def apply(files: dict[str, bytes]) -> None:
-        tensors = safetensors.torch.load(files[file])
-        change(tensors)
-        files[file] = safetensors.torch.save(tensors)
-
-    return apply
-
-
-def config_changed(file: str, **fields: Any) -> Callable[[dict[str, bytes]], None]:
-    def apply(files: dict[str, bytes]) -> None:
-        config = json.loads(files[file])
-        config["config"].update(fields)
-        files[file] = json.dumps(config).encode()
-
-    return apply
-
-
-def first(tensors: dict[str, torch.Tensor]) -> str:
-    return max(tensors, key=lambda key: tensors[key].numel())
-
-
-def resized(tensors: dict[str, torch.Tensor]) -> None:
-    key = first(tensors)
-    tensors[key] = tensors[key][..., :-1].contiguous()
-
-
 DAMAGES: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "truncated": lambda files: files.update({"adapter.safetensors": files["adapter.safetensors"][:-7]}),
     "empty": lambda files: files.update({"adapter.safetensors": b""}),
@@ -505,6 +635,30 @@ DAMAGES: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "the head's activation": config_changed("head_config.json", activation_function="nothing"),
     "the head's outputs": config_changed("head_config.json", num_labels=-1),
 }
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "prefix_tuning"])
+@pytest.mark.parametrize("known", [False, True], ids=["the first of its configuration", "a later one"])
+def test_a_load_that_fails_takes_nobodys_place(
+    known: bool, method: str, make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    good = make_version("good", method=method)
+    make_version("beside", method="lora", seed=1)
+    bad = [name for name in DAMAGES if name in ("a tensor missing", "a tensor too many", "another shape")]
+    assert len(bad) == 3
+    for number, name in enumerate(bad):
+        altered(registry, good, f"bad{number}", DAMAGES[name])
+    there = "good" if known else "beside"
+    with Switcher(str(tiny_base), registry=registry, capacity=1) as switcher:
+        logits = switcher.logits(there, TEXTS)
+        before = in_model(switcher)
+        for number in range(len(bad)):
+            with pytest.raises(WeightsError):
+                switcher.load(f"bad{number}")
+            assert switcher.loaded == (f"{there}@1",)
+        assert in_model(switcher) == before
+        assert torch.equal(switcher.logits(there, TEXTS), logits)
+        assert [version.hits for version in switcher.status().versions] == [2]
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "lora", "ia3", "prefix_tuning", "compacter"])

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from pointsman.registry import Registry
-from pointsman.registry.errors import SettingsError
+from pointsman.registry import Registry, Version
+from pointsman.registry.errors import SettingsError, WeightsError
 from pointsman.sdk import Switcher
 
 from helpers import TEXTS, MakeVersion
@@ -72,6 +73,11 @@ class Memory(RuleBasedStateMachine):
         else:
             with pytest.raises(SettingsError, match="capacity is 3 adapters, 3 of 3 loaded being pinned"):
                 self.switcher.load(f"{name}@live")
+
+    @rule(name=names)
+    def load_what_is_damaged(self, name: str) -> None:
+        with pytest.raises(WeightsError):
+            self.switcher.load(f"{name}-damaged")
 
     @rule(name=names)
     def predict(self, name: str) -> None:
@@ -144,7 +150,17 @@ class Memory(RuleBasedStateMachine):
         in_racks = [version for version in status.versions if version.place != "alone"]
         assert sum(rack.used for rack in self.switcher._library.racks) == len(in_racks)
         assert len({version.place for version in in_racks}) == len(in_racks)
+        assert all(rack.capacity <= CAPACITY for rack in self.switcher._library.racks)
         assert self.switcher._library._leases == 0
+
+
+def damaged(registry: Registry, version: Version, name: str) -> None:
+    """Register a version whose tensors are of another shape."""
+    files = {file.name: registry.read_file(version, file.name) for file in version.files}
+    tensors = safetensors.torch.load(files["adapter.safetensors"])
+    files["adapter.safetensors"] = safetensors.torch.save({key: tensor[:-1] for key, tensor in tensors.items()})
+    about = {"task": version.task, "method": version.method, "config": version.config, "base": version.base}
+    registry.add_version(name, files=files, max_length=32, parameters=1, **about)
 
 
 def test_any_sequence_of_calls_keeps_what_it_should(
@@ -155,6 +171,7 @@ def test_any_sequence_of_calls_keeps_what_it_should(
         for number in NUMBERS:
             make_version(name, method=method, seed=10 * seed + number)
     for name in METHODS:
+        damaged(registry, registry.version(f"{name}@1"), f"{name}-damaged")
         for number in NUMBERS:
             with Switcher(str(tiny_base), registry=registry) as switcher:
                 alone[f"{name}@{number}"] = switcher.logits(f"{name}@{number}", TEXTS)

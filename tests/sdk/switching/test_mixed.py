@@ -1,6 +1,7 @@
 """Rows of any mix come back as each would alone, in as few forward passes as there are kinds of adapters."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,49 @@ def test_one_forward_pass_for_all_versions_of_a_configuration(
         forwards = count_forwards(switcher)
         switcher.predict_mixed(rows)
         assert forwards == [len(rows)]
+
+
+SEEDED = {"init_weights_seed": 3}
+
+ONLY_TRAINING: list[tuple[str, dict[str, Any]]] = [
+    ("lora", {"dropout": 0.1, "init_weights": "bert", **SEEDED}),
+    ("ia3", {"init_weights": "bert", **SEEDED}),
+    ("seq_bn", {"dropout": 0.5, "init_weights": "houlsby", **SEEDED}),
+    ("double_seq_bn_inv", {"dropout": 0.5, **SEEDED}),
+    ("lora+seq_bn", {"dropout": 0.3, "lora.init_weights": "bert", "seq_bn.init_weights": "mam_adapter", **SEEDED}),
+]
+
+
+@pytest.mark.parametrize(("method", "fields"), ONLY_TRAINING, ids=[method for method, _ in ONLY_TRAINING])
+def test_what_matters_in_training_only_parts_no_versions(
+    method: str, fields: dict[str, Any], make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    """Whichever is there first, they share a rack and a forward pass, and answer as each does without the other."""
+    versions = [make_version(f"a{number}", method=method, seed=number, fields=[None, fields][number % 2])
+                for number in range(4)]  # fmt: skip
+    names = [version.name for version in versions]
+    alone = {}
+    for name in names:
+        with Switcher(str(tiny_base), registry=registry) as switcher:
+            alone[name] = switcher.logits(name, TEXTS)
+    rows = [(name, text) for text in TEXTS for name in names]
+    for order in (names, names[::-1]):
+        with Switcher(str(tiny_base), registry=registry, warm_bytes=10**8) as switcher:
+            for name in order:
+                switcher.load(name)
+            forwards = count_forwards(switcher)
+            answers = switcher.predict_mixed(rows)
+            assert forwards == [len(rows)]
+            assert switcher.status().racks == 1
+            for (name, text), answer in zip(rows, answers, strict=True):
+                expected = alone[name][TEXTS.index(text)].softmax(0).max().item()
+                assert answer.score == pytest.approx(expected, abs=1e-5)
+            assert all(torch.equal(switcher.logits(name, TEXTS), alone[name]) for name in names)
+            configs = {loaded.version.name: loaded.config for loaded in switcher._library.loaded}
+            assert configs == {version.name: version.config for version in versions}
+            if "inv" not in method:  # in the second place of a stack, too
+                both = switcher.logits("stack(a1, a0)", TEXTS)
+                assert torch.equal(switcher.logits("stack(a1, a0)", TEXTS), both)
 
 
 def test_what_no_rack_holds_takes_a_forward_pass_each(

@@ -122,9 +122,7 @@ class Switcher:
             StoreError, WeightsError: Its files are missing, damaged or do not fit; what was loaded goes on working.
             SettingsError: It does not fit into the capacity, or the Switcher is closed.
         """
-        meaning = self._mean(ref)
-        with self._library.lease(list(meaning.versions.values())):
-            return str(meaning.composition)
+        return self._load(parse(ref))
 
     def prefetch(self, *refs: Asked) -> "Future[tuple[str, ...]]":
         """Load in the background; the future gives what ``load`` would have, or raises it."""
@@ -201,8 +199,9 @@ class Switcher:
         Raises:
             NotFoundError and the other errors of ``load``.
         """
-        self.load(ref)
-        token = self._active.set(parse(ref))
+        composition = parse(ref)
+        self._load(composition)
+        token = self._active.set(composition)
         try:
             yield
         finally:
@@ -214,9 +213,10 @@ class Switcher:
         Raises:
             NotFoundError and the other errors of ``load``.
         """
-        if ref is not None:
-            self.load(ref)
-        self._active.set(None if ref is None else parse(ref))
+        composition = None if ref is None else parse(ref)
+        if composition is not None:
+            self._load(composition)
+        self._active.set(composition)
 
     @overload
     def predict(self, ref: OneAnswer, inputs: Sequence[Text], /, *, drop_layers: int = 0) -> list[Prediction]: ...
@@ -402,10 +402,18 @@ class Switcher:
             drop_layers=drop_layers,
         )
 
+    def _load(self, composition: Composition) -> str:
+        meaning = self._settled(composition)
+        with self._library.lease(list(meaning.versions.values())):
+            return str(meaning.composition)
+
     def _mean(self, ref: Asked) -> Meaning:
         """What a ref or composition means here: each ref in it what it meant at its first use."""
+        return self._settled(parse(ref))
+
+    def _settled(self, composition: Composition) -> Meaning:
         self._check_open()
-        return settle(parse(ref), self._looked_up)
+        return settle(composition, self._looked_up)
 
     def _looked_up(self, leaf: Leaf) -> Meaning:
         while (meaning := self._meant.get(leaf)) is None:

@@ -141,7 +141,8 @@ def _pair(line: str, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
 
 def _print_json(items: Iterable[object]) -> None:
     """One JSON array, printed as it comes."""
-    click.echo("[", nl=False)
-    for index, item in enumerate(items):
-        click.echo(("," if index else "") + "\n  " + json_text(item), nl=False)
-    click.echo("\n]")
+    opening = "["
+    for item in items:
+        click.echo(f"{opening}\n  {json_text(item)}", nl=False)
+        opening = ","
+    click.echo("[]" if opening == "[" else "\n]")

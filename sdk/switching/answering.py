@@ -18,13 +18,18 @@ from .inputs import Text, checked
 from .library import Library
 from .plans import plan
 from .resolving import Meaning
+from .ways import ways_of
 
 _TOKENISING: Final = threading.Lock()
 """A tokenizer keeps the length that it cuts to, so that it serves one call at a time."""
 
 
+Row = tuple[Meaning, tuple[Composition, ...], Text]
+"""An input with the ways through what is asked of it, one for each answer."""
+
+
 @dataclass(frozen=True, eq=False)
-class Question:
+class _Question:
     """An input, and one way through what was asked of it."""
 
     meaning: Meaning
@@ -42,11 +47,22 @@ class Answers:
     logits: Tensor
     """``(questions, labels)`` in float32 on the CPU, or ``(questions, 1)`` of a regression."""
     numbers: list[int]
-    """Which questions, in their order."""
+    """Which questions, in their order: a row asks one for each of its ways."""
+
+
+def asking(meaning: Meaning, texts: Sequence[Text], begun: int = 0, rows: int | None = None) -> list[Row]:
+    """Inputs that all ask the same; of a stream, those from ``begun`` on of so many ``rows``.
+
+    Raises:
+        CompositionError: The sizes of a ``BatchSplit`` do not add up to the rows.
+    """
+    total = len(texts) if rows is None else rows
+    return [(meaning, ways_of(meaning.composition, row, total), text) for row, text in enumerate(texts, begun)]
 
 
 def answer(
-    questions: Sequence[Question],
+    rows: Sequence[Row],
+    begun: int,
     *,
     model: Any,
     tokenizer: Any,
@@ -54,7 +70,16 @@ def answer(
     autocast: torch.dtype | None,
     drop_layers: int,
 ) -> list[Answers]:
-    """Answer questions, those of each way together, without the adapters of the lowest ``drop_layers`` layers.
+    """Answer rows, those of each way together, without the adapters of the lowest ``drop_layers`` layers.
+
+    Args:
+        rows: What is asked, one row at least.
+        begun: How many inputs of the caller's came before them.
+        model: An adapters model in evaluation mode.
+        tokenizer: The base's.
+        library: The versions in the model.
+        autocast: Compute matrix products in this type; None for the model's own.
+        drop_layers: How many layers.
 
     Raises:
         SettingsError: An input is not what its task takes; there are more adapters than fit at once; or the base has
@@ -62,6 +87,11 @@ def answer(
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
     check_drop_layers(drop_layers, model)
+    questions = [
+        _Question(meaning, way, text, number)
+        for number, (meaning, ways, text) in enumerate(rows, begun)
+        for way in ways
+    ]
     numbers: dict[Composition, list[int]] = {}
     for number, question in enumerate(questions):
         numbers.setdefault(question.way, []).append(number)

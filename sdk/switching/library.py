@@ -1,12 +1,10 @@
 """The versions in memory: loaded when they are asked for, kept while they are used, and no more than fit."""
 
-import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -16,91 +14,14 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
 from .. import weights
-from ..arguments import is_whole, shown
 from ..fusion.config import fused, is_fusion
 from ..fusion.layers import fill_fusion, remove_fusion
 from ..locks import SharedLock
 from ..support import reads_padding
 from ..tasks import Task
 from .contents import Content
-from .heads import Head
+from .loaded import Alone, Capacity, InFusion, InRack, Loaded
 from .racks import Rack, fits
-
-
-@dataclass(frozen=True, eq=False)
-class InRack:
-    """A place in a rack."""
-
-    rack: Rack
-    slot: int
-
-
-@dataclass(frozen=True, eq=False)
-class Alone:
-    """A place of its own in the model, for what no rack can hold."""
-
-    lane: str
-
-
-@dataclass(frozen=True, eq=False)
-class InFusion:
-    """A fusion layer's place in the model."""
-
-    lane: str
-
-
-@dataclass(kw_only=True, eq=False)
-class Loaded:
-    """A version in memory."""
-
-    version: Version
-    task: Task
-    place: InRack | Alone | InFusion
-    config: Mapping[str, Any]
-    """The method's full configuration."""
-    head: Head
-    exact_lengths: bool
-    """Its rows may not be padded, see ``support.reads_padding``."""
-    size: int
-    """Bytes of its tensors."""
-    seconds: float
-    """How long loading took."""
-    hits: int = 0
-    used_at: float = field(default_factory=time.time)
-    turn: int = 0
-    """When it was last used, among all."""
-    leases: int = 0
-    """Calls that use it now."""
-    going: bool = False
-    """It is no longer to be found, and goes when nobody uses it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capacity:
-    """How much is kept: None is without a limit."""
-
-    adapters: int | None = None
-    bytes: int | None = None
-    warm_bytes: int = 0
-    """Of tensors that were evicted and stay in memory, to come back without the disk."""
-
-    def __post_init__(self) -> None:
-        for name, value in (("capacity", self.adapters), ("capacity_bytes", self.bytes)):
-            if value is not None and not (is_whole(value) and value >= 1):
-                raise SettingsError(
-                    f"{name} has to be a whole number, 1 or more, or None for no limit; found {shown(value)}"
-                )
-        if not (is_whole(self.warm_bytes) and self.warm_bytes >= 0):
-            raise SettingsError(f"warm_bytes has to be a whole number, 0 or more; found {shown(self.warm_bytes)}")
-
-    def left(self, beside: Collection[Loaded], size: int) -> int:
-        """How many versions of so many bytes fit beside others."""
-        left = sys.maxsize
-        if self.adapters is not None:
-            left = self.adapters - len(beside)
-        if self.bytes is not None:
-            left = min(left, (self.bytes - sum(loaded.size for loaded in beside)) // size)
-        return left
 
 
 class Library:

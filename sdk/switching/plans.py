@@ -12,7 +12,7 @@ from ..composition import Average, Composition, Stack, replace
 from ..fusion.config import fused
 from ..fusion.layers import fuse_block
 from .heads import Head, WeighedHeads
-from .library import Alone, InFusion, InRack, Loaded
+from .loaded import Alone, InFusion, InRack, Loaded
 from .racks import Rack
 from .ways import head_refs
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .library import Capacity, InRack, Library
+from .library import Library
+from .loaded import Capacity, InRack
 
 
 @dataclass(frozen=True, kw_only=True)

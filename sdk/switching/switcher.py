@@ -17,19 +17,21 @@ from typing import Any, Final, Self, overload
 import torch
 
 from pointsman.registry import Base, Ref, Registry
-from pointsman.registry.errors import CompositionError, PointsmanError, SettingsError
+from pointsman.registry.errors import CompositionError, SettingsError
 
 from ..bases import load_base
 from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..precision import HalvedBase, halve_stream
 from ..tasks import Task
-from .answering import Answers, Question, answer
+from .answering import Answers, Row, answer, asking
 from .averaging import average_rightly
 from .dropping import drop_by_thread
 from .inputs import Asked, OneAnswer, Text, listed, mixed, streamed
-from .library import Capacity, Library
+from .library import Library
+from .loaded import Capacity
+from .meanings import Meanings
 from .predictions import Prediction, predictions
-from .resolving import Leaf, Meaning, leaves, look_up, settle
+from .resolving import Meaning
 from .status import Status, status_of
 from .ways import rows_of, ways_of
 
@@ -37,9 +39,6 @@ PRECISIONS: Final = ("fp32", "bf16")
 
 STREAM_ROWS: Final = 1024
 """Rows that ``predict_stream`` takes at a time."""
-
-_Row = tuple[Meaning, tuple[Composition, ...], Text]
-"""An input with the ways through what is asked of it, one for each answer."""
 
 
 class Switcher:
@@ -94,12 +93,10 @@ class Switcher:
             halve_stream(self._model)
         dtype = self._autocast or torch.float32
         self._library = Library(self._registry, self._model, capacity=self._capacity, dtype=dtype)
-        self._meant: dict[Leaf, Meaning] = {}  # until refresh()
-        self._forgotten = 0  # times that what was looked up until then no longer counts
+        self._meanings = Meanings(self._registry, self._base, self._library)
         self._active: ContextVar[Composition | None] = ContextVar("active", default=None)
         self._prefetching: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._refreshing = threading.Lock()  # of two that look up the same ref, the later one counts
         self._closed = False
 
     @property
@@ -156,10 +153,7 @@ class Switcher:
         names = {str(asked)} if str(asked) in self.loaded else set(self._mean(asked).versions)
         for name in names:
             self._library.unload(name)
-        with self._lock:
-            self._forgotten += 1
-            for leaf in [leaf for leaf, meaning in self._meant.items() if meaning.versions.keys() & names]:
-                del self._meant[leaf]
+        self._meanings.forget(names)
 
     def refresh(self, *refs: Asked) -> dict[str, str]:
         """Look up anew what refs mean that can move: ``sst2``, ``sst2@best``, ``sst2@production``.
@@ -178,19 +172,7 @@ class Switcher:
                 failed means what it meant.
         """
         self._check_open()
-        changed: dict[str, str] = {}
-        failed: list[PointsmanError] = []
-        with self._refreshing:
-            with self._lock:
-                self._forgotten += 1
-            for leaf in dict.fromkeys(leaf for ref in refs for leaf in leaves(parse(ref))) or list(self._meant):
-                try:
-                    changed |= self._refresh(leaf)
-                except PointsmanError as error:
-                    failed.append(error)
-        if failed:
-            raise failed[0]
-        return changed
+        return self._meanings.refresh([parse(ref) for ref in refs])
 
     @contextmanager
     def active(self, ref: Asked) -> Iterator[None]:
@@ -295,7 +277,7 @@ class Switcher:
             SettingsError, NotFoundError and the other errors of ``predict``.
         """
         texts = listed(inputs)
-        asked = _asked(self._mean(ref), texts)
+        asked = asking(self._mean(ref), texts)
         if any(len(ways) > 1 for _, ways, _ in asked):
             raise CompositionError(f"{ref} gives more than one answer to an input: use predict")
         found = self._answer(asked, drop_layers)
@@ -341,7 +323,7 @@ class Switcher:
         self._library.close()  # what is loaded in advance waits for it no longer
         if self._prefetching is not None:
             self._prefetching.shutdown(cancel_futures=True)
-        self._meant, self._model = {}, None
+        self._model = None
         if self._owns_registry:
             self._registry.close()
 
@@ -355,7 +337,7 @@ class Switcher:
 
     def _predict(self, ref: Asked, inputs: Sequence[Text], drop_layers: int) -> list[Any]:
         texts = listed(inputs)
-        return self._predictions(_asked(self._mean(ref), texts), drop_layers)
+        return self._predictions(asking(self._mean(ref), texts), drop_layers)
 
     def _stream(self, meaning: Meaning, waiting: Iterator[Text], drop_layers: int) -> Iterator[Any]:
         due = rows_of(meaning.composition)
@@ -365,12 +347,12 @@ class Switcher:
             if due is not None and here > due:
                 raise CompositionError(f"the sizes of {meaning.composition} add up to {due}, and there are more rows")
             rows = here if due is None or len(chunk) < STREAM_ROWS else due
-            yield from self._predictions(_asked(meaning, chunk, begun, rows), drop_layers, begun)
+            yield from self._predictions(asking(meaning, chunk, begun, rows), drop_layers, begun)
             begun = here
         if due is not None:
             ways_of(meaning.composition, 0, begun)
 
-    def _predictions(self, asked: Sequence[_Row], drop_layers: int, begun: int = 0) -> list[Any]:
+    def _predictions(self, asked: Sequence[Row], drop_layers: int, begun: int = 0) -> list[Any]:
         flat: list[Prediction | None] = [None] * sum(len(ways) for _, ways, _ in asked)
         for answers in self._answer(asked, drop_layers, begun):
             for number, prediction in zip(answers.numbers, predictions(answers.task, answers.logits), strict=True):
@@ -383,18 +365,14 @@ class Switcher:
             for meaning, ways, _ in asked
         ]
 
-    def _answer(self, asked: Sequence[_Row], drop_layers: int, begun: int = 0) -> list[Answers]:
+    def _answer(self, asked: Sequence[Row], drop_layers: int, begun: int = 0) -> list[Answers]:
         model = self._model  # first: it is there whenever this is open after it
         self._check_open()
         if not asked:
             raise SettingsError("there is nothing to predict: the list of inputs is empty")
-        questions = [
-            Question(meaning, way, text, number)
-            for number, (meaning, ways, text) in enumerate(asked, begun)
-            for way in ways
-        ]
         return answer(
-            questions,
+            asked,
+            begun,
             model=model,
             tokenizer=self._tokenizer,
             library=self._library,
@@ -408,41 +386,12 @@ class Switcher:
             return str(meaning.composition)
 
     def _mean(self, ref: Asked) -> Meaning:
-        """What a ref or composition means here: each ref in it what it meant at its first use."""
         return self._settled(parse(ref))
 
     def _settled(self, composition: Composition) -> Meaning:
         self._check_open()
-        return settle(composition, self._looked_up)
-
-    def _looked_up(self, leaf: Leaf) -> Meaning:
-        while (meaning := self._meant.get(leaf)) is None:
-            forgotten = self._forgotten
-            found = look_up(leaf, self._registry, self._base)
-            with self._lock:
-                if forgotten == self._forgotten:  # else it may be what has just been found out of date
-                    self._meant.setdefault(leaf, found)
-        return meaning
-
-    def _refresh(self, leaf: Leaf) -> dict[str, str]:
-        """Look up what a ref means now, and return that if it has changed."""
-        before = self._meant.get(leaf)
-        now = look_up(leaf, self._registry, self._base)
-        if before is not None and before.composition == now.composition:
-            return {}
-        if before is None or set(self.loaded) & before.versions.keys():
-            with self._library.lease(list(now.versions.values())):
-                pass
-        with self._lock:
-            self._meant[leaf] = now
-        return {str(leaf): str(now.composition)}
+        return self._meanings.of(composition)
 
     def _check_open(self) -> None:
         if self._closed:
             raise SettingsError("this Switcher is closed: make another")
-
-
-def _asked(meaning: Meaning, texts: Sequence[Text], begun: int = 0, rows: int | None = None) -> list[_Row]:
-    """The ways of inputs that all ask the same; of a stream, those from ``begun`` on of so many ``rows``."""
-    total = len(texts) if rows is None else rows
-    return [(meaning, ways_of(meaning.composition, row, total), text) for row, text in enumerate(texts, begun)]

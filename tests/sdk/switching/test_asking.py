@@ -15,7 +15,7 @@ import pytest
 from pointsman.registry import Base, Registry
 from pointsman.registry.errors import AdapterNotFoundError, CompositionError, SettingsError
 from pointsman.sdk import Average, BatchSplit, Stack, Switcher, compose, evaluate, fuse
-from pointsman.sdk.switching import switcher as module
+from pointsman.sdk.switching import answering, meanings
 from pointsman.sdk.switching.resolving import Leaf, Meaning
 from pointsman.sdk.switching.switcher import STREAM_ROWS
 from pointsman.sdk.tasks import GLUE
@@ -146,7 +146,7 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
     make_version("a", seed=7)
     registry.set_alias("a@1", "live")
     found, go = threading.Event(), threading.Event()
-    look_up = module.look_up
+    look_up = meanings.look_up
 
     def slowly(leaf: Leaf, registry: Registry, base: Base) -> Meaning:
         meaning = look_up(leaf, registry, base)
@@ -155,7 +155,7 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
             assert go.wait(LIMIT)
         return meaning
 
-    monkeypatch.setattr(module, "look_up", slowly)
+    monkeypatch.setattr(meanings, "look_up", slowly)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(switcher.load, "a@live")
         assert found.wait(LIMIT)
@@ -168,13 +168,13 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
 
 def test_a_call_that_a_close_overtakes_says_so(switcher: Switcher, monkeypatch: pytest.MonkeyPatch) -> None:
     switcher.load("a")
-    question = module.Question
+    question = answering._Question
 
     def closing(*arguments: Any) -> Any:
         switcher.close()
         return question(*arguments)
 
-    monkeypatch.setattr(module, "Question", closing)
+    monkeypatch.setattr(answering, "_Question", closing)
     with pytest.raises(SettingsError, match="closed"):
         switcher.predict("a", TEXTS)
     with pytest.raises(SettingsError, match="closed"):
@@ -220,7 +220,7 @@ def test_what_can_never_run_is_refused_before_anything_is_loaded(
 def test_compositions_of_any_number_leave_nothing_behind(switcher: Switcher) -> None:
     for number in range(1, 50):
         switcher.load(Average("a", "b", weights=[number / 50, 1 - number / 50]))
-    assert len(switcher._meant) == 2
+    assert len(switcher._meanings._known) == 2
     assert switcher.refresh() == {}
 
 

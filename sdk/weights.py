@@ -71,7 +71,16 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
     try:
         model.add_adapter(slot, config=_rebuilt(config))
         _know(model, slot, config)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RuntimeError,
+        ImportError,  # some fields need packages that others do not
+    ) as error:
         if is_out_of_memory(error):
             raise
         remove_slot(model, slot)

@@ -1,7 +1,6 @@
 """GLUE as a benchmark: every task with every method and seed, trained into the registry one after another."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pointsman.registry.refs import check_name
 from ..bases import LoadedBase, load_base
 from ..data import splits_there
 from ..methods import DEFAULT_METHOD
+from ..registries import open_registry
 from ..tasks import GLUE
 from ..training.checkpoints import Checkpoints
 from ..training.loop import Report, quiet
@@ -61,7 +61,7 @@ def glue(
         ConflictError: The benchmark of that name has been begun otherwise, or a part of it is being trained.
         PointsmanError: Something else that was asked for cannot work; the message says what.
     """
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         benchmark = GlueBenchmark(
             base=base,
             tasks=tasks,

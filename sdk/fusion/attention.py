@@ -1,7 +1,6 @@
 """Which member of a fusion an input listens to: the attention of a fusion layer, by input, place and member."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from pointsman.registry.errors import BaseMismatchError, SettingsError
 from .. import weights
 from ..bases import load_base
 from ..inference import BATCH_ROWS
+from ..registries import open_registry
 from ..switching.inputs import Text, checked, listed
 from ..tasks import Task
 from ..tokens import TokenRows, cut, tokenise
@@ -68,7 +68,7 @@ def fusion_attention(
         BaseError, BaseNotFoundError, BaseMismatchError: The base cannot be loaded, or is another one.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         version = opened.version(ref)
         if not is_fusion(version):
             raise SettingsError(

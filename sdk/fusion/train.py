@@ -1,7 +1,6 @@
 """Train a fusion over registered adapters, and register what comes out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pointsman.registry.errors import SettingsError
 
 from ..bases import whereabouts
 from ..members import parse_members
+from ..registries import open_registry
 from ..training.loop import Report, quiet
 from ..training.request import DataSource, TrainRequest
 from ..training.session import TrainSession
@@ -71,7 +71,7 @@ def fuse(
         raise SettingsError(f"give settings or single options, not both; found both settings and {', '.join(options)}")
     refs = parse_members(members)
     settings = settings or TrainSettings.of(options)
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         found = find_members(opened, refs)
         request = TrainRequest(

@@ -1,7 +1,6 @@
 """Merge registered versions into a new one, without a model: on the tensors of their files."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pointsman.registry.refs import check_name
 
 from ..arguments import is_whole, shown
 from ..members import parse_members, parse_ref
+from ..registries import open_registry
 from ..training.request import DataSource
 from ..weights import (
     ADAPTER_CONFIG,
@@ -173,7 +173,7 @@ def merge(
             "data, max_rows, base and device are for a search, which was not asked for (search, --search)"
         )
     recipe = Recipe.of(how, weights, members=len(refs), density=density, scale=scale, rank=rank, seed=seed)
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         found = read_members(opened, refs, recipe)
         if recipe.how == "svd":

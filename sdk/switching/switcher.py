@@ -9,7 +9,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self, overload
@@ -22,6 +22,7 @@ from pointsman.registry.errors import CompositionError, SettingsError
 from ..bases import load_base
 from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..precision import HalvedBase, halve_stream
+from ..registries import open_registry
 from ..tasks import Task
 from .answering import Answers, Row, answer, asking
 from .averaging import average_rightly
@@ -77,9 +78,10 @@ class Switcher:
         if precision not in PRECISIONS:
             raise SettingsError(f"precision has to be one of {', '.join(PRECISIONS)}; found '{precision}'")
         self._capacity = Capacity(adapters=capacity, bytes=capacity_bytes, warm_bytes=warm_bytes)
-        loaded = load_base(base, device=device)
-        self._registry = registry if registry is not None else Registry()
-        self._owns_registry = registry is None
+        with ExitStack() as stack:
+            self._registry = stack.enter_context(open_registry(registry))
+            loaded = load_base(base, device=device)
+            self._to_close = stack.pop_all()
         self._model = loaded.model
         self._device = str(loaded.model.device)
         self._tokenizer = loaded.tokenizer
@@ -324,8 +326,7 @@ class Switcher:
         if self._prefetching is not None:
             self._prefetching.shutdown(cancel_futures=True)
         self._model = None
-        if self._owns_registry:
-            self._registry.close()
+        self._to_close.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,23 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
 from pointsman.registry.errors import SettingsError, unknown
 
+from ..arguments import in_order, shown
 from .settings import TrainSettings
+
+
+def checked(callbacks: Iterable[Any]) -> list[TrainerCallback]:
+    """The callbacks of others, as objects of theirs or as classes to make one of.
+
+    Raises:
+        SettingsError: They are no list of such.
+    """
+    found = in_order(callbacks)
+    for one in [callbacks] if found is None else found:
+        if not isinstance(one, TrainerCallback) and not (isinstance(one, type) and issubclass(one, TrainerCallback)):
+            raise SettingsError(f"callbacks have to be a list of transformers' TrainerCallback; found {shown(one)}")
+    if found is None:
+        raise SettingsError(f"callbacks have to be a list; found one alone, {shown(callbacks)}")
+    return found
 
 
 def trackers(names: Iterable[str]) -> list[TrainerCallback]:

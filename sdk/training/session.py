@@ -21,7 +21,7 @@ from ..memory import is_out_of_memory
 from ..precision import HalvedBase, has_fast_bf16
 from ..support import check_runs, check_supported, reads_padding
 from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
-from .callbacks import Audience, trackers
+from .callbacks import Audience, checked, trackers
 from .checkpoints import Checkpoint, Checkpoints
 from .defaults import default_length
 from .dropout import pool_dropout
@@ -62,7 +62,7 @@ class TrainSession:
         self._registry, self._report, self._resumed = registry, report, resumed
         settings = request.settings
         self._device = torch_device(settings.device)
-        self._callbacks = [*trackers(settings.report_to), *callbacks]
+        self._callbacks = [*trackers(settings.report_to), *checked(callbacks)]
         config, tokenizer = read_base(request.base)
         self._config = without_layers(request.config, settings.drop_layers, config)
         self._subject = subject_of(request.method, self._config, registry)

@@ -1,7 +1,6 @@
 """Train one adapter on one task, and register what comes out; take up a run that crashed; do one again."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pointsman.registry import Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
 from ..methods import DEFAULT_METHOD
+from ..registries import open_registry
 from .loop import Report, quiet
 from .request import DataSource, TrainRequest
 from .session import TrainSession
@@ -76,7 +76,7 @@ def train(
         settings=settings or TrainSettings.of(options),
         origin=origin,
     )
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
 
@@ -105,7 +105,7 @@ def resume(
         ConflictError: It has finished, or is running still.
         SettingsError: The base or the data have changed since.
     """
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         found = opened.check_resumable(run.removeprefix("run:"))
         session = TrainSession(
@@ -141,7 +141,7 @@ def train_like(
         NotFoundError: There is no such version or run.
         SettingsError: The version was made by no run, or by one of an older release.
     """
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         request = TrainRequest.of_run(run_of(opened, ref)).changed(**changes)
         return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()

@@ -6,7 +6,6 @@ Optuna says what to try next and what to give up (see ``proposals``); what was t
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
 from ..methods import DEFAULT_METHOD, find_method
+from ..registries import open_registry
 from ..training.loop import Report, quiet
 from ..training.request import DataSource
 from ..training.settings import TrainSettings
@@ -152,7 +152,7 @@ def tune(
     searched = searched or default_space(fixed)
     check_names(searched, fixed)
     adapter, study = check_name(name or f"{task}-tune"), study or f"{task}-{chosen}"
-    with nullcontext(registry) if registry is not None else Registry() as opened:
+    with open_registry(registry) as opened:
         opened.check_writable()
         search = Search(
             opened,

@@ -418,19 +418,18 @@ def test_classes_are_spelt_as_in_the_published_files(name: str, folder: str, col
 def test_both_layouts_of_the_real_files_make_the_same_zip(
     all_tasks: list[str], switcher: Switcher, tmp_path: Path
 ) -> None:
-    """Of every task whose files are here; of mnli, which is not, three rows."""
-    here = ["cola", "mrpc", "rte", "sst2", "stsb", "wnli"]
+    """Of every task whose files are here, but rte, whose rows are many and long; of mnli, which is not, three rows."""
+    here = ["cola", "mrpc", "sst2", "stsb", "wnli"]
     for layout in ("hub", "official"):
         write_mnli(tmp_path / layout, layout)
         for folder in (REAL / layout).iterdir():
             (tmp_path / layout / folder.name).symlink_to(folder)
         made = submit(switcher, [*here, "mnli"], data=tmp_path / layout, path=tmp_path / f"{layout}.zip")
         assert {file.name for file in made.misfits} == {"MNLI-m.tsv", "MNLI-mm.tsv"}
-        assert made.missing == ("QNLI.tsv", "QQP.tsv")
+        assert made.missing == ("QNLI.tsv", "QQP.tsv", "RTE.tsv")
     assert (tmp_path / "hub.zip").read_bytes() == (tmp_path / "official.zip").read_bytes()
     answers = read_as_the_server(tmp_path / "hub.zip")
     assert {name: len(rows) for name, rows in answers.items() if "MNLI" not in name} == {
-        name: ASKED[name][0] for name in ("AX.tsv", "CoLA.tsv", "MRPC.tsv", "RTE.tsv", "SST-2.tsv", "STS-B.tsv",
-                                          "WNLI.tsv")
+        name: ASKED[name][0] for name in ("AX.tsv", "CoLA.tsv", "MRPC.tsv", "SST-2.tsv", "STS-B.tsv", "WNLI.tsv")
     }  # fmt: skip
     assert all(len(set(rows)) > 1 for name, rows in answers.items() if "MNLI" not in name)

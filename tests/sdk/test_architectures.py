@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,15 +205,32 @@ def store(loaded: LoadedBase, method: str, registry: Registry) -> None:
     weights.remove_slot(model, SLOT)
 
 
-@pytest.fixture(params=ARCHITECTURES)
-def architecture(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A registry with every method and union that a base takes, by the name it is registered under."""
+
+    base: Path
+    registry: Registry
+    methods: Mapping[str, str]
 
 
-@pytest.fixture
-def stored(architecture: str, bases: dict[str, Path], registry: Registry) -> Mapping[str, str]:
-    """Every method and union that a base takes, by the name it is registered under."""
-    loaded = load_base(str(bases[architecture]))
+@pytest.fixture(scope="module")
+def stored(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stored]]:
+    """Stores all methods of an architecture, the first time that it is asked to."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def get(architecture: str) -> Stored:
+            registry = stack.enter_context(Registry(tmp_path_factory.mktemp(architecture) / "home"))
+            base = bases[architecture]
+            return Stored(base=base, registry=registry, methods=store_all(architecture, base, registry))
+
+        yield get
+
+
+def store_all(architecture: str, base: Path, registry: Registry) -> Mapping[str, str]:
+    """Every method and union that a base takes, by the name it is registered under; what it does not is refused."""
+    loaded = load_base(str(base))
     before = set(loaded.model.state_dict())
     taken = {}
     for method in (*METHODS, *UNIONS):
@@ -222,7 +240,7 @@ def stored(architecture: str, bases: dict[str, Path], registry: Registry) -> Map
             ):
                 store(loaded, method, registry)
             with pytest.raises(SettingsError, match="modernbert base"):
-                train("sst2", base=str(bases[architecture]), method=method, data="sample", registry=registry)
+                train("sst2", base=str(base), method=method, data="sample", registry=registry)
         else:
             store(loaded, method, registry)
             taken[method.replace("+", "-")] = method
@@ -232,43 +250,45 @@ def stored(architecture: str, bases: dict[str, Path], registry: Registry) -> Map
     return taken
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_method_is_stored_and_switched_on_every_base(
-    architecture: str, stored: Mapping[str, str], bases: dict[str, Path], registry: Registry, tmp_path: Path
+    architecture: str, stored: Callable[[str], Stored], tmp_path: Path
 ) -> None:
     texts = TEXTS[::2]
-    fresh = load_base(str(bases[architecture]))
-    plain = PlainAdapters(bases[architecture])
-    with Switcher(str(bases[architecture]), registry=registry) as switcher:
+    it = stored(architecture)
+    fresh = load_base(str(it.base))
+    plain = PlainAdapters(it.base)
+    with Switcher(str(it.base), registry=it.registry) as switcher:
         together = {}
-        for name, method in stored.items():
+        for name, method in it.methods.items():
             together[name] = switcher.logits(name, texts)
             singly = torch.cat([switcher.logits(name, [text]) for text in texts])
             # Whoever shares the batch, and however far it is padded: the same numbers, but for rounding.
             torch.testing.assert_close(together[name], singly, rtol=1e-4, atol=1e-4, msg=lambda m, of=method: of + m)
             # What is exported is the same to adapters alone: also where its own writer fails (prefix tuning), and
             # under another name than in our model (prompt tuning).
-            alone = plain.logits(registry.export(name, tmp_path / name), texts)
+            alone = plain.logits(it.registry.export(name, tmp_path / name), texts)
             torch.testing.assert_close(singly, alone, rtol=1e-5, atol=1e-5, msg=lambda m, of=method: of + m)
-        assert len(switcher.loaded) == len(stored)
-        for name in reversed(stored):
-            assert torch.equal(switcher.logits(name, texts), together[name]), stored[name]
-        mixed = switcher.predict_mixed([(name, text) for text in texts for name in stored])
+        assert len(switcher.loaded) == len(it.methods)
+        for name in reversed(it.methods):
+            assert torch.equal(switcher.logits(name, texts), together[name]), it.methods[name]
+        mixed = switcher.predict_mixed([(name, text) for text in texts for name in it.methods])
         expected = torch.stack([logits.softmax(dim=1).amax(dim=1) for logits in together.values()], dim=1).flatten()
         torch.testing.assert_close(torch.tensor([answer.score for answer in mixed]), expected, rtol=1e-4, atol=1e-4)
         assert switcher._model.active_adapters is None
         assert has_weights_of(switcher._model, fresh)
-        for name in stored:
+        for name in it.methods:
             switcher.unload(name)
         assert set(switcher._model.state_dict()) == set(fresh.model.state_dict())
         assert has_weights_of(switcher._model, fresh)
 
 
-def test_every_method_says_nearly_the_same_in_bf16(
-    architecture: str, stored: Mapping[str, str], bases: dict[str, Path], registry: Registry
-) -> None:
-    base = str(bases[architecture])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_method_says_nearly_the_same_in_bf16(architecture: str, stored: Callable[[str], Stored]) -> None:
+    it = stored(architecture)
+    base, registry = str(it.base), it.registry
     with Switcher(base, registry=registry) as exact, Switcher(base, registry=registry, precision="bf16") as fast:
-        for name, method in stored.items():
+        for name, method in it.methods.items():
             expected = exact.logits(name, TEXTS)
             difference = (fast.logits(name, TEXTS) - expected).abs().max()
             assert 0 < difference < 0.15, method

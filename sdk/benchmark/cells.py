@@ -11,6 +11,7 @@ from pointsman.registry import Base, Registry, Run, RunStatus
 from pointsman.registry.errors import RunNotFoundError, unknown
 from pointsman.registry.refs import check_name
 
+from ..registries import open_registry
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS, Row, row, task_score
 
@@ -151,10 +152,8 @@ def glue_results(
         None if methods is None else chosen_methods(methods),
         None if seeds is None else chosen_seeds(seeds),
     )
-    if registry is None:
-        with Registry() as opened:
-            return _table(opened, name, *asked)
-    return _table(registry, name, *asked)
+    with open_registry(registry) as opened:
+        return _table(opened, name, *asked)
 
 
 def collect(

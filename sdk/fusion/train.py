@@ -7,7 +7,6 @@ from typing import Any
 from transformers import TrainerCallback
 
 from pointsman.registry import Ref, Registry, Version
-from pointsman.registry.errors import SettingsError
 
 from ..bases import whereabouts
 from ..members import parse_members
@@ -67,10 +66,8 @@ def fuse(
     Raises:
         PointsmanError: Something asked for cannot work; nothing is registered but, once it has started, the run.
     """
-    if settings is not None and options:
-        raise SettingsError(f"give settings or single options, not both; found both settings and {', '.join(options)}")
+    settings = TrainSettings.given(settings, options)
     refs = parse_members(members)
-    settings = settings or TrainSettings.of(options)
     with open_registry(registry) as opened:
         opened.check_writable()
         found = find_members(opened, refs)

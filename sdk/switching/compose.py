@@ -7,6 +7,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import CompositionError
 
 from ..composition import Block, parse, refs
+from ..registries import open_registry
 from .resolving import resolve
 
 COMPOSITION: Final = "composition.json"
@@ -33,23 +34,23 @@ def compose(name: str, composition: str | Block, *, registry: Registry | None = 
     parsed = parse(composition)
     if not isinstance(parsed, Block):
         raise CompositionError(f"'{parsed}' is a single ref: set an alias, or compose it with others, stack(a, b)")
-    if registry is None:
-        with Registry() as opened:
-            return compose(name, parsed, registry=opened)
-    base = registry.version(refs(parsed)[0]).base
-    meaning = resolve(parsed, registry, base)
-    if not isinstance(meaning.composition, Block):
-        raise CompositionError(f"{parsed} is {meaning.composition} already: set an alias, or compose it with others")
-    ways = list(meaning.tasks)
-    content = meaning.composition.to_dict()
-    return registry.add_version(
-        name,
-        files={COMPOSITION: (json.dumps(content, indent=2) + "\n").encode()},
-        task=meaning.tasks[ways[0]].to_dict(),
-        method=meaning.composition.name,
-        config={"composition": content},
-        base=base,
-        max_length=max(meaning.max_length(way) for way in ways),
-        parameters=0,
-        parents=[("member", ref) for ref in meaning.versions],
-    )
+    with open_registry(registry) as opened:
+        base = opened.version(refs(parsed)[0]).base
+        meaning = resolve(parsed, opened, base)
+        if not isinstance(meaning.composition, Block):
+            raise CompositionError(
+                f"{parsed} is {meaning.composition} already: set an alias, or compose it with others"
+            )
+        ways = list(meaning.tasks)
+        content = meaning.composition.to_dict()
+        return opened.add_version(
+            name,
+            files={COMPOSITION: (json.dumps(content, indent=2) + "\n").encode()},
+            task=meaning.tasks[ways[0]].to_dict(),
+            method=meaning.composition.name,
+            config={"composition": content},
+            base=base,
+            max_length=max(meaning.max_length(way) for way in ways),
+            parameters=0,
+            parents=[("member", ref) for ref in meaning.versions],
+        )

@@ -120,8 +120,6 @@ class TrainRequest:
         Raises:
             InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
         """
-        if not isinstance(settings, TrainSettings):
-            raise SettingsError(f"settings have to be TrainSettings; found {shown(settings)}")
         method = find_method(method).name
         return cls(
             task=task,

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
 
+from ..arguments import shown
 from .defaults import BATCH_SIZE, default_epochs, default_learning_rate
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
@@ -141,6 +142,23 @@ class TrainSettings:
         if strange := [name for name in options if name not in known]:
             raise SettingsError(f"there is no setting {strange[0]!r}; the settings are: {', '.join(known)}")
         return cls(**options)
+
+    @classmethod
+    def given(cls, settings: Self | None, options: Mapping[str, Any]) -> Self:
+        """The settings that a caller gives whole, or as single options.
+
+        Raises:
+            SettingsError: They give both, something else than settings, or an option that is none.
+        """
+        if settings is None:
+            return cls.of(options)
+        if options:
+            raise SettingsError(
+                f"give settings or single options, not both; found both settings and {', '.join(options)}"
+            )
+        if not isinstance(settings, cls):
+            raise SettingsError(f"settings have to be TrainSettings; found {shown(settings)}")
+        return settings
 
     def completed(self, *, method: str, rows: int) -> Self:
         """The same settings with nothing left open but ``max_length``, which depends on the base.

@@ -64,8 +64,6 @@ def train(
     Raises:
         PointsmanError: Something asked for cannot work; nothing is registered but, once it has started, the run.
     """
-    if settings is not None and options:
-        raise SettingsError(f"give settings or single options, not both; found both settings and {', '.join(options)}")
     request = TrainRequest.of(
         task,
         base=base,
@@ -73,7 +71,7 @@ def train(
         overrides=overrides,
         source=DataSource.of(data, validation, text, label),
         name=name,
-        settings=settings or TrainSettings.of(options),
+        settings=TrainSettings.given(settings, options),
         origin=origin,
     )
     with open_registry(registry) as opened:

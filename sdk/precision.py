@@ -1,10 +1,11 @@
 """The frozen base in two precisions: bf16 for training's forward passes, its own float32 for the scores that count."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch.nn.functional import linear
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -58,16 +59,58 @@ class HalvedBase:
             parameter.data = half
 
 
-def halve_stream(model: Any) -> None:
-    """Let what the embeddings give go on in bf16, for as long as the model lives.
+class PackedMatrix(torch.nn.Parameter):
+    """A bf16 matrix of a linear layer on a CPU, beside it in the blocks that oneDNN multiplies in.
 
-    Autocast leaves it in float32, and with it every sum and normalisation after it, which is then cast again for each
-    of the matrices that read it.
+    Otherwise every product brings the matrix into blocks anew, a twentieth of the time or more with MiniLM. The numbers
+    are the same to the last bit. It takes its bytes twice, which is what the base in float32 takes.
 
     Args:
-        model: An adapters model.
+        matrix: ``(outputs, inputs)`` in bf16.
     """
+
+    def __new__(cls, matrix: torch.Tensor) -> Self:
+        """Make the parameter, which needs no gradient."""
+        made: Self = torch.Tensor._make_subclass(cls, matrix, False)
+        made._packed = torch.ops.mkldnn._reorder_linear_weight(matrix)
+        return made
+
+    _packed: torch.Tensor
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Multiply by the blocks; whatever else is asked of it, a matrix in bf16 as any other answers."""
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunctionSubclass():
+            if func is linear:
+                states, matrix, *rest = args
+                bias = rest[0] if rest else kwargs.get("bias")
+                if states.dtype is torch.bfloat16 and isinstance(matrix, cls):
+                    return torch.ops.mkldnn._linear_pointwise(states, matrix._packed, bias, "none", [], "")
+            return func(*args, **kwargs)
+
+
+def halve_for_good(model: Any) -> None:
+    """Let a model compute in bf16 for as long as it lives: its base's matrices, and what passes between layers.
+
+    Autocast leaves what the embeddings give in float32, and with it every sum and normalisation after it, which is then
+    cast again for each of the matrices that read it.
+
+    Args:
+        model: An adapters model in float32, before adapters are added to it.
+    """
+    HalvedBase(model)
     model.base_model.embeddings.register_forward_hook(lambda _, __, outputs: outputs.to(torch.bfloat16))
+    if model.device.type == "cpu" and has_fast_bf16(model.device) and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight = PackedMatrix(module.weight)
 
 
 def cast_queries(model: Any) -> None:

@@ -21,7 +21,7 @@ from pointsman.registry.errors import CompositionError, SettingsError
 
 from ..bases import load_base
 from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
-from ..precision import HalvedBase, halve_stream
+from ..precision import halve_for_good
 from ..registries import open_registry
 from ..tasks import Task
 from .answering import Answers, Row, answer, asking
@@ -91,8 +91,7 @@ class Switcher:
         average_rightly(self._model)
         drop_by_thread(self._model)
         if precision == "bf16":
-            HalvedBase(self._model)
-            halve_stream(self._model)
+            halve_for_good(self._model)
         dtype = self._autocast or torch.float32
         self._library = Library(self._registry, self._model, capacity=self._capacity, dtype=dtype)
         self._meanings = Meanings(self._registry, self._base, self._library)

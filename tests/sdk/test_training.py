@@ -145,22 +145,6 @@ def test_the_table_of_trainable_tasks_is_complete() -> None:
     assert sum(task.trainable for task in GLUE.values()) == 9
 
 
-def test_bf16_training_gives_the_base_back_exactly(registry: Registry, tiny_base: Path) -> None:
-    from pointsman.sdk.bases import load_base
-    from pointsman.sdk.precision import HalvedBase
-
-    model = load_base(str(tiny_base)).model
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    halved = HalvedBase(model)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
-    with halved.exact():
-        assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
-    assert model.get_input_embeddings().weight.dtype is torch.float32
-    assert model.base_model.encoder.layer[0].output.dense.weight.dtype is torch.bfloat16
-    halved.restore()
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
-
-
 def test_an_interrupted_run_says_so_and_keeps_its_history(registry: Registry, tiny_base: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.step == 2:

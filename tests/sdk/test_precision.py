@@ -1,0 +1,75 @@
+"""The base in bf16: given back as it was after training, and faster in prediction by nothing that changes a number."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from pointsman.registry import Registry
+from pointsman.sdk import Switcher, precision
+from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk.methods import METHODS
+from pointsman.sdk.precision import HalvedBase, PackedMatrix, halve_for_good, has_fast_bf16
+
+from helpers import TEXTS, MakeVersion
+
+FAST = has_fast_bf16(torch.device("cpu"))
+
+
+def test_bf16_training_gives_the_base_back_exactly(loaded: LoadedBase) -> None:
+    model = loaded.model
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    halved = HalvedBase(model)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
+    with halved.exact():
+        assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert model.get_input_embeddings().weight.dtype is torch.float32
+    assert model.base_model.encoder.layer[0].output.dense.weight.dtype is torch.bfloat16
+    halved.restore()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_matrices_are_packed_where_the_processor_multiplies_bf16(loaded: LoadedBase) -> None:
+    halve_for_good(loaded.model)
+    matrices = [module.weight for module in loaded.model.modules() if isinstance(module, torch.nn.Linear)]
+    assert len(matrices) > 12
+    assert {type(matrix) for matrix in matrices} == {PackedMatrix if FAST else torch.nn.Parameter}
+    assert {matrix.dtype for matrix in matrices} == {torch.bfloat16}
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_every_method_computes_the_same_with_packed_matrices(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that read the base's matrices, as DoRA does, and not only multiply by them."""
+    refs = [f"m{number}" for number in range(len(METHODS))]
+    for ref, method in zip(refs, METHODS, strict=True):
+        make_version(ref, method=method)
+    with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
+        found = {ref: switcher.logits(ref, TEXTS) for ref in refs}
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: False)
+    with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
+        for ref in refs:
+            assert torch.equal(switcher.logits(ref, TEXTS), found[ref]), ref
+    assert len(found) == 21
+
+
+@pytest.mark.skipif(not FAST, reason="this processor does not multiply bf16")
+def test_a_packed_matrix_is_a_matrix() -> None:
+    torch.manual_seed(0)
+    plain, bias = torch.randn(96, 40).bfloat16(), torch.randn(96).bfloat16()
+    packed = PackedMatrix(plain)
+    assert isinstance(packed, torch.nn.Parameter)
+    for shape in ((1, 40), (7, 40), (5, 9, 40), (0, 40)):
+        states = torch.randn(shape).bfloat16()
+        assert torch.equal(linear(states, packed, bias), linear(states, plain, bias))
+        assert torch.equal(linear(states, packed), linear(states, plain))
+        assert torch.equal(linear(states, packed, bias=bias), linear(states, plain, bias))
+        with torch.autocast("cpu", torch.bfloat16):
+            single = linear(states.float(), packed, bias.float())
+        assert torch.equal(single, linear(states, plain, bias))
+    assert torch.equal(packed + 1, plain + 1)
+    assert torch.equal(packed.t() @ plain, plain.t() @ plain)
+    with pytest.raises(RuntimeError, match="dtype"):
+        linear(torch.randn(3, 40), packed)

@@ -97,6 +97,17 @@ def reads_padding(config: Mapping[str, Any], base: Any) -> bool:
     return any(_reads_padding(part, base) for part in parts_of(config))
 
 
+def goes_by_token(config: Mapping[str, Any]) -> bool:
+    """Whether a method, behind a layer's attention, does to each token what it would do to that token alone.
+
+    ReFT goes by the places of tokens in a row, and a gate (UniPELT) is a mean over them.
+
+    Args:
+        config: A method's full configuration.
+    """
+    return not any(part.get("architecture") == "reft" or part.get("use_gating") for part in parts_of(config))
+
+
 def _reason(base: Any, part: Mapping[str, Any]) -> str | None:
     """Why a method cannot be on a base, or None if it can."""
     kind = part.get("architecture")

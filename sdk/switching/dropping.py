@@ -9,9 +9,6 @@ the hidden states are repeated where the adapter is, once for each row that asks
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from types import MethodType
 from typing import Any, Final
@@ -23,6 +20,7 @@ from torch import Tensor, nn
 from pointsman.registry.errors import SettingsError
 
 from ..methods import parts_of
+from .passes import Sharing, under_way
 
 _SHARING: Final = frozenset(
     {"bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "xlm-roberta", "modernbert"}
@@ -31,53 +29,6 @@ _SHARING: Final = frozenset(
 
 _BY_ROW: Final = frozenset({"hidden_states", "x", "attention_mask", "attn_mask", "sliding_window_mask"})
 """What layers call that which has the rows as its first dimension, or 1 where it is the same for all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """What of a forward pass may run on texts rather than on rows."""
-
-    layers: int = 0
-    """So many layers, the lowest ones, and the embeddings; none at all where it is 0."""
-    to_adapter: bool = False
-    """Also the next layer up to its first adapter, which is a bottleneck behind one of its blocks."""
-
-
-@dataclass(kw_only=True)
-class Pass:
-    """How far a forward pass has come."""
-
-    dropped: int = 0
-    """The adapters of so many layers, the lowest ones, are skipped."""
-    sharing: Sharing = Sharing()
-    text_of: Tensor | None = None
-    """The text of each row, ``(rows,)`` in int64; None: each row is its own, and nothing is shared."""
-    texts: int = 0
-    """How many texts there are, fewer than rows."""
-    begun: int = 0
-    """Layers that have begun."""
-
-    @property
-    def skips(self) -> bool:
-        """Whether adapters where it is now are skipped; the embeddings, before all layers, are not."""
-        return 0 < self.begun <= self.dropped
-
-    def by_row(self, states: Tensor) -> Tensor:
-        """What has the texts as its first dimension, repeated for each row; anything else as it is."""
-        return states if self.text_of is None or len(states) != self.texts else states[self.text_of]
-
-
-_under_way: ContextVar[Pass | None] = ContextVar("under_way", default=None)
-
-
-@contextmanager
-def passing(way: Pass) -> Iterator[None]:
-    """Let the one forward pass that this thread makes inside the block be like that."""
-    token = _under_way.set(way)
-    try:
-        yield
-    finally:
-        _under_way.reset(token)
 
 
 class _Everywhere:
@@ -93,7 +44,7 @@ class _DropByThread(ModelAdaptersConfig):  # type: ignore[misc]
     @property
     def skip_layers(self) -> _Everywhere | None:
         """What adapters reads in every adapter layer."""
-        way = _under_way.get()
+        way = under_way()
         return _Everywhere() if way is not None and way.skips else None
 
 
@@ -157,7 +108,7 @@ def _begin(
 
     The hidden states come by row from the layer before, unless this is the first; masks are the same for all layers.
     """
-    way = _under_way.get()
+    way = under_way()
     if way is None:
         return None
     way.begun += 1
@@ -173,7 +124,7 @@ def _begin(
 
 def _adapt(layer: Any, hidden_states: Tensor, residual_input: Tensor, layer_norm: nn.Module) -> Any:
     """A place for bottlenecks: if it is the first that has any, what runs on texts runs on rows from here on."""
-    way = _under_way.get()
+    way = under_way()
     if way is not None and way.text_of is not None and way.begun > way.sharing.layers and layer.get_active_setup():
         hidden_states, residual_input = way.by_row(hidden_states), way.by_row(residual_input)
     return BottleneckLayer.bottleneck_layer_forward(layer, hidden_states, residual_input, layer_norm)

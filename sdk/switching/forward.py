@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..inference import BATCH_ROWS, precision
 from ..tokens import TokenRows, cut
-from .dropping import Pass, Sharing, passing, sharing_of
+from .dropping import sharing_of
 from .heads import weighed_outputs
+from .passes import Pass, Sharing, passing
 from .plans import Plan
 from .racks import Rows, reading
 
@@ -58,11 +59,14 @@ def outputs(
             order = np.lexsort((texts, -rows.lengths[chosen]))
             chosen, texts = chosen[order], texts[order]
             exact_lengths = any(plans[index].exact_lengths for index in members)
+            first_only = all(plans[index].token_by_token for index in members)
             most = _SHARED_ROWS if sharing.layers else BATCH_ROWS
             for batch in _batches(rows.lengths[chosen], texts, most, exact_lengths=exact_lengths):
                 these = chosen[batch]
                 first, text_of = _distinct(texts[batch], model.device)
-                way = Pass(dropped=drop_layers, sharing=sharing, text_of=text_of, texts=len(first))
+                way = Pass(
+                    dropped=drop_layers, sharing=sharing, text_of=text_of, texts=len(first), first_only=first_only
+                )
                 inputs = rows.batch(these[first].tolist())
                 for index, logits, among in _forward(model, plans, of_row[these], inputs, way):
                     results[index][torch.from_numpy(place[these[among]])] = logits

@@ -17,7 +17,7 @@ from .. import weights
 from ..fusion.config import fused, is_fusion
 from ..fusion.layers import fill_fusion, remove_fusion
 from ..locks import SharedLock
-from ..support import reads_padding
+from ..support import goes_by_token, reads_padding
 from ..tasks import Task
 from .contents import Content
 from .loaded import Alone, Capacity, InFusion, InRack, Loaded
@@ -200,6 +200,7 @@ class Library:
             config=content.adapter.config,
             head=content.head,
             exact_lengths=reads_padding(version.config, self._model.config),
+            token_by_token=goes_by_token(version.config),
             size=size,
             seconds=time.perf_counter() - began,
         )

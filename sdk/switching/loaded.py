@@ -49,6 +49,8 @@ class Loaded:
     head: Head
     exact_lengths: bool
     """Its rows may not be padded, see ``support.reads_padding``."""
+    token_by_token: bool
+    """Behind a layer's attention it takes each token for itself, see ``support.goes_by_token``."""
     size: int
     """Bytes of its tensors."""
     seconds: float

@@ -32,6 +32,7 @@ class Plan:
     """The slot in each lane."""
     heads: WeighedHeads
     exact_lengths: bool
+    token_by_token: bool
     outputs: int
 
 
@@ -75,6 +76,7 @@ def plan(way: Composition, loaded: Mapping[str, Loaded], lane: Callable[[Rack, i
         slots=slots,
         heads=_summed(heads),
         exact_lengths=any(one.exact_lengths for one in loaded.values()),
+        token_by_token=all(one.token_by_token for one in loaded.values()),
         outputs=heads[0][0].outputs,
     )
 

@@ -31,6 +31,7 @@ from .inputs import Asked, OneAnswer, Text, listed, mixed, streamed
 from .library import Library
 from .loaded import Capacity
 from .meanings import Meanings
+from .narrowing import narrow_by_pass
 from .predictions import Prediction, predictions
 from .resolving import Meaning
 from .status import Status, status_of
@@ -90,6 +91,7 @@ class Switcher:
         self._autocast = torch.bfloat16 if precision == "bf16" else None
         average_rightly(self._model)
         drop_by_thread(self._model)
+        narrow_by_pass(self._model)
         if precision == "bf16":
             halve_for_good(self._model)
         dtype = self._autocast or torch.float32

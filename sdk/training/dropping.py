@@ -13,7 +13,8 @@ from torch import Tensor
 from pointsman.registry.errors import SettingsError
 
 from ..methods import parts_of
-from ..switching.dropping import Pass, count_layers, drop_by_thread, passing
+from ..switching.dropping import count_layers, drop_by_thread
+from ..switching.passes import Pass, passing
 from .settings import layers_to_drop
 
 

@@ -24,6 +24,13 @@ from helpers import make_tiny_base
 from postgres import server
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests that hold on either kind of database a registry on both, one after the other."""
+    if "registry" in metafunc.fixturenames and metafunc.definition.get_closest_marker("databases"):
+        sqlite_only = metafunc.definition.get_closest_marker("sqlite") is not None
+        metafunc.parametrize("registry", ["sqlite"] if sqlite_only else ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers, hidden size 128, with random weights and a tokenizer of its own, as a directory."""
@@ -45,8 +52,12 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(empty_home: Path, tmp_path: Path) -> Iterator[Registry]:
-    with Registry(shutil.copytree(empty_home, tmp_path / "home")) as opened:
+def registry(request: pytest.FixtureRequest, empty_home: Path, tmp_path: Path) -> Iterator[Registry]:
+    """An empty registry, on SQLite unless a test is parametrised to have it on PostgreSQL."""
+    home, on_postgres = tmp_path / "home", getattr(request, "param", "sqlite") == "postgres"
+    if not on_postgres:
+        shutil.copytree(empty_home, home)
+    with Registry(home, database=request.getfixturevalue("postgres_made") if on_postgres else None) as opened:
         yield opened
 
 
@@ -104,13 +115,3 @@ def postgres_made(postgres: str, postgres_template: str) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY file_copy")
         yield f"{postgres.removesuffix('/postgres')}/{name}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def any_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    """An empty registry on either kind of database."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("registry")
-        return
-    with Registry(tmp_path / "home", database=request.getfixturevalue("postgres_made")) as opened:
-        yield opened

@@ -2,7 +2,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,25 +20,6 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 @pytest.fixture
 def home(tmp_path):
     return tmp_path / "home"
-
-
-CONTRACT = ("catalog", "compare", "history", "labels", "lineage", "listing", "runs")
-"""The tests of what holds on either database; the fixture ``registry`` gives them both, one after the other."""
-
-
-def pytest_generate_tests(metafunc):
-    if "registry" in metafunc.fixturenames and metafunc.module.__name__.rpartition("test_")[2] in CONTRACT:
-        sqlite_only = metafunc.definition.get_closest_marker("sqlite") is not None
-        metafunc.parametrize("registry", ["sqlite"] if sqlite_only else ["sqlite", "postgres"], indirect=True)
-
-
-@pytest.fixture
-def registry(request, home, empty_home):
-    on_postgres = getattr(request, "param", "sqlite") == "postgres"
-    if not on_postgres:
-        shutil.copytree(empty_home, home)
-    with Registry(home, database=request.getfixturevalue("postgres_made") if on_postgres else None) as opened:
-        yield opened
 
 
 @pytest.fixture

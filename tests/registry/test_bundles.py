@@ -68,23 +68,25 @@ def known(registry, ref):
     return repr(version), files, run, histories, registry.lineage(ref).parents
 
 
-def test_what_arrives_is_what_left(source, any_registry, bundle):
-    imported = import_bundle(any_registry, bundle)
+@pytest.mark.databases
+def test_what_arrives_is_what_left(source, registry, bundle):
+    imported = import_bundle(registry, bundle)
     assert [(one.source, one.ref, one.new) for one in imported] == [
         ("sst2@1", "sst2@1", True),
         ("sst2@2", "sst2@2", True),
         ("mix@1", "mix@1", True),
     ]
     for ref in ("sst2@1", "sst2@2", "mix@1"):
-        assert known(any_registry, ref) == known(source, ref)
-    assert verify(any_registry).problems == ()
-    assert [event.action for event in any_registry.events()] == ["import"] * 3
-    assert any_registry.events("sst2@1")[0].details["from"] == "sst2@1"
+        assert known(registry, ref) == known(source, ref)
+    assert verify(registry).problems == ()
+    assert [event.action for event in registry.events()] == ["import"] * 3
+    assert registry.events("sst2@1")[0].details["from"] == "sst2@1"
 
 
-def test_a_bundle_of_what_arrived_is_the_same_bundle(source, any_registry, bundle, tmp_path):
-    import_bundle(any_registry, bundle)
-    export_bundle(any_registry, ["mix@1"], tmp_path / "again.tar")
+@pytest.mark.databases
+def test_a_bundle_of_what_arrived_is_the_same_bundle(source, registry, bundle, tmp_path):
+    import_bundle(registry, bundle)
+    export_bundle(registry, ["mix@1"], tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == bundle.read_bytes()
     with tarfile.open(bundle) as tar:
         assert tar.getnames()[:2] == ["SHA256SUMS", "bundle.json"]
@@ -94,22 +96,24 @@ def test_a_bundle_of_what_arrived_is_the_same_bundle(source, any_registry, bundl
             assert hashlib.sha256(tar.extractfile(name).read()).hexdigest() == digest
 
 
-def test_twice_is_once(any_registry, bundle):
-    import_bundle(any_registry, bundle)
-    again = import_bundle(any_registry, bundle)
+@pytest.mark.databases
+def test_twice_is_once(registry, bundle):
+    import_bundle(registry, bundle)
+    again = import_bundle(registry, bundle)
     assert [(one.ref, one.new) for one in again] == [("sst2@1", False), ("sst2@2", False), ("mix@1", False)]
-    assert any_registry.versions().total == 3
-    assert len(any_registry.runs()) == 1
-    assert len(any_registry.events()) == 3
-    assert any_registry.summaries("sst2@1")[0].count == 201
+    assert registry.versions().total == 3
+    assert len(registry.runs()) == 1
+    assert len(registry.events()) == 3
+    assert registry.summaries("sst2@1")[0].count == 201
 
 
-def test_numbers_that_are_taken(source, any_registry, bundle):
+@pytest.mark.databases
+def test_numbers_that_are_taken(source, registry, bundle):
     for content in (b"mine", b"mine too"):
-        any_registry.add_version("sst2", **{**FIELDS, "files": {"a": content}})
-    any_registry.set_alias("sst2@2", "production")
-    any_registry.remove("sst2@1")
-    imported = import_bundle(any_registry, bundle)
+        registry.add_version("sst2", **{**FIELDS, "files": {"a": content}})
+    registry.set_alias("sst2@2", "production")
+    registry.remove("sst2@1")
+    imported = import_bundle(registry, bundle)
     assert [(one.source, one.ref) for one in imported] == [
         ("sst2@1", "sst2@3"),
         ("sst2@2", "sst2@4"),
@@ -117,29 +121,31 @@ def test_numbers_that_are_taken(source, any_registry, bundle):
     ]
     # Nothing moves an alias that somebody set here.
     assert imported[0].aliases == ()
-    assert any_registry.version("sst2@production").number == 2
+    assert registry.version("sst2@production").number == 2
     # The parents are those that came along, whatever they are called here.
-    assert [parent.ref for parent in any_registry.lineage("mix").parents["mix@1"]] == ["sst2@4", "sst2@3"]
-    assert any_registry.version("sst2@3").digest == source.version("sst2@1").digest
-    assert verify(any_registry).problems == ()
+    assert [parent.ref for parent in registry.lineage("mix").parents["mix@1"]] == ["sst2@4", "sst2@3"]
+    assert registry.version("sst2@3").digest == source.version("sst2@1").digest
+    assert verify(registry).problems == ()
 
 
-def test_removed_here_it_can_come_back_under_a_new_number(any_registry, bundle):
-    import_bundle(any_registry, bundle)
-    any_registry.remove("sst2@1", force=True)
-    back = import_bundle(any_registry, bundle)
+@pytest.mark.databases
+def test_removed_here_it_can_come_back_under_a_new_number(registry, bundle):
+    import_bundle(registry, bundle)
+    registry.remove("sst2@1", force=True)
+    back = import_bundle(registry, bundle)
     assert [(one.ref, one.new) for one in back] == [("sst2@3", True), ("sst2@2", False), ("mix@1", False)]
-    assert len(any_registry.history("sst2@3", "loss")) == 201
-    assert all(parent.present for parent in any_registry.lineage("mix").parents["mix@1"])
-    assert verify(any_registry).problems == ()
+    assert len(registry.history("sst2@3", "loss")) == 201
+    assert all(parent.present for parent in registry.lineage("mix").parents["mix@1"])
+    assert verify(registry).problems == ()
 
 
-def test_versions_of_one_content_stay_several(source, any_registry, tmp_path):
+@pytest.mark.databases
+def test_versions_of_one_content_stay_several(source, registry, tmp_path):
     source.add_version("sst2", **FIELDS)
     source.add_version("sst2", **FIELDS)
     export_bundle(source, ["sst2@3", "sst2@4"], tmp_path / "same.tar")
-    assert [one.ref for one in import_bundle(any_registry, tmp_path / "same.tar")] == ["sst2@3", "sst2@4"]
-    assert not any(one.new for one in import_bundle(any_registry, tmp_path / "same.tar"))
+    assert [one.ref for one in import_bundle(registry, tmp_path / "same.tar")] == ["sst2@3", "sst2@4"]
+    assert not any(one.new for one in import_bundle(registry, tmp_path / "same.tar"))
 
 
 def test_an_export_refuses(source, tmp_path, bundle):

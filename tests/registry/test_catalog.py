@@ -23,6 +23,8 @@ from pointsman.registry.errors import (
     VersionNotFoundError,
 )
 
+pytestmark = pytest.mark.databases
+
 
 def refs(versions):
     return [version.ref for version in versions]

@@ -5,6 +5,8 @@ import pytest
 from pointsman.registry import ComparedField
 from pointsman.registry.errors import AdapterNotFoundError, InvalidNameError, RunNotFoundError
 
+pytestmark = pytest.mark.databases
+
 
 def table(fields):
     """Values by name."""

@@ -15,6 +15,8 @@ from pointsman.registry import MetricPoint
 from pointsman.registry.buckets import SIZES
 from pointsman.registry.errors import AdapterNotFoundError, InvalidNameError, MetricNotFoundError, SettingsError
 
+pytestmark = pytest.mark.databases
+
 NAN, INFINITY = math.nan, math.inf
 START = 1_800_000_000.0
 """When the first point of a series was logged. Steps of a quarter of a second have no rounding in a datetime."""

@@ -16,6 +16,8 @@ from pointsman.registry.errors import (
     VersionNotFoundError,
 )
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
 def two(add):

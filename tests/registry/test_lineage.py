@@ -16,6 +16,8 @@ from pointsman.registry.errors import (
 
 from helpers import interrupted_before
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
 def make(add):

@@ -11,6 +11,8 @@ from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, Set
 
 from helpers import interrupted_before
 
+pytestmark = pytest.mark.databases
+
 NAN = math.nan
 
 

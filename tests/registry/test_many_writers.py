@@ -82,11 +82,12 @@ def test_eight_processes_write_at_once(kind, tmp_path, spawn, request, pytestcon
         assert len({file.sha256 for version in versions for file in version.files}) == WRITERS * VERSIONS + 1
 
 
-def test_two_processes_log_into_one_run(any_registry, start_run):
+@pytest.mark.databases
+def test_two_processes_log_into_one_run(registry, start_run):
     """Not how runs are meant, and still nothing is lost or overwritten."""
     from pointsman.registry.recorder import RunRecorder
 
-    with start_run(any_registry) as run, RunRecorder(any_registry.database, run.uid) as other:
+    with start_run(registry) as run, RunRecorder(registry.database, run.uid) as other:
         for step in range(100):
             run.log({"loss": 0.0}, step=step)
             other.log({"loss": 1.0}, step=step)
@@ -94,7 +95,7 @@ def test_two_processes_log_into_one_run(any_registry, start_run):
                 run.flush()
                 other.flush()
         other.flush()
-    points = any_registry.history(f"run:{run.uid}", "loss")
+    points = registry.history(f"run:{run.uid}", "loss")
     assert len(points) == 200
     assert sorted((point.step, point.value) for point in points) == [(s, v) for s in range(100) for v in (0.0, 1.0)]
-    assert verify(any_registry).problems == ()
+    assert verify(registry).problems == ()

@@ -26,13 +26,10 @@ from pointsman.registry.upkeep import export_bundle, verify
 
 from helpers import interrupted_before
 
+pytestmark = pytest.mark.databases
+
 NAN, INFINITY = math.nan, math.inf
 START = 1_800_000_000.0
-
-
-@pytest.fixture
-def registry(any_registry):
-    return any_registry
 
 
 def change(registry, uid, /, **values):

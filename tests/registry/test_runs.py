@@ -23,6 +23,8 @@ from pointsman.registry.errors import (
     TrainingError,
 )
 
+pytestmark = pytest.mark.databases
+
 INFINITY, NAN = math.inf, math.nan
 
 

@@ -18,16 +18,16 @@ from shapes import FIELDS, RUN
 
 
 @pytest.fixture
-def filled(any_registry):
+def filled(registry):
     """Two versions of one file in common, a parent, an alias, a run with points."""
-    with any_registry.start_run("sst2", **RUN) as run:
+    with registry.start_run("sst2", **RUN) as run:
         for step in range(100):
             run.log({"loss": 1 / (step + 1)}, step=step)
-    any_registry.add_version("sst2", **FIELDS, run=run.uid)
-    any_registry.add_version("sst2", **{**FIELDS, "files": {"a": b"two", "adapter_config.json": b"{}"}})
-    any_registry.add_version("mix", **FIELDS, parents=[("merged", "sst2@1"), ("merged", "sst2@2")])
-    any_registry.set_alias("sst2@1", "production")
-    return any_registry
+    registry.add_version("sst2", **FIELDS, run=run.uid)
+    registry.add_version("sst2", **{**FIELDS, "files": {"a": b"two", "adapter_config.json": b"{}"}})
+    registry.add_version("mix", **FIELDS, parents=[("merged", "sst2@1"), ("merged", "sst2@2")])
+    registry.set_alias("sst2@1", "production")
+    return registry
 
 
 def change(registry, statement):
@@ -36,11 +36,13 @@ def change(registry, statement):
         assert connection.exec_driver_sql(statement).rowcount > 0
 
 
+@pytest.mark.databases
 def test_all_is_well(filled):
     report = verify(filled)
     assert (report.problems, report.versions, report.files, report.size) == ((), 3, 3, 12)
 
 
+@pytest.mark.databases
 @pytest.mark.parametrize(
     ("statement", "subject", "said"),
     [
@@ -152,6 +154,7 @@ def test_what_is_removed_meanwhile_is_no_problem(registry, add):
     assert verify(registry).problems == ()
 
 
+@pytest.mark.databases
 def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
     back_up(filled, tmp_path / "bad")
     back_up(filled, tmp_path / "good")
@@ -171,6 +174,7 @@ def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
         repair(filled, before, [tmp_path / "nosuch"])
 
 
+@pytest.mark.databases
 def test_repair_leaves_what_no_file_can_mend(filled, tmp_path):
     back_up(filled, tmp_path / "good")
     change(filled, "UPDATE version SET size = 1 WHERE number = 2")
@@ -291,6 +295,7 @@ def test_versions_are_added_while_garbage_is_collected(registry, add, home):
 # Backups
 
 
+@pytest.mark.databases
 def test_a_backup_is_a_home(filled, tmp_path):
     made = back_up(filled, tmp_path / "backup")
     assert (made.files, made.copied, made.size) == (3, 3, 12)
@@ -306,6 +311,7 @@ def test_a_backup_is_a_home(filled, tmp_path):
     assert filled.versions(name="sst2").total == 2
 
 
+@pytest.mark.databases
 def test_a_backup_is_brought_up_to_date(filled, tmp_path):
     back_up(filled, tmp_path / "backup")
     filled.add_version("sst2", **{**FIELDS, "files": {"a": b"later"}})
@@ -315,6 +321,7 @@ def test_a_backup_is_brought_up_to_date(filled, tmp_path):
         assert copy.versions(name="sst2").total == 3
 
 
+@pytest.mark.databases
 def test_a_backup_that_fails_leaves_the_earlier_one(filled, tmp_path):
     back_up(filled, tmp_path / "backup")
     version = filled.add_version("sst2", **{**FIELDS, "files": {"a": b"later"}})
@@ -327,6 +334,7 @@ def test_a_backup_that_fails_leaves_the_earlier_one(filled, tmp_path):
     assert not list((tmp_path / "backup").glob(".*.tmp"))
 
 
+@pytest.mark.databases
 def test_a_backup_goes_nowhere_that_holds_something_else(filled, home, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
@@ -337,6 +345,7 @@ def test_a_backup_goes_nowhere_that_holds_something_else(filled, home, tmp_path)
             back_up(filled, place)
 
 
+@pytest.mark.databases
 def test_a_backup_that_was_written_to_is_somebodys(filled, tmp_path):
     back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
@@ -351,30 +360,32 @@ def test_a_backup_that_was_written_to_is_somebodys(filled, tmp_path):
         assert copy.version("sst2").tags == {"only": "here"}
 
 
+@pytest.mark.databases
 def test_a_backup_below_a_file(filled, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"the backup .* cannot be written: Not a directory"):
         back_up(filled, tmp_path / "file" / "below")
 
 
-def test_a_backup_while_others_write(any_registry, start_run, tmp_path):
+@pytest.mark.databases
+def test_a_backup_while_others_write(registry, start_run, tmp_path):
     stop = threading.Event()
 
     def write():
         number = 0
         while not stop.is_set():
             number += 1
-            with start_run(any_registry) as run:
+            with start_run(registry) as run:
                 for step in range(20):
                     run.log({"loss": 1.0, "lr": 2.0}, step=step)
-            any_registry.add_version("sst2", **{**FIELDS, "files": {"a": b"%d" % number}}, run=run.uid)
+            registry.add_version("sst2", **{**FIELDS, "files": {"a": b"%d" % number}}, run=run.uid)
 
     thread = threading.Thread(target=write)
     thread.start()
     seen = []
     try:
         for number in range(4):
-            back_up(any_registry, tmp_path / f"backup-{number}")
+            back_up(registry, tmp_path / f"backup-{number}")
             with Registry(tmp_path / f"backup-{number}") as copy:
                 assert verify(copy).problems == ()
                 seen.append(copy.versions().total)

@@ -1,4 +1,8 @@
-"""Heads: the layers that turn an encoding into a task's outputs, kept outside the model and run on rows of any mix."""
+"""Heads: the layers that turn an encoding into a task's outputs, kept outside the model and run on rows of any mix.
+
+In a mixed batch each takes its rows by itself. One product for all heads would first gather their matrices, which are
+large beside the few rows of each: on two cores no faster at 384 features, and four times slower at 768.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final

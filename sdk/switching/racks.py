@@ -14,6 +14,7 @@ from adapters.methods.lora import IA3, LoRA, LoRALinear
 from torch import Tensor, nn
 
 from .. import weights
+from ..heap import trim
 
 Rows = int | Tensor
 """The slot of all rows, or of each: ``(rows,)`` in int64."""
@@ -143,6 +144,7 @@ class Rack:
                 slots.data = data
         self._free = {slot for slot in self._free if slot < capacity} | set(range(self.capacity, capacity))
         self.capacity = capacity
+        trim()  # what it had before leaves holes that nothing of its new size fits into
 
     def _replace(self, lane: str) -> None:
         """Put modules that look slots up in the place of the lane's own."""

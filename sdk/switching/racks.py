@@ -22,6 +22,8 @@ Rows = int | Tensor
 _CONTAINERS: Final = ("adapters", "invertible_adapters", "loras")
 _DOUBLED: Final = 16
 """Slots up to which a rack doubles; from then on it grows by an eighth."""
+_WORTH_TRIMMING: Final = 16_000_000
+"""Bytes that a rack lets go of when it is resized, from which on they are worth the milliseconds of a trim."""
 _rows: ContextVar[Mapping[str, Rows]] = ContextVar("rows")
 
 
@@ -136,7 +138,7 @@ class Rack:
 
     def _resize(self, capacity: int) -> None:
         """Have so many slots; what is in those that stay, stays, also for who reads them meanwhile."""
-        kept = min(capacity, self.capacity)
+        kept, let_go = min(capacity, self.capacity), self.size
         with torch.inference_mode(mode=False):  # a caller's would make tensors that cannot be filled outside of it
             for slots in self._tensors.values():
                 data = slots.data.new_empty((capacity, *slots.data.shape[1:]))
@@ -144,7 +146,8 @@ class Rack:
                 slots.data = data
         self._free = {slot for slot in self._free if slot < capacity} | set(range(self.capacity, capacity))
         self.capacity = capacity
-        trim()  # what it had before leaves holes that nothing of its new size fits into
+        if let_go >= _WORTH_TRIMMING:  # it leaves holes that nothing of the new size fits into
+            trim()
 
     def _replace(self, lane: str) -> None:
         """Put modules that look slots up in the place of the lane's own."""

@@ -19,7 +19,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
         "--warmup", type=float, metavar="SHARE", help="Of the steps, in which it rises. [default: 0.06]"
     ),
     "average": click.option(
-        "--average", type=float, metavar="SHARE", help="Of the steps, whose weights are averaged at the end."
+        "--average", type=float, metavar="SHARE", help="Of the steps so far, whose mean is scored. [default: 0.2]"
     ),
     "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: 16]"),
     "gradient_accumulation": click.option(

@@ -24,7 +24,7 @@ from pointsman.registry.errors import DiskFullError, StoreError
 from pointsman.registry.store import write_atomically
 
 _INDEX: Final = "checkpoint.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)

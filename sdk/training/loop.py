@@ -182,7 +182,8 @@ class Training:
         self._optimiser, self._recorder, self._checkpoints = optimiser, recorder, checkpoints
         self._audience, self._report = audience, report
         self._evaluation_seconds = evaluation_seconds
-        self._average = WeightAverage(optimiser.vectors)
+        assert self._settings.average is not None
+        self._average = WeightAverage(optimiser.vectors, self._settings.average)
         self._meter = _Meter()
         self._best: Best | None = None
         self._step = self._evaluated = self._without_gain = 0
@@ -269,14 +270,10 @@ class Training:
         return self._learner.loss(self._learner.forward(batch), labels) / rows
 
     def _after_step(self) -> None:
-        step, steps, settings = self._step, self._plan.steps, self._settings
-        assert settings.average is not None
-        if step > (1 - settings.average) * steps:
-            self._average.add()
-        if step == steps:
-            self._average.apply()
+        step, steps = self._step, self._plan.steps
+        self._average.add(step)
         evaluate = step == steps or step % self._plan.evaluate_every == 0
-        every = settings.checkpoint_every
+        every = self._settings.checkpoint_every
         save = step % every == 0 if every else time.monotonic() - self._saved > CHECKPOINT_SECONDS
         self._do(record=step % math.ceil(steps / POINTS) == 0, evaluate=evaluate, save=save)
 
@@ -335,7 +332,11 @@ class Training:
         )
 
     def _evaluate(self) -> Mapping[str, float]:
-        metrics = self._learner.evaluate()
+        with self._average.applied():
+            return self._judge(self._learner.evaluate())
+
+    def _judge(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Record what an evaluation of the weights as they are has found, and keep them if they are the best so far."""
         self._recorder.log(metrics, step=self._step, epoch=self._epoch)
         if not all(math.isfinite(value) for name, value in metrics.items() if name.endswith("/loss")):
             raise self._diverged("the outputs are no longer finite numbers", self._step)
@@ -362,7 +363,6 @@ class Training:
         tensors = dict(self._optimiser.state())
         tensors |= {f"mean.{name}": mean for name, mean in self._average.mean.items()}
         state: dict[str, Any] = {
-            "averaged": self._average.count,
             "without_gain": self._without_gain,
             "evaluated": self._evaluated,
             "stopped": bool(self._audience.control.should_training_stop),
@@ -382,7 +382,7 @@ class Training:
         self._evaluated = state["evaluated"]
         self._audience.control.should_training_stop = state["stopped"]
         self._optimiser.load_state(tensors, steps=checkpoint.step)
-        self._average.load(_under("mean.", tensors), state["averaged"])
+        self._average.load(_under("mean.", tensors))
         if state["best"] is not None:
             device = self._learner.device
             weights = {name: tensor.to(device) for name, tensor in _under("best.", tensors).items()}

@@ -16,7 +16,7 @@ PRECISIONS: Final = ("auto", "bf16", "fp32")
 SCHEDULES: Final = ("constant", "linear", "cosine")
 BALANCED: Final = "balanced"
 AVERAGED: Final = 0.2
-"""The share of the steps whose weights are averaged where the learning rate stays constant (see ``averaging``)."""
+"""The share of the steps whose weights the mean stands for, where the learning rate stays constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,8 @@ class TrainSettings:
     warmup: float = 0.06
     """The share of the steps over which the learning rate rises from zero."""
     average: float | None = None
-    """The share of the steps, the last ones, whose weights are averaged; None: 0.2 at a constant rate, else 0."""
+    """What is scored and kept is a mean of the latest weights, of about this share of the steps so far (see
+    ``averaging``); 0: the weights as they are. None: 0.2 at a constant rate, else 0."""
     batch_size: int | None = None
     """Rows in a forward pass; None: 16, or all there are."""
     gradient_accumulation: int = 1

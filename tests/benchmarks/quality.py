@@ -80,6 +80,7 @@ def _cells(side: str, task: str, seeds: tuple[int, ...], found: list[dict[str, A
         return
     for rate in LEARNING_RATES:
         if (rate, SEEDS[0]) not in there:
+            there.add((rate, SEEDS[0]))
             yield {"seed": SEEDS[0], "learning_rate": rate}
     best = _best_rate(task, found)
     for seed in seeds:

@@ -132,8 +132,8 @@ def test_the_same_once_more(run: Any, tiny_base: Path, reviews: Path) -> None:
     again = run("train", "--like", "stars@1")
     assert again.code == 0, again.err
     assert again.lines[-1] == "the weights are those of stars@1, bit for bit"
-    changed = run("train", "--like", "stars", "--epochs", "2", "--name", "other-stars")
-    assert changed.lines[-1] == "the weights are not those of stars@2; different: epochs: 1.0, now 2.0"
+    changed = run("train", "--like", "stars", "--lr", "0.002", "--name", "other-stars")
+    assert changed.lines[-1] == "the weights are not those of stars@2; different: learning_rate: 0.001, now 0.002"
     shown = run("show", "other-stars", "--json").json
     assert shown["run"]["settings"]["seed"] == 4
     assert shown["task"]["text"] == ["text", "other"]

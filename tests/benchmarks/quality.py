@@ -4,9 +4,9 @@
 
 Ours is ``train`` with every default. The peer is plain ``Trainer`` on all weights, four epochs (sst2 one), batches of
 16 of like length, linear decay, in bf16 where the processor has it, at the best of three learning rates by the first
-seed (2e-5, 5e-5, 1e-4). Of both, the best epoch by the validation rows counts. It takes hours: every
-training appends a line to FILE, and those that are there are not made again. At the end a table is printed, of every
-training in FILE.
+seed (2e-5, 5e-5, 1e-4). Of both, the best epoch by the validation rows counts. It takes hours: every training
+appends a line to FILE, and those that are there are not made again. At the end a table is printed, of every training in
+FILE.
 """
 
 import argparse

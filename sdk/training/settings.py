@@ -32,7 +32,7 @@ class TrainSettings:
     max_steps: int | None = None
     """Optimiser steps, in place of ``epochs``."""
     learning_rate: float | None = None
-    """Reached after warm-up; None: what suits the method and the epochs."""
+    """Reached after warm-up; None: what suits the method."""
     schedule: str = "constant"
     """How the learning rate goes on after warm-up: constant, linear (to zero), cosine (to zero)."""
     warmup: float = 0.06
@@ -174,14 +174,11 @@ class TrainSettings:
         batch_size = min(BATCH_SIZE, rows) if self.batch_size is None else self.batch_size
         if batch_size > rows:
             raise SettingsError(f"batch_size {batch_size} is more than the {rows} training rows")
-        epochs = default_epochs(rows) if self.epochs is None else self.epochs
-        if self.max_steps is not None:
-            epochs = self.max_steps * batch_size * self.gradient_accumulation / rows
-        rate = default_learning_rate(method, epochs=epochs) if self.learning_rate is None else self.learning_rate
+        epochs = default_epochs(rows) if self.epochs is None and self.max_steps is None else self.epochs
         return replace(
             self,
-            epochs=epochs if self.max_steps is None else None,
-            learning_rate=rate,
+            epochs=epochs,
+            learning_rate=default_learning_rate(method) if self.learning_rate is None else self.learning_rate,
             batch_size=batch_size,
             average=(AVERAGED if self.schedule == "constant" else 0.0) if self.average is None else self.average,
         )

@@ -151,17 +151,15 @@ def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
     return int(min(positions, tokenizer.model_max_length))
 
 
-def choose_max_length(
-    max_length: int | None, tokenizer: PreTrainedTokenizerBase, config: Any, *, default: int = DEFAULT_LENGTH
-) -> int:
-    """Return ``max_length`` if the base takes so many tokens; for None, ``default`` or as many as it takes.
+def choose_max_length(max_length: int | None, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return ``max_length`` if the base takes so many tokens; for None, 128 or as many as it takes.
 
     Raises:
         SettingsError: It is under 8 or over the base's positions.
     """
     most = longest_input(tokenizer, config)
     if max_length is None:
-        return min(default, most)
+        return min(DEFAULT_LENGTH, most)
     if not 8 <= max_length <= most:
         raise SettingsError(f"max_length {max_length} cannot work: this base takes 8 to {most} tokens")
     return max_length

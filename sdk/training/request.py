@@ -205,7 +205,7 @@ class TrainRequest:
         other_rows = source != self.source or "max_train_rows" in options
         reasons = {
             "average": "schedule" in options,
-            "learning_rate": chosen != self.method or other_rows or bool({"epochs", "max_steps"} & options.keys()),
+            "learning_rate": chosen != self.method,
             "epochs": other_rows,
             "batch_size": other_rows,
             "max_length": base is not None,

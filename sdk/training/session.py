@@ -23,7 +23,6 @@ from ..support import check_runs, check_supported, reads_padding
 from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
 from .callbacks import Audience, checked, trackers
 from .checkpoints import Checkpoint, Checkpoints
-from .defaults import default_length
 from .dropout import pool_dropout
 from .dropping import without_layers
 from .environment import environment
@@ -67,8 +66,7 @@ class TrainSession:
         self._config = without_layers(request.config, settings.drop_layers, config)
         self._subject = subject_of(request.method, self._config, registry)
         check_supported(config, self._config)
-        default = default_length(request.task)
-        max_length = choose_max_length(settings.max_length, tokenizer, config, default=default)
+        max_length = choose_max_length(settings.max_length, tokenizer, config)
         self._data = data = request.source.load(request.task)
         if resumed is not None and data.fingerprint != resumed.data["fingerprint"]:
             raise SettingsError(
@@ -78,7 +76,7 @@ class TrainSession:
         self._train_split = data.splits["train"]
         if settings.max_train_rows is not None:
             self._train_split = self._train_split.sample(settings.max_train_rows, seed=settings.seed)
-        settings = settings.completed(method=request.method, rows=len(self._train_split))
+        settings = settings.completed(task=request.task, method=request.method, rows=len(self._train_split))
         # What "auto" comes to here is written down: a run that goes on elsewhere computes as it began.
         precision = settings.precision
         if precision == "auto":

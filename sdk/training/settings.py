@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from pointsman.registry.errors import SettingsError
 
 from ..arguments import shown
-from .defaults import BATCH_SIZE, default_epochs, default_learning_rate
+from .defaults import default_batch_size, default_epochs, default_learning_rate
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
 SCHEDULES: Final = ("constant", "linear", "cosine")
@@ -41,7 +41,7 @@ class TrainSettings:
     """What is scored and kept is a mean of the latest weights, of about this share of the steps so far (see
     ``averaging``); 0: the weights as they are. None: 0.2 at a constant rate, else 0."""
     batch_size: int | None = None
-    """Rows in a forward pass; None: 16, or all there are."""
+    """Rows in a forward pass; None: what suits the task (16, cola 32), or all there are."""
     gradient_accumulation: int = 1
     """Forward passes in an optimiser step, which then sees so many times ``batch_size`` rows."""
     weight_decay: float = 0.0
@@ -161,17 +161,18 @@ class TrainSettings:
             raise SettingsError(f"settings have to be TrainSettings; found {shown(settings)}")
         return settings
 
-    def completed(self, *, method: str, rows: int) -> Self:
+    def completed(self, *, task: str, method: str, rows: int) -> Self:
         """The same settings with nothing left open but ``max_length``, which depends on the base.
 
         Args:
+            task: The task's name.
             method: The adapter method's name.
             rows: How many training rows there are.
 
         Raises:
             SettingsError: A batch would hold more rows than there are.
         """
-        batch_size = min(BATCH_SIZE, rows) if self.batch_size is None else self.batch_size
+        batch_size = default_batch_size(task, rows) if self.batch_size is None else self.batch_size
         if batch_size > rows:
             raise SettingsError(f"batch_size {batch_size} is more than the {rows} training rows")
         epochs = default_epochs(rows) if self.epochs is None and self.max_steps is None else self.epochs

@@ -118,7 +118,7 @@ def check_values(space: Space, fixed: Fixed, *, base: LoadedBase, rows: int) -> 
         try:
             config = configure(fixed.method, fixed.fields(params))
             settings = TrainSettings.of(fixed.settings(params))
-            settings.completed(method=fixed.method, rows=rows)
+            settings.completed(task=fixed.task, method=fixed.method, rows=rows)
             choose_max_length(settings.max_length, base.tokenizer, base.model.config)
             if config not in built:
                 add_slot(base.model, slot_name(0), config)

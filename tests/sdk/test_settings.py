@@ -63,7 +63,7 @@ def test_numbers_of_numpy_and_lone_names_are_taken() -> None:
 
 
 def test_completed_settings_leave_only_the_length_open() -> None:
-    settings = TrainSettings().completed(method="seq_bn", rows=8551)
+    settings = TrainSettings().completed(task="sst2", method="seq_bn", rows=8551)
     left = {field.name for field in fields(settings) if getattr(settings, field.name) is None}
     assert left == {
         "max_steps", "class_weights", "max_length", "max_train_rows", "max_eval_rows", "eval_every", "patience",
@@ -74,11 +74,11 @@ def test_completed_settings_leave_only_the_length_open() -> None:
 
 def test_what_is_asked_for_is_kept() -> None:
     asked = TrainSettings(max_steps=7, learning_rate=0.5, batch_size=3, schedule="linear", report_to=("wandb",))
-    settings = asked.completed(method="seq_bn", rows=100)
+    settings = asked.completed(task="cola", method="seq_bn", rows=100)
     assert (settings.epochs, settings.max_steps, settings.learning_rate, settings.batch_size) == (None, 7, 0.5, 3)
     assert settings.average == 0  # a rate that falls to zero needs none
     with pytest.raises(SettingsError, match="batch_size 3 is more than the 2 training rows"):
-        asked.completed(method="seq_bn", rows=2)
+        asked.completed(task="cola", method="seq_bn", rows=2)
 
 
 @given(

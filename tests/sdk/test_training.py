@@ -244,5 +244,10 @@ def test_a_field_that_needs_another_package_says_so(registry: Registry, tiny_bas
 def test_epochs_follow_the_number_of_rows(
     options: dict[str, Any], rows: int, epochs: float | None, rate: float
 ) -> None:
-    settings = TrainSettings(**options).completed(method="seq_bn", rows=rows)
+    settings = TrainSettings(**options).completed(task="sst2", method="seq_bn", rows=rows)
     assert (settings.epochs, settings.learning_rate) == (epochs, rate)
+
+
+@pytest.mark.parametrize(("task", "rows", "batch_size"), [("sst2", 100, 16), ("cola", 100, 32), ("cola", 20, 20)])
+def test_the_batch_size_follows_the_task(task: str, rows: int, batch_size: int) -> None:
+    assert TrainSettings().completed(task=task, method="seq_bn", rows=rows).batch_size == batch_size

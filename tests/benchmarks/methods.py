@@ -9,10 +9,11 @@ are not made again. At the end a table is printed; README's is that of scores an
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from figures import DIRECTORY, GLUE, append, read
 
 from pointsman.registry import Registry
 from pointsman.sdk import train
@@ -22,7 +23,6 @@ SCORES: dict[str, dict[str, Any]] = {"sst2": {"epochs": 1, "max_train_rows": 10_
 SPEED: dict[str, Any] = {"max_steps": 100, "max_train_rows": 3_000, "max_eval_rows": 64}
 RATES = (5e-4, 1e-3, 3e-3, 1e-2)
 RATE_RUN: dict[str, Any] = {"epochs": 1, "max_train_rows": 3_000}
-HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -30,18 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare adapter methods.")
     parser.add_argument("--what", choices=("scores", "speed", "rates"), default="scores")
     parser.add_argument("--method", action="append", choices=tuple(METHODS))
-    parser.add_argument("--glue", default=str(HERE.parents[2] / "shared" / "glue" / "hub"))
-    parser.add_argument("--figures", type=Path, default=HERE / "figures")
+    parser.add_argument("--glue", default=str(GLUE))
+    parser.add_argument("--figures", type=Path, default=DIRECTORY)
     asked = parser.parse_args()
-    asked.figures.mkdir(parents=True, exist_ok=True)
-    found = {what: _read(asked.figures / f"{what}.jsonl") for what in ("scores", "speed", "rates")}
+    found = {what: read(asked.figures / f"{what}.jsonl") for what in ("scores", "speed", "rates")}
     cells = {"scores": _scores, "speed": _speeds, "rates": _rates}[asked.what](asked.method or list(METHODS))
     for cell, options in cells:
         if not _of(found[asked.what], **cell):
             found[asked.what].append(line := {**cell, **_train(asked.glue, **cell, **options)})
-            with (asked.figures / f"{asked.what}.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
+            append(asked.figures / f"{asked.what}.jsonl", line)
     if asked.what == "rates":
         _print_rates(found["rates"])
     else:
@@ -64,10 +61,6 @@ def _rates(methods: list[str]) -> Cells:
     return [
         ({"method": method, "task": "sst2", "learning_rate": rate}, RATE_RUN) for method in methods for rate in RATES
     ]
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _of(found: list[dict[str, Any]], **cell: Any) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ FILE.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from figures import DIRECTORY, GLUE, append, read
 
 if TYPE_CHECKING:
     from pointsman.sdk.tokens import LengthBuckets
@@ -25,7 +26,6 @@ TASKS = ("cola", "mrpc", "stsb", "rte", "sst2")
 SEEDS = (0, 1, 2)
 LEARNING_RATES = (1e-4, 5e-5, 2e-5)
 EPOCHS = {"sst2": 1}
-HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -34,11 +34,10 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=TASKS)
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--side", action="append", choices=("ours", "peer"))
-    parser.add_argument("--glue", default=str(HERE.parents[2] / "shared" / "glue" / "hub"))
-    parser.add_argument("--out", type=Path, default=HERE / "figures" / "quality.jsonl")
+    parser.add_argument("--glue", default=str(GLUE))
+    parser.add_argument("--out", type=Path, default=DIRECTORY / "quality.jsonl")
     asked = parser.parse_args()
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    found = _read(asked.out)
+    found = read(asked.out)
     for side in asked.side or ("ours", "peer"):
         for task in asked.task or TASKS:
             for cell in _cells(side, task, asked.seed or SEEDS, found):
@@ -54,9 +53,7 @@ def main() -> None:
                     "seconds": seconds,
                 }
                 found.append(line)
-                with asked.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(json.dumps(line), flush=True)
+                append(asked.out, line)
     _table(found)
 
 
@@ -64,10 +61,6 @@ def score(task: str, metrics: dict[str, float]) -> float:
     """A task's score as GLUE has it, times 100: the mean of its metrics."""
     names = {"cola": ["matthews_correlation"], "mrpc": ["accuracy", "f1"], "stsb": ["pearson", "spearmanr"]}
     return 100 * statistics.mean(metrics[f"eval/{name}"] for name in names.get(task, ["accuracy"]))
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _cells(side: str, task: str, seeds: tuple[int, ...], found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "epochs": click.option("--epochs", type=float, help="Passes over the rows. [default: by their number]"),
     "max_steps": click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
     "learning_rate": click.option(
-        "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by method and epochs]"
+        "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by method]"
     ),
     "schedule": click.option(
         "--schedule", type=click.Choice(["constant", "linear", "cosine"]), help="[default: constant]"
@@ -21,7 +21,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "average": click.option(
         "--average", type=float, metavar="SHARE", help="Of the steps so far, whose mean is scored. [default: 0.2]"
     ),
-    "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: 16]"),
+    "batch_size": click.option("--batch-size", type=int, help="Rows in a forward pass. [default: 16; CoLA: 32]"),
     "gradient_accumulation": click.option(
         "--gradient-accumulation", type=int, metavar="N", help="Forward passes in a step. [default: 1]"
     ),
@@ -32,7 +32,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "class_weight": click.option(
         "--class-weight", multiple=True, metavar="LABEL=W", help="What a class counts, or 'balanced'."
     ),
-    "max_length": click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: by the task]"),
+    "max_length": click.option("--max-length", type=int, help="Tokens that a row is cut to. [default: 128]"),
     "drop_layers": click.option(
         "--drop-layers", metavar="N", help="No adapters in the lowest N layers; 0-5: in any number. [default: 0]"
     ),

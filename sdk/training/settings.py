@@ -51,7 +51,7 @@ class TrainSettings:
     class_weights: str | Mapping[str, float] | None = None
     """What a class counts in the loss: by its label, or ``balanced``, inversely to its share of the rows; None: 1."""
     max_length: int | None = None
-    """Tokens that an input is cut to; None: what suits the task, or as many as the base takes if that is less."""
+    """Tokens that an input is cut to; None: 128, or as many as the base takes if that is less."""
     drop_layers: int | str = 0
     """Leave the adapters of so many layers out, the lowest ones; a range as ``"0-5"``: skip those of so many, another
     number for every batch, so that the version can do without any of them (AdapterDrop, see ``dropping``)."""

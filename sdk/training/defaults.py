@@ -62,7 +62,7 @@ from typing import Final
 from ..fusion.config import FUSE
 
 _ROWS_TO_SEE: Final = 100_000
-_EPOCHS: Final = (2, 8)
+_EPOCHS: Final = (2, 12)
 
 LEARNING_RATES: Final[Mapping[str, float]] = {
     "par_bn": 5e-4,

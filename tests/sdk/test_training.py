@@ -231,14 +231,14 @@ def test_a_field_that_needs_another_package_says_so(registry: Registry, tiny_bas
 @pytest.mark.parametrize(
     ("options", "rows", "epochs", "rate"),
     [
-        ({}, 635, 8, 1e-3),
-        ({}, 8_551, 8, 1e-3),
+        ({}, 635, 12, 1e-3),
+        ({}, 8_551, 12, 1e-3),
         ({}, 20_000, 5, 1e-3),
         ({}, 392_702, 2, 1e-3),
         ({"epochs": 1.5}, 635, 1.5, 1e-3),
         ({"epochs": 20}, 392_702, 20, 1e-3),
         ({"max_steps": 100}, 640, None, 1e-3),
-        ({"learning_rate": 0.1}, 635, 8, 0.1),
+        ({"learning_rate": 0.1}, 635, 12, 0.1),
     ],
 )
 def test_epochs_follow_the_number_of_rows(

@@ -196,8 +196,10 @@ def test_a_run_is_repeated_to_the_last_bit(registry: Registry, tiny_base: Path) 
     runs = [registry.run(str(version.run)) for version in (first, again, other)]
     assert runs[0].settings == runs[1].settings
     assert runs[2].settings == {**runs[0].settings, "seed": 1, "asked": sorted({*runs[0].settings["asked"], "seed"})}
-    longer = TrainRequest.of_run(replace(runs[0], settings={**runs[0].settings, "asked": []})).changed(epochs=50)
-    assert (longer.settings.epochs, longer.settings.learning_rate) == (50, None)
+    unasked = TrainRequest.of_run(replace(runs[0], settings={**runs[0].settings, "asked": []}))
+    longer, another = unasked.changed(epochs=50), unasked.changed(method="lora")
+    assert (longer.settings.epochs, longer.settings.learning_rate) == (50, 0.01)
+    assert another.settings.learning_rate is None  # what suits the other method
 
 
 def test_a_base_that_goes_by_two_names_is_found_again(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:

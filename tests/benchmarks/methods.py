@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import DIRECTORY, GLUE, append, read
+from train import speed_of
 
 from pointsman.registry import Registry
 from pointsman.sdk import train
@@ -93,14 +94,14 @@ def _train(data: str, *, method: str, task: str, **options: Any) -> tuple[dict[s
     """What a training came to, and the rows a second of its steps."""
     with tempfile.TemporaryDirectory() as home, Registry(home) as registry:
         version = train(task, base="minilm", method=method, data=data, registry=registry, **options)
-        points = registry.history(task, "train/samples_per_second")
+        speed = speed_of(registry, task)
     scores = {
         "parameters": version.parameters,
         "size": version.size,
         "score": version.score,
         "f1": version.metrics.get("eval/f1"),
     }
-    return scores, len(points) / sum(1 / point.value for point in points)
+    return scores, speed
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from figures import GLUE
+
 BENCHES = {
     "train-sst2": "train",
     "train-sst2-full": "train",
@@ -43,7 +45,6 @@ BENCHES = {
 TOGETHER = ("scale",)
 """Modules whose benches run in one process."""
 HERE = Path(__file__).resolve().parent
-GLUE = HERE.parents[2] / "shared" / "glue" / "hub"
 
 
 def main() -> int:

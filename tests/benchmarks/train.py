@@ -136,10 +136,8 @@ def _ours(data: str, learning_rate: float | None, seed: int, *, rows: int | None
             max_train_rows=rows,
             seed=seed,
         )
-        points = registry.history("sst2", "train/samples_per_second")
+        speed = speed_of(registry, "sst2")
         trained = registry.run(str(version.run)).data["rows"]["train"]
-    # The history holds the speed of each stretch of steps; all stretches but the last are of the same rows.
-    speed = len(points) / sum(1 / point.value for point in points)
     return Outcome(
         speed=speed,
         accuracy=version.metrics["eval/accuracy"],
@@ -148,6 +146,12 @@ def _ours(data: str, learning_rate: float | None, seed: int, *, rows: int | None
         rows=trained,
         memory=_memory(),
     )
+
+
+def speed_of(registry: Registry, ref: str) -> float:
+    """Samples a second of a training's steps: its history has each stretch's, all but the last of as many rows."""
+    points = registry.history(ref, "train/samples_per_second")
+    return len(points) / sum(1 / point.value for point in points)
 
 
 def _recipe(data: str, learning_rate: float, seed: int) -> Outcome:

@@ -1,30 +1,31 @@
 """What a training does unless it is told otherwise, by its rows, method and task: chosen by measurement.
 
-The rates and epochs were measured with ``seq_bn`` on MiniLM, on GLUE's validation sets (the best epoch of one seed;
-Matthews correlation, accuracy, Pearson correlation):
+The rates and epochs were measured with ``seq_bn`` on MiniLM, on GLUE's validation sets (the best epoch; Matthews
+correlation, accuracy, accuracy, Pearson correlation; several figures are of seeds 0, 1 and 2):
 
-====  ====  =====  ======  ============  ============================
-task  rate  batch  epochs  running mean  weights as they are
-====  ====  =====  ======  ============  ============================
-cola  3e-3  16     8, 12                 0 (it stays at the majority)
-cola  2e-3  16     10                    0.260
+====  ====  =====  ======  ===================  ============================
+task  rate  batch  epochs  running mean         weights as they are
+====  ====  =====  ======  ===================  ============================
+cola  3e-3  16     8, 12                        0 (it stays at the majority)
+cola  2e-3  16     10                           0.260
 cola  1e-3  16     8       0.233
-cola  1e-3  16     10      0.284         0.290
-cola  5e-4  16     8       0.249         0.289
-cola  1e-3  32     8       0.269         0.276
-cola  1e-3  32     12      0.277         0.276
-mrpc  1e-3  16     8       0.811         0.814
-mrpc  1e-3  16     12      0.821
-mrpc  5e-4  16     12                    0.806
-rte   1e-3  16     6       0.552         0.534
-rte   1e-3  16     8, 12   0.538
-rte   5e-4  16     12      0.542         0.545
-stsb  1e-3  16     8       0.858         0.855
+cola  1e-3  16     10      0.284                0.290
+cola  5e-4  16     8       0.249                0.289
+cola  1e-3  32     8       0.269, 0.290, 0.302  0.276
+cola  1e-3  32     12      0.277                0.276
+mrpc  1e-3  16     8       0.811, 0.804, 0.797  0.814
+mrpc  1e-3  16     12      0.821, 0.806, 0.799
+mrpc  5e-4  16     12                           0.806
+rte   1e-3  16     6       0.552                0.534
+rte   1e-3  16     8       0.538, 0.581, 0.545
+rte   1e-3  16     12      0.538, 0.556, 0.567
+rte   5e-4  16     12      0.542                0.545
+stsb  1e-3  16     8       0.858, 0.861, 0.861  0.855
+stsb  1e-3  16     12      0.854, 0.855, 0.859
 stsb  5e-4  16     12      0.854
-====  ====  =====  ======  ============  ============================
+====  ====  =====  ======  ===================  ============================
 
-With seeds 1 and 2 the running mean of 8 epochs came to 0.290 and 0.302 on cola (in batches of 32), 0.804 and 0.797 on
-mrpc, 0.581 on rte (seed 1), found in the last two epochs: so there are 12.
+Epochs 9 to 12 give half a point on mrpc and take as much on stsb: so there are 8.
 
 What is scored and kept is the running mean: from one epoch to the next the weights as they are jump by some points (on
 cola from 0.21 to 0.30), so their best epoch says more of luck. A falling rate gave 0.218 on cola (linear, from 5e-4, 6
@@ -67,7 +68,7 @@ from typing import Final
 from ..fusion.config import FUSE
 
 _ROWS_TO_SEE: Final = 100_000
-_EPOCHS: Final = (2, 12)
+_EPOCHS: Final = (2, 8)
 
 LEARNING_RATES: Final[Mapping[str, float]] = {
     "par_bn": 5e-4,

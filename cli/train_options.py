@@ -7,7 +7,9 @@ from typing import Any, Final
 import click
 
 _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "epochs": click.option("--epochs", type=float, help="Passes over the rows. [default: by their number]"),
+    "epochs": click.option(
+        "--epochs", type=float, help="Passes over the rows. [default: 2 to 8, the fewer rows the more; MRPC: to 12]"
+    ),
     "max_steps": click.option("--max-steps", type=int, help="Optimiser steps, in place of --epochs."),
     "learning_rate": click.option(
         "--lr", "learning_rate", type=float, help="Learning rate after warm-up. [default: by method]"

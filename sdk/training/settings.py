@@ -175,7 +175,7 @@ class TrainSettings:
         batch_size = default_batch_size(task, rows) if self.batch_size is None else self.batch_size
         if batch_size > rows:
             raise SettingsError(f"batch_size {batch_size} is more than the {rows} training rows")
-        epochs = default_epochs(rows) if self.epochs is None and self.max_steps is None else self.epochs
+        epochs = default_epochs(task, rows) if self.epochs is None and self.max_steps is None else self.epochs
         return replace(
             self,
             epochs=epochs,

@@ -229,22 +229,24 @@ def test_a_field_that_needs_another_package_says_so(registry: Registry, tiny_bas
 
 
 @pytest.mark.parametrize(
-    ("options", "rows", "epochs", "rate"),
+    ("options", "task", "rows", "epochs", "rate"),
     [
-        ({}, 635, 12, 1e-3),
-        ({}, 8_551, 12, 1e-3),
-        ({}, 20_000, 5, 1e-3),
-        ({}, 392_702, 2, 1e-3),
-        ({"epochs": 1.5}, 635, 1.5, 1e-3),
-        ({"epochs": 20}, 392_702, 20, 1e-3),
-        ({"max_steps": 100}, 640, None, 1e-3),
-        ({"learning_rate": 0.1}, 635, 12, 0.1),
+        ({}, "wnli", 635, 8, 1e-3),
+        ({}, "mrpc", 635, 12, 1e-3),
+        ({}, "cola", 8_551, 8, 1e-3),
+        ({}, "reviews", 50_000, 4, 1e-3),
+        ({}, "mrpc", 50_000, 4, 1e-3),
+        ({}, "mnli", 392_702, 2, 1e-3),
+        ({"epochs": 1.5}, "wnli", 635, 1.5, 1e-3),
+        ({"epochs": 20}, "mnli", 392_702, 20, 1e-3),
+        ({"max_steps": 100}, "wnli", 640, None, 1e-3),
+        ({"learning_rate": 0.1}, "wnli", 635, 8, 0.1),
     ],
 )
-def test_epochs_follow_the_number_of_rows(
-    options: dict[str, Any], rows: int, epochs: float | None, rate: float
+def test_epochs_follow_the_number_of_rows_and_the_task(
+    options: dict[str, Any], task: str, rows: int, epochs: float | None, rate: float
 ) -> None:
-    settings = TrainSettings(**options).completed(task="sst2", method="seq_bn", rows=rows)
+    settings = TrainSettings(**options).completed(task=task, method="seq_bn", rows=rows)
     assert (settings.epochs, settings.learning_rate) == (epochs, rate)
 
 

@@ -9,6 +9,9 @@ from pointsman.registry import MetricPoint, Registry, Run, Version
 FLAT: Final = 0.02
 """A loss that falls by less than this share of itself counts as flat."""
 
+BY_HEART: Final = 0.8
+"""A training loss below this share of the validation's is that of rows learned by heart."""
+
 _PART: Final = 0.1
 """The first and the last part of a run that are compared."""
 
@@ -30,22 +33,35 @@ def diagnose(registry: Registry, version: Version) -> list[str]:
     if len(losses) < 2:
         return found
     first, last = _ends(losses)
-    rate = run.settings.get("learning_rate") or 0.0
+    validation = registry.history(f"run:{run.uid}", f"{version.primary_metric.partition('/')[0]}/loss")
     if first - last < FLAT * abs(first):
         found.append(
-            f"the training loss is flat, {first:.3f} at first and {last:.3f} at last: try a higher learning rate, "
-            f"--lr {3 * rate:.1g}, or more steps"
+            f"the training loss is flat, {first:.3f} at first and {last:.3f} at last: try {_faster(run)}, or more steps"
+        )
+    elif learned is not None and validation and last < BY_HEART * validation[-1].value:
+        found.append(
+            f"the training loss fell from {first:.3f} to {last:.3f} all the same, and that of the validation rows is "
+            f"{validation[-1].value:.3f}, so the rows were learned by heart: more rows, or a larger base, teach more "
+            "than more steps"
         )
     elif learned is not None:
         found.append(
-            f"the training loss fell from {first:.3f} to {last:.3f} all the same, so the rows were learned by heart: "
-            "more rows, or a larger base, teach more than more steps"
+            f"the training loss fell, from {first:.3f} to {last:.3f}, and may fall further: try {_longer(run)}, or "
+            f"{_faster(run)}"
         )
     elif _is_rising(scores):
-        epochs = run.settings.get("epochs")
-        longer = f"--epochs {2 * epochs:g}" if epochs else f"--max-steps {2 * (run.settings.get('max_steps') or 0)}"
-        found.append(f"{version.primary_metric} was still rising at the end: try {longer}")
+        found.append(f"{version.primary_metric} was still rising at the end: try {_longer(run)}")
     return found
+
+
+def _faster(run: Run) -> str:
+    return f"a higher learning rate, --lr {3 * (run.settings.get('learning_rate') or 0.0):.1g}"
+
+
+def _longer(run: Run) -> str:
+    if epochs := run.settings.get("epochs"):
+        return f"--epochs {2 * epochs:g}"
+    return f"--max-steps {2 * (run.settings.get('max_steps') or 0)}"
 
 
 def _learned(version: Version, run: Run) -> str | None:

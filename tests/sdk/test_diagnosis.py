@@ -15,7 +15,13 @@ FLAT = [0.69 + 0.001 * (step % 3) for step in range(40)]
 
 
 def _version(
-    registry: Registry, losses: Sequence[float], scores: Sequence[float], *, metric: str = "eval/accuracy", **data: Any
+    registry: Registry,
+    losses: Sequence[float],
+    scores: Sequence[float],
+    *,
+    metric: str = "eval/accuracy",
+    validation: float = 0.69,
+    **data: Any,
 ) -> Version:
     settings = {"learning_rate": 1e-3, "epochs": 3.0, "max_steps": None}
     with registry.start_run(
@@ -24,12 +30,22 @@ def _version(
         for step, loss in enumerate(losses, 1):
             recorder.log({"train/loss": loss}, step=step)
         for step, score in enumerate(scores, 1):
-            recorder.log({metric: score}, step=step)
+            recorder.log({metric: score, "eval/loss": validation}, step=step)
         best = max((score for score in scores if not math.isnan(score)), default=math.nan)
         return registry.add_version(
             "a", files={"f": b"x"}, task={"name": "t"}, method="seq_bn", config={}, base=BASE, max_length=8,
             parameters=1, metrics={metric: best}, primary_metric=metric, run=recorder.uid,
         )  # fmt: skip
+
+
+def test_what_is_not_learned_yet_is_not_learned_by_heart(registry: Registry) -> None:
+    """A first epoch of CoLA: the loss falls to what the classes' shares alone give, the correlation is 0."""
+    losses, data = [0.65 - 0.002 * step for step in range(40)], {"majority": 0.69, "rows": {"eval": 1043}}
+    metric = "eval/matthews_correlation"
+    nothing, further = diagnose(registry, _version(registry, losses, [0.0], metric=metric, validation=0.6, **data))
+    assert "about 0" in nothing
+    assert "--epochs 6" in further
+    assert "--lr 0.003" in further
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_best_of_each_task_is_submitted_unless_versions_are_named(run: Any, 
     assert "missing: AX.tsv" in named.err
 
 
-def test_a_filled_submission_of_rows_in_the_right_number_has_no_warnings(
+def test_a_filled_submission_of_rows_in_the_right_number_only_says_what_it_is_of(
     run: Any, trained: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "glue" / "SST-2").mkdir(parents=True)
@@ -70,7 +70,9 @@ def test_a_filled_submission_of_rows_in_the_right_number_has_no_warnings(
     assert rows_in(tmp_path / "glue.zip")["QQP.tsv"] == 390_965
     assert len(result.lines) == 2 + 11
     assert ["QQP.tsv", "390,965", "(filled)"] in [line.split() for line in result.lines]
-    written, filled = result.err.splitlines()
+    written, learned, filled = result.err.splitlines()
+    newest = run("show", "sst2", "--json", home=trained).json["ref"]
+    assert learned == f"trained on synthetic rows, not on GLUE's: {newest}"
     assert written == f"{tmp_path / 'glue.zip'} written, from directory (official layout) glue"
     assert filled.startswith("filled with each task's class 0 (STS-B: 0), not predicted: AX.tsv, CoLA.tsv, ")
     assert "SST-2" not in filled

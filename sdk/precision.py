@@ -59,11 +59,33 @@ class HalvedBase:
             parameter.data = half
 
 
-class PackedMatrix(torch.nn.Parameter):
-    """A bf16 matrix of a linear layer on a CPU, beside it in the blocks that oneDNN multiplies in.
+def can_pack(device: torch.device) -> bool:
+    """Whether oneDNN multiplies bf16 matrices on this device, in hardware."""
+    return device.type == "cpu" and has_fast_bf16(device) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
-    Otherwise every product brings the matrix into blocks anew, a twentieth of the time or more with MiniLM. The numbers
-    are the same to the last bit. It takes its bytes twice, which is what the base in float32 takes.
+
+class Packed:
+    """A bf16 matrix on a CPU in the blocks that oneDNN multiplies in.
+
+    Otherwise every product brings the matrix into blocks anew, a twentieth of the time or more with MiniLM.
+
+    Args:
+        matrix: ``(outputs, inputs)``.
+    """
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self._blocks: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix)
+
+    def __call__(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """``(..., inputs)`` in bf16 to ``(..., outputs)``."""
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, self._blocks, bias, "none", [], "")
+        return product
+
+
+class PackedMatrix(torch.nn.Parameter):
+    """A bf16 matrix of a linear layer on a CPU, and beside it the same packed.
+
+    The numbers are the same to the last bit. It takes its bytes twice, which is what the base in float32 takes.
 
     Args:
         matrix: ``(outputs, inputs)`` in bf16.
@@ -72,10 +94,10 @@ class PackedMatrix(torch.nn.Parameter):
     def __new__(cls, matrix: torch.Tensor) -> Self:
         """Make the parameter, which needs no gradient."""
         made: Self = torch.Tensor._make_subclass(cls, matrix, False)
-        made._packed = torch.ops.mkldnn._reorder_linear_weight(matrix)
+        made._packed = Packed(matrix)
         return made
 
-    _packed: torch.Tensor
+    _packed: Packed
 
     @classmethod
     def __torch_function__(
@@ -92,7 +114,7 @@ class PackedMatrix(torch.nn.Parameter):
                 states, matrix, *rest = args
                 bias = rest[0] if rest else kwargs.get("bias")
                 if states.dtype is torch.bfloat16 and isinstance(matrix, cls):
-                    return torch.ops.mkldnn._linear_pointwise(states, matrix._packed, bias, "none", [], "")
+                    return matrix._packed(states, bias)
             return func(*args, **kwargs)
 
 
@@ -107,7 +129,7 @@ def halve_for_good(model: Any) -> None:
     """
     HalvedBase(model)
     model.base_model.embeddings.register_forward_hook(lambda _, __, outputs: outputs.to(torch.bfloat16))
-    if model.device.type == "cpu" and has_fast_bf16(model.device) and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if can_pack(model.device):
         for module in model.modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight = PackedMatrix(module.weight)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .dropout import PooledDropout
+from .layers import Bottleneck, LastAttention, Layer
 
 MODEL_TYPES: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
 """Whose layers are BERT's (Devlin et al. 2019, arXiv:1810.04805)."""
@@ -83,9 +84,12 @@ class FusedClassifier:
         self._embeddings: nn.Module = model.base_model.embeddings
         self._project: nn.Module | None = getattr(model.base_model, "embeddings_project", None)
         self._head: Any = model.heads[slot]
-        layers = [_Layer(layer, slot) for layer in model.base_model.encoder.layer]
+        layers, heads = model.base_model.encoder.layer, model.config.num_attention_heads
         self._encoder = _Encoder(
-            layers, heads=model.config.num_attention_heads, epsilon=float(model.config.layer_norm_eps)
+            [Layer(layer, slot) for layer in layers],
+            LastAttention.of(layers[-1].attention.self, heads),
+            heads=heads,
+            epsilon=float(model.config.layer_norm_eps),
         )
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -108,36 +112,6 @@ class FusedClassifier:
         return outputs
 
 
-class _Bottleneck(NamedTuple):
-    """The trained weights of one layer: ``(bottleneck, hidden)``, ``(bottleneck,)``, ``(hidden, bottleneck)``, …"""
-
-    down: Tensor
-    down_bias: Tensor
-    up: Tensor
-    up_bias: Tensor
-
-
-class _Layer:
-    """One layer's weights, as the functions below take them."""
-
-    def __init__(self, layer: Any, slot: str) -> None:
-        attention, out = layer.attention.self, layer.attention.output
-        parts = (attention.query, attention.key, attention.value)
-        with torch.no_grad():
-            self.qkv = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-        self.mix = out.dense.weight.detach(), out.dense.bias.detach()
-        self.norm = out.LayerNorm.weight.detach(), out.LayerNorm.bias.detach()
-        self.widen = layer.intermediate.dense.weight.detach(), layer.intermediate.dense.bias.detach()
-        self.narrow = layer.output.dense.weight.detach(), layer.output.dense.bias.detach()
-        self.last_norm = layer.output.LayerNorm.weight.detach(), layer.output.LayerNorm.bias.detach()
-        self.drop_scores, self.drop_mix, self.drop_narrow = attention.dropout, out.dropout, layer.output.dropout
-        self.bottleneck: _Bottleneck | None = None
-        if slot in layer.output.adapters:
-            adapter = layer.output.adapters[slot]
-            down, up = adapter.adapter_down[0], adapter.adapter_up
-            self.bottleneck = _Bottleneck(down.weight, down.bias, up.weight, up.bias)
-
-
 class _Shape(NamedTuple):
     """The shape of a batch."""
 
@@ -149,16 +123,6 @@ class _Shape(NamedTuple):
     """What is added to scores, ``(rows * heads, 1, places)``: nothing, and at padding what softmax makes zero."""
     padding: Tensor | None
     """The same without empty places, ``(rows, 1, tokens)``."""
-
-
-class _Last(NamedTuple):
-    """The last layer's attention by head: the query's weights, and ``(heads, size, hidden)`` in float32."""
-
-    query: tuple[Tensor, Tensor]
-    key: Tensor
-    value: Tensor
-    value_bias: Tensor
-    """``(heads, size)``."""
 
 
 class _Attended(NamedTuple):
@@ -182,7 +146,7 @@ class _Fed(NamedTuple):
 class _Adapted(NamedTuple):
     """What the gradient of a layer's adapter needs; without an adapter, its last normalisation's."""
 
-    weights: _Bottleneck | None
+    weights: Bottleneck | None
     inner: tuple[Tensor, Tensor, Tensor] | None
     normed: Tensor | None
     narrow: Tensor | None
@@ -192,22 +156,15 @@ class _Adapted(NamedTuple):
 class _Encoder:
     """The layers, as one function of embedded tokens and the adapters' weights."""
 
-    def __init__(self, layers: Sequence[_Layer], *, heads: int, epsilon: float) -> None:
+    def __init__(self, layers: Sequence[Layer], last: LastAttention, *, heads: int, epsilon: float) -> None:
         self.layers = layers
+        self.last = last
         self.heads = heads
-        self.size = layers[0].mix[0].shape[0] // heads
+        self.size = last.value_bias.shape[1]
         self.epsilon = epsilon
-        self.dtype = layers[0].mix[0].dtype
+        self.dtype = last.query.dtype
         self.is_half = self.dtype is torch.bfloat16
         self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
-        query, key, value = (part.view(heads, self.size, -1) for part in layers[-1].qkv[0].chunk(3))
-        biases = layers[-1].qkv[1].chunk(3)
-        self.last = _Last(
-            query=(query.reshape(heads * self.size, -1), biases[0]),
-            key=key.float(),
-            value=value.float(),
-            value_bias=biases[2].float().view(heads, self.size),
-        )
         self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)
 
     def shape(self, mask: Tensor) -> _Shape:
@@ -226,25 +183,25 @@ class _Encoder:
         out, mean, spread = torch.native_layer_norm(summed, summed.shape[-1:], *weights, self.epsilon)
         return out, (summed, mean, spread)
 
-    def attend(self, layer: _Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
+    def attend(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
         """``(tokens, hidden)`` to the attention block's normalised output, the same shape."""
         # Products this small are faster in float32.
         dtype = torch.float32 if shape.places <= _SMALL else self.dtype
-        query, key, value = self._split(functional.linear(hidden.to(self.dtype), *layer.qkv), shape, dtype)
+        query, key, value = self._split(layer.qkv(hidden.to(self.dtype)), shape, dtype)
         added = query.new_zeros(()) if shape.bias is None else shape.bias.to(dtype)
         scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(added.dim() > 0), alpha=self.size**-0.5)
         probabilities = scores.softmax(dim=-1)
         dropped, mask = _drop(layer.drop_scores, probabilities)
         context = self._joined([torch.bmm(dropped, value)], shape)
-        mixed, mix_mask = _drop(layer.drop_mix, functional.linear(context, *layer.mix))
+        mixed, mix_mask = _drop(layer.drop_mix, layer.mix(context))
         out, norm = self.norm(hidden + mixed, layer.norm)
         return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
 
-    def attend_backward(self, layer: _Layer, kept: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
+    def attend_backward(self, layer: Layer, kept: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
         query, key, value = kept.tensors
         mask, mix_mask = kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
-        (context,) = self._split(_masked(summed.to(self.dtype), mix_mask) @ layer.mix[0], shape, query.dtype)
+        (context,) = self._split(layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)), shape, query.dtype)
         scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
         scores = self._scores_backward(scores, kept)
         parts = [
@@ -252,9 +209,9 @@ class _Encoder:
             torch.bmm(scores.transpose(1, 2), query),
             torch.bmm(kept.dropped.transpose(1, 2), context),
         ]
-        return (self._joined(parts, shape) @ layer.qkv[0]).float().add_(summed)
+        return layer.qkv.backward(self._joined(parts, shape)).float().add_(summed)
 
-    def attend_first(self, layer: _Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
+    def attend_first(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
         """The last layer's attention of each row's first token alone: ``(tokens, hidden)`` to ``(rows, hidden)``.
 
         With one query a row, keys and values need not be made: ``q (x K)ᵀ`` is ``(q Kᵀ) xᵀ``, and ``p (x V)`` is
@@ -262,7 +219,7 @@ class _Encoder:
         """
         hidden = hidden.view(shape.rows, shape.tokens, -1)
         first, weights = hidden[:, 0], self.last
-        query = functional.linear(first.to(self.dtype), *weights.query).float().view(shape.rows, self.heads, -1)
+        query = weights.query(first.to(self.dtype)).float().view(shape.rows, self.heads, -1)
         reach = torch.bmm(query.transpose(0, 1), weights.key).transpose(0, 1)
         scores = torch.bmm(reach, hidden.transpose(1, 2)).mul_(self.size**-0.5)
         if shape.padding is not None:
@@ -272,22 +229,23 @@ class _Encoder:
         pooled = torch.bmm(dropped, hidden)
         context = torch.bmm(pooled.transpose(0, 1), weights.value.transpose(1, 2)).transpose(0, 1)
         context = context + dropped.sum(dim=-1, keepdim=True) * weights.value_bias
-        mixed = functional.linear(context.reshape(shape.rows, -1).to(self.dtype), *layer.mix)
+        mixed = layer.mix(context.reshape(shape.rows, -1).to(self.dtype))
         mixed, mix_mask = _drop(layer.drop_mix, mixed)
         out, norm = self.norm(first + mixed, layer.norm)
         return out, _Attended((reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
 
-    def attend_first_backward(self, layer: _Layer, kept: _Attended, gradient: Tensor) -> Tensor:
+    def attend_first_backward(self, layer: Layer, kept: _Attended, gradient: Tensor) -> Tensor:
         reach, hidden = kept.tensors
         weights, (mask, mix_mask) = self.last, kept.masks
         summed = _norm_backward(gradient, kept.norm, layer.norm)
-        context = (_masked(summed.to(self.dtype), mix_mask) @ layer.mix[0]).float().view(len(summed), self.heads, -1)
+        context = layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)).float()
+        context = context.view(len(summed), self.heads, -1)
         pooled = torch.bmm(context.transpose(0, 1), weights.value).transpose(0, 1)
         scores = torch.bmm(pooled, hidden.transpose(1, 2)) + (context * weights.value_bias).sum(dim=-1, keepdim=True)
         scores = self._scores_backward(_masked(scores, mask), kept)
         out = torch.bmm(kept.dropped.transpose(1, 2), pooled).baddbmm_(scores.transpose(1, 2), reach)
         query = torch.bmm(torch.bmm(scores, hidden).transpose(0, 1), weights.key.transpose(1, 2)).transpose(0, 1)
-        out[:, 0] += summed + query.reshape(len(summed), -1).to(self.dtype) @ weights.query[0]
+        out[:, 0] += summed + weights.query.backward(query.reshape(len(summed), -1).to(self.dtype))
         return out.view(-1, out.shape[-1])
 
     def _scores_backward(self, gradient: Tensor, kept: _Attended) -> Tensor:
@@ -310,18 +268,17 @@ class _Encoder:
             place.copy_(part.view(shape.rows, self.heads, shape.places, self.size)[:, :, : shape.tokens])
         return joined.view(shape.rows * shape.tokens, -1)
 
-    def feed(self, layer: _Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
+    def feed(self, layer: Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
         """The feed-forward block's output, before its residual: ``(tokens, hidden)``."""
-        wide = functional.linear(attended.to(self.dtype), *layer.widen)
-        out, mask = _drop(layer.drop_narrow, functional.linear(functional.gelu(wide), *layer.narrow))
+        wide = layer.widen(attended.to(self.dtype))
+        out, mask = _drop(layer.drop_narrow, layer.narrow(functional.gelu(wide)))
         return out, _Fed(wide, mask)
 
-    def feed_backward(self, layer: _Layer, kept: _Fed, gradient: Tensor) -> Tensor:
-        wide = _masked(gradient.to(self.dtype), kept.mask) @ layer.narrow[0]
-        out: Tensor = _aten.gelu_backward(wide, kept.wide) @ layer.widen[0]
-        return out
+    def feed_backward(self, layer: Layer, kept: _Fed, gradient: Tensor) -> Tensor:
+        wide = layer.narrow.backward(_masked(gradient.to(self.dtype), kept.mask))
+        return layer.widen.backward(_aten.gelu_backward(wide, kept.wide))
 
-    def adapt(self, layer: _Layer, summed: Tensor) -> tuple[Tensor, _Adapted]:
+    def adapt(self, layer: Layer, summed: Tensor) -> tuple[Tensor, _Adapted]:
         """The layer's output from the sum of its two blocks: ``LN(s + up(relu(down(LN(s)))))``."""
         if layer.bottleneck is None:
             out, norm = self.norm(summed, layer.last_norm)
@@ -332,14 +289,18 @@ class _Encoder:
         out, norm = self.norm(summed + functional.linear(narrow, weights.up, weights.up_bias), layer.last_norm)
         return out, _Adapted(weights, inner, normed, narrow, norm)
 
-    def adapt_backward(self, layer: _Layer, kept: _Adapted, gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of the sum, and those of the adapter's weights in float32."""
+    def adapt_backward(
+        self, layer: Layer, kept: _Adapted, gradient: Tensor, *, is_lowest: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The gradient of the sum, if one is needed below, and those of the adapter's weights in float32."""
         total = _norm_backward(gradient, kept.norm, layer.last_norm)
         if kept.weights is None or kept.narrow is None or kept.normed is None or kept.inner is None:
             return total, []
         narrow = _aten.threshold_backward(total @ kept.weights.up, kept.narrow, 0)
         gradients = [narrow.T @ kept.normed, narrow.sum(0), total.T @ kept.narrow, total.sum(0)]
-        return total + _norm_backward(narrow @ kept.weights.down, kept.inner, layer.last_norm), gradients
+        if not is_lowest:
+            total = total + _norm_backward(narrow @ kept.weights.down, kept.inner, layer.last_norm)
+        return total, gradients
 
 
 class _Run(torch.autograd.Function):
@@ -366,7 +327,7 @@ class _Run(torch.autograd.Function):
         is_last = True
         while kept:
             layer, attention, feeding, adapting = kept.pop()
-            gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient)
+            gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient, is_lowest=not kept)
             gradients[:0] = of_weights
             if kept:
                 gradient = gradient + encoder.feed_backward(layer, feeding, gradient)

@@ -14,6 +14,7 @@ from pointsman.sdk.methods import METHODS, configure
 from pointsman.sdk.precision import HalvedBase
 from pointsman.sdk.training.dropout import PooledDropout, pool_dropout
 from pointsman.sdk.training.fused import FusedClassifier, can_fuse
+from pointsman.sdk.training.layers import FrozenLinear
 
 from helpers import scramble
 
@@ -118,6 +119,24 @@ def test_in_bf16_they_are_near(tiny_base: Path) -> None:
     right, found = _learned(exact, expected), _learned(half, outputs)
     for name, gradient in right.items():
         assert functional.cosine_similarity(found[name].reshape(-1), gradient.reshape(-1), dim=0) > 0.98, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(dtype: torch.dtype) -> None:
+    """In bf16, where the processor has it, by packed matrices: equal but for the rounding of the last bit."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(48, 80, dtype=dtype)
+    frozen = FrozenLinear(layer.weight, layer.bias)
+    for rows in (1, 7, 40):  # packed once, for any number of rows
+        states = torch.randn(rows, 48).to(dtype).requires_grad_()
+        expected = layer(states)
+        gradient = torch.randn(rows, 80).to(dtype)
+        expected.backward(gradient)
+        assert states.grad is not None
+        outputs, found = frozen(states.detach()), frozen.backward(gradient)
+        assert (outputs.dtype, found.dtype) == (dtype, dtype)
+        torch.testing.assert_close(outputs, expected.detach())
+        torch.testing.assert_close(found, states.grad)
 
 
 def test_only_what_is_written_out_is_fused(tiny_base: Path) -> None:

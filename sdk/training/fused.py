@@ -75,19 +75,20 @@ class FusedClassifier:
     """A model's adapter and head in one slot, as a function of a padded batch that can be differentiated.
 
     Args:
-        model: An adapters model, see ``can_fuse``, whose dropout is pooled and whose matrices have the type to compute
-            in. It shares the model's weights, but for a copy of those of query, key and value.
+        model: An adapters model in float32, see ``can_fuse``, whose dropout is pooled. It stays as it is.
         slot: The adapter and head in it.
+        dtype: The type of the base's matrix products.
     """
 
-    def __init__(self, model: Any, slot: str) -> None:
+    def __init__(self, model: Any, slot: str, *, dtype: torch.dtype = torch.float32) -> None:
         self._embeddings: nn.Module = model.base_model.embeddings
         self._project: nn.Module | None = getattr(model.base_model, "embeddings_project", None)
         self._head: Any = model.heads[slot]
         layers, heads = model.base_model.encoder.layer, model.config.num_attention_heads
         self._encoder = _Encoder(
-            [Layer(layer, slot) for layer in layers],
-            LastAttention.of(layers[-1].attention.self, heads),
+            [Layer(layer, slot, dtype=dtype) for layer in layers],
+            LastAttention.of(layers[-1].attention.self, heads, dtype=dtype),
+            dtype=dtype,
             heads=heads,
             epsilon=float(model.config.layer_norm_eps),
         )
@@ -156,13 +157,15 @@ class _Adapted(NamedTuple):
 class _Encoder:
     """The layers, as one function of embedded tokens and the adapters' weights."""
 
-    def __init__(self, layers: Sequence[Layer], last: LastAttention, *, heads: int, epsilon: float) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], last: LastAttention, *, dtype: torch.dtype, heads: int, epsilon: float
+    ) -> None:
         self.layers = layers
         self.last = last
         self.heads = heads
         self.size = last.value_bias.shape[1]
         self.epsilon = epsilon
-        self.dtype = last.query.dtype
+        self.dtype = dtype
         self.is_half = self.dtype is torch.bfloat16
         self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
         self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)

@@ -14,28 +14,29 @@ from pointsman.registry.errors import SettingsError, unknown
 from ..inference import precision
 from ..tasks import Task
 from .dropping import at_random
-from .fused import FusedClassifier, can_fuse
+from .fused import FusedClassifier
 from .settings import BALANCED, layers_to_drop
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 def forward_of(
-    model: Any, slot: str, config: Mapping[str, Any], *, autocast: torch.dtype | None, drop_layers: int | str = 0
+    model: Any, slot: str, *, fused: bool, autocast: torch.dtype | None, drop_layers: int | str = 0
 ) -> Forward:
     """What computes the outputs of a model's adapter and head in training, ``(rows, outputs)`` in float32.
 
     Args:
         model: An adapters model, in the mode and precision to train in, with the adapter in ``slot`` active.
         slot: The adapter and head in it.
-        config: The adapter's full configuration.
+        fused: By what is written out for speed, of a model in float32 that ``can_fuse``, with no range of layers to
+            drop.
         autocast: Compute matrix products in this type; None for the model's own.
         drop_layers: As a range, skip the adapters of so many of the lowest layers, drawn anew for each batch; the
             adapters that a number drops for good are not in the model.
     """
+    if fused:
+        return FusedClassifier(model, slot, dtype=autocast or torch.float32)
     dropped = layers_to_drop(drop_layers)
-    if isinstance(dropped, int) and can_fuse(model, config):
-        return FusedClassifier(model, slot)
 
     def forward(batch: Mapping[str, Tensor]) -> Tensor:
         with precision(model.device, autocast):

@@ -26,6 +26,7 @@ from .checkpoints import Checkpoint, Checkpoints
 from .dropout import pool_dropout
 from .dropping import without_layers
 from .environment import environment
+from .fused import can_fuse
 from .loop import Best, LabelledRows, Learner, Plan, Report, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
@@ -133,7 +134,9 @@ class TrainSession:
     def _train(self, base: LoadedBase) -> Version:
         settings = self.settings
         set_seed(settings.seed)
-        halved = HalvedBase(base.model) if self._half else None
+        fused = can_fuse(base.model, self._config) and isinstance(settings.drop_layers, int)
+        autocast = torch.bfloat16 if self._half else None
+        halved = HalvedBase(base.model) if self._half and not fused else None
         model, setup = self._prepare(base)
         rows = self._tokenise(base, self._train_split)
         examples = LabelledRows(
@@ -143,7 +146,7 @@ class TrainSession:
             if self._exact_lengths or not self._half or self._device.type != "cpu"
             else settings.max_length,
         )
-        check_runs(model, SLOT, rows.batch([0]), autocast=torch.bfloat16 if halved else None)
+        check_runs(model, SLOT, rows.batch([0]), autocast=autocast)
         scorer = Scorer(
             model,
             SLOT,
@@ -160,13 +163,7 @@ class TrainSession:
         )
         plan = Plan(buckets=buckets, settings=settings)
         learner = Learner(
-            forward=forward_of(
-                model,
-                SLOT,
-                self._config,
-                autocast=torch.bfloat16 if halved else None,
-                drop_layers=settings.drop_layers,
-            ),
+            forward=forward_of(model, SLOT, fused=fused, autocast=autocast, drop_layers=settings.drop_layers),
             loss=loss_of(self._data.task, self._class_weights, penalty=self._subject.penalty(model, SLOT)),
             evaluate=scorer.scores,
             primary=self._primary,

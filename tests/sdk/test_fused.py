@@ -11,7 +11,6 @@ from torch.nn import functional
 from pointsman.sdk import weights
 from pointsman.sdk.bases import load_base
 from pointsman.sdk.methods import METHODS, configure
-from pointsman.sdk.precision import HalvedBase
 from pointsman.sdk.training.dropout import PooledDropout, pool_dropout
 from pointsman.sdk.training.fused import FusedClassifier, can_fuse
 from pointsman.sdk.training.layers import FrozenLinear
@@ -22,11 +21,9 @@ SLOT = weights.slot_name(0)
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
-def _model(base: Path, config: Mapping[str, Any], *, half: bool = False) -> Any:
+def _model(base: Path, config: Mapping[str, Any]) -> Any:
     model = load_base(str(base), attention="eager").model
     torch.manual_seed(0)
-    if half:
-        HalvedBase(model)
     weights.add_slot(model, SLOT, config)
     weights.add_head(model, SLOT, labels=("a", "b", "c"))
     scramble(model, SLOT)
@@ -112,31 +109,32 @@ def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
 
 def test_in_bf16_they_are_near(tiny_base: Path) -> None:
     config = configure("seq_bn")
-    exact, half = _model(tiny_base, config), _model(tiny_base, config, half=True)
-    batch = _batch(padded=True)
-    expected, outputs = exact(**batch, head=SLOT).logits, FusedClassifier(half, SLOT)(batch)
+    model, batch = _model(tiny_base, config), _batch(padded=True)
+    expected = model(**batch, head=SLOT).logits
+    right = _learned(model, expected)
+    outputs = FusedClassifier(model, SLOT, dtype=torch.bfloat16)(batch)
     torch.testing.assert_close(outputs, expected, atol=0.05, rtol=0.05)
-    right, found = _learned(exact, expected), _learned(half, outputs)
+    found = _learned(model, outputs)
     for name, gradient in right.items():
         assert functional.cosine_similarity(found[name].reshape(-1), gradient.reshape(-1), dim=0) > 0.98, name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(dtype: torch.dtype) -> None:
-    """In bf16, where the processor has it, by packed matrices: equal but for the rounding of the last bit."""
+    """In bf16, where the processor has it, by packed matrices: sums in float32, rounded once."""
     torch.manual_seed(0)
-    layer = torch.nn.Linear(48, 80, dtype=dtype)
-    frozen = FrozenLinear(layer.weight, layer.bias)
+    layers = [torch.nn.Linear(48, outputs).requires_grad_(False) for outputs in (64, 16)]
+    for layer in layers:
+        layer.to(dtype).float()
+    frozen = FrozenLinear(*layers, dtype=dtype)
     for rows in (1, 7, 40):  # packed once, for any number of rows
-        states = torch.randn(rows, 48).to(dtype).requires_grad_()
-        expected = layer(states)
-        gradient = torch.randn(rows, 80).to(dtype)
-        expected.backward(gradient)
-        assert states.grad is not None
-        outputs, found = frozen(states.detach()), frozen.backward(gradient)
-        assert (outputs.dtype, found.dtype) == (dtype, dtype)
-        torch.testing.assert_close(outputs, expected.detach())
-        torch.testing.assert_close(found, states.grad)
+        states, gradient = torch.randn(rows, 48).to(dtype), torch.randn(rows, 80).to(dtype)
+        exact = states.float().requires_grad_()
+        expected = torch.cat([layer(exact) for layer in layers], dim=1)
+        expected.backward(gradient.float())
+        assert exact.grad is not None
+        torch.testing.assert_close(frozen(states), expected.detach().to(dtype))
+        torch.testing.assert_close(frozen.backward(gradient), exact.grad.to(dtype))
 
 
 def test_only_what_is_written_out_is_fused(tiny_base: Path) -> None:

@@ -119,9 +119,13 @@ def test_in_bf16_they_are_near(tiny_base: Path) -> None:
         assert functional.cosine_similarity(found[name].reshape(-1), gradient.reshape(-1), dim=0) > 0.98, name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "packs"), [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)])
+def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
+    dtype: torch.dtype, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In bf16, where the processor has it, by packed matrices: sums in float32, rounded once."""
+    if not packs:
+        monkeypatch.setattr("pointsman.sdk.training.layers.can_pack", lambda _: False)
     torch.manual_seed(0)
     layers = [torch.nn.Linear(48, outputs).requires_grad_(False) for outputs in (64, 16)]
     for layer in layers:

@@ -164,6 +164,7 @@ def _print_details(cells: "tuple[CellResult, ...]") -> None:
 def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     """Say what the table is of, and what it lacks."""
     from pointsman.sdk.benchmark.score import TASKS, averaged_tasks
+    from pointsman.sdk.tasks import SYNTHETIC
 
     settings = ", ".join(
         f"{key} {f'{value:g}' if isinstance(value, float) else value}" for key, value in results.settings.items()
@@ -172,7 +173,7 @@ def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     note(f"scores{base} on the validation rows × 100, from {', '.join(results.sources) or 'nothing yet'}")
     if settings:
         note(f"trained with {settings}; all else by default")
-    if any(source.startswith("sample") for source in results.sources):
+    if SYNTHETIC in results.sources:
         note("these rows are synthetic: their scores say nothing about GLUE")
     if "max_eval_rows" in results.settings:
         note("scored on a part of the validation rows only: not to be compared with others' scores")

@@ -69,8 +69,7 @@ def command(
             [(file.name, count(file.rows), file.ref or "(filled)") for file in made.files],
             right=("rows",),
         )
-    of_sample = [version.ref for version in versions if _is_of_sample(registry, version)]
-    _explain(made, synthetic=data == "sample", of_sample=of_sample)
+    _explain(made, [version.ref for version in versions if _learned_synthetic(registry, version)])
 
 
 def _best(registry: Registry) -> list[Version]:
@@ -102,18 +101,21 @@ def _check_one_base(versions: Sequence[Version]) -> None:
         raise BaseMismatchError(f"a submission is predicted on one base, and these versions are of several: {each}")
 
 
-def _is_of_sample(registry: Registry, version: Version) -> bool:
-    """Whether it was trained on synthetic rows."""
-    return version.run is not None and str(registry.run(version.run).data["source"]).startswith("sample")
+def _learned_synthetic(registry: Registry, version: Version) -> bool:
+    from pointsman.sdk.tasks import SYNTHETIC
+
+    return version.run is not None and registry.run(version.run).data.get("source") == SYNTHETIC
 
 
-def _explain(made: "Submission", *, synthetic: bool, of_sample: Sequence[str]) -> None:
+def _explain(made: "Submission", learned_synthetic: Sequence[str]) -> None:
     """Say what the leaderboard will make of it."""
+    from pointsman.sdk.tasks import SYNTHETIC
+
     note(f"{made.path} written, from {made.source}")
-    if synthetic:
+    if made.source == SYNTHETIC:
         note("these rows are synthetic: the answers to them say nothing about GLUE")
-    elif of_sample:
-        note(f"trained on synthetic rows, not on GLUE's: {', '.join(of_sample)}")
+    elif learned_synthetic:
+        note(f"trained on synthetic rows, not on GLUE's: {', '.join(learned_synthetic)}")
     if made.misfits:
         rows = ", ".join(f"{file.name} {count(file.rows)} of {count(file.official_rows)}" for file in made.misfits)
         note(f"the leaderboard will refuse it for its numbers of rows: {rows}")

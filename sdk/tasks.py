@@ -23,6 +23,9 @@ METRICS: Mapping[str, str] = MappingProxyType(
 )
 """Every metric a task can name, and what it says. All are better when greater, but for ``mse``."""
 
+SYNTHETIC = "sample (synthetic)"
+"""Where the rows of ``--data sample`` came from, as a run's record says it: they tell nothing about GLUE."""
+
 _REGRESSION_METRICS = frozenset({"pearson", "spearmanr", "mse"})
 
 

@@ -15,7 +15,7 @@ from pointsman.sdk.data import glue_files, glue_tsv, sample
 from pointsman.sdk.data.label_columns import class_ids, class_names, label_values, lone_classes, scores
 from pointsman.sdk.data.splits import Split, TaskData
 from pointsman.sdk.data.table_files import Table, read_table, texts_of
-from pointsman.sdk.tasks import Task, custom_task, glue_task
+from pointsman.sdk.tasks import SYNTHETIC, Task, custom_task, glue_task
 
 __all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]
 
@@ -140,7 +140,7 @@ def _open(task: Task, source: str | Path | None) -> tuple[str, set[str], Callabl
     """Where the data come from in words, the splits that are there, and what reads one of them."""
     if source == "sample":
         made = sample.generate(task.name)
-        return "sample (synthetic)", set(made), lambda split, _: _sample_table(task, made[split])
+        return SYNTHETIC, set(made), lambda split, _: _sample_table(task, made[split])
     if source is None:
         folder = glue_files.download(task)
         about, layout = f"hub {glue_files.HUB}", "hub"

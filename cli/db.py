@@ -3,7 +3,7 @@
 import click
 
 from pointsman.registry import Registry
-from pointsman.registry.database import REVISIONS
+from pointsman.registry.database.database import REVISIONS
 
 from .output import note
 

@@ -7,7 +7,7 @@ import click
 
 from pointsman.registry import Version
 from pointsman.registry.refs import check_name
-from pointsman.sdk.merging.recipe import HOWS
+from pointsman.sdk.combining.merging.recipe import HOWS
 
 from .options import base_option, device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import count, emit_json, note, number, pairs, share, size, version_json
@@ -65,7 +65,7 @@ def command(
     if search:
         note("searching the weights …")
     quiet_libraries()
-    from pointsman.sdk.merging.merge import merge
+    from pointsman.sdk.combining.merging.merge import merge
 
     given = {key: value for key, value in options.items() if value not in (None, ())}
     version = merge(name, refs, registry=registry, weights=shares, search=search, **given)

@@ -11,8 +11,8 @@ import click
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk.composition import parse, refs
-from pointsman.sdk.switching.resolving import Meaning, resolve
+from pointsman.sdk.core.composition import parse, refs
+from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef, resolve
 
 from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import json_text, plain, printable
@@ -73,7 +73,7 @@ def command(
             click.echo("\t".join(printable(cell).replace("\n", "\\n") for cell in cells))  # one line a row
 
 
-def _meaning(registry: Registry, ref: str) -> Meaning:
+def _meaning(registry: Registry, ref: str) -> ResolvedRef:
     """What is asked for, before any library is loaded."""
     composition = parse(ref)
     return resolve(composition, registry, registry.version(refs(composition)[0]).base)

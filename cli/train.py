@@ -158,8 +158,8 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
 
 def _compare(registry: Registry, before: Run, version: Version) -> None:
     """Say whether the weights came out the same as those that were to be repeated, and if not, what was different."""
+    from pointsman.sdk.formats.native import same_weights
     from pointsman.sdk.training.environment import differences
-    from pointsman.sdk.weights import same_weights
 
     if before.version is None or version.run is None:
         return

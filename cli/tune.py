@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pointsman.registry.errors import SettingsError, TrainingError
-from pointsman.sdk.tuning.space import Space, shown, written
+from pointsman.sdk.tuning.space import Space, format_params, format_value
 
 from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
 from .output import emit_json, note, number, pairs, table
@@ -124,7 +124,7 @@ class _Teller:
         self._stack.close()
         if not trial.state.ended:
             goes_on = " goes on" if trial.run is not None else ""
-            note(f"trial {trial.number}{goes_on} (of {self._trials}): {shown(trial.params)}")
+            note(f"trial {trial.number}{goes_on} (of {self._trials}): {format_params(trial.params)}")
             self._watcher = self._stack.enter_context(Watcher(alone=False))
             return
         came = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
@@ -151,7 +151,7 @@ def _print(result: "TuneResult", again: str | None) -> None:
                 str(trial.number),
                 trial.state,
                 number(trial.score),
-                shown(trial.params),
+                format_params(trial.params),
                 trial.run or "-",
                 trial.ref or "-",
             )
@@ -166,7 +166,7 @@ def _print(result: "TuneResult", again: str | None) -> None:
         [
             ("best", result.best.ref or f"trial {result.best.number}, whose version was removed"),
             (f"{result.metric} (primary)", number(result.best.score)),
-            *((name, written(value)) for name, value in result.best.params.items()),
+            *((name, format_value(value)) for name, value in result.best.params.items()),
         ]
     )
     click.echo(f"\nto train it for good: {again}")
@@ -209,10 +209,10 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
     settings = {key: value for key, value in result.options.items() if key not in _LIMITS}
     for name, value in {**settings, **best.params}.items():
         if name not in SETTINGS:
-            words += ["--set", f"{name}={written(value)}"]
+            words += ["--set", f"{name}={format_value(value)}"]
         elif name != "device" and (name, value) not in _DEFAULTS:
             # No norm is greater than the greatest that can be asked for; for the others, None is the default.
-            text = written(value) if value is not None else {"max_grad_norm": "1e6"}.get(name)
+            text = format_value(value) if value is not None else {"max_grad_norm": "1e6"}.get(name)
             words += [] if text is None else [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), text]
     return shlex.join(words)
 

@@ -1,7 +1,6 @@
 """The registry: adapters, versions, runs and metric history. Knows nothing of torch, transformers or adapters."""
 
 from .errors import PointsmanError
-from .recorder import RunRecorder
 from .records import (
     Base,
     ComparedField,
@@ -19,6 +18,7 @@ from .records import (
 )
 from .refs import Ref
 from .registry import Registry, default_home
+from .runs.recorder import RunRecorder
 
 __all__ = [
     "Base",

@@ -27,7 +27,7 @@
     │   ├── ObjectMissingError    a file that the database names is not there
     │   └── ObjectCorruptError    a file whose sha256 is not its name
     ├── DataError                 a data set that cannot be used as it is
-    ├── BaseError                 a base that cannot be used
+    ├── UnusableBaseError                 a base that cannot be used
     │   └── BaseMismatchError     a version trained on another base
     ├── WeightsError              adapter weights that do not fit their configuration
     └── TrainingError             a training that cannot go on
@@ -152,11 +152,11 @@ class DataError(PointsmanError):
     """A data set that cannot be used as it is."""
 
 
-class BaseError(PointsmanError):
+class UnusableBaseError(PointsmanError):
     """A base that cannot be used."""
 
 
-class BaseMismatchError(BaseError):
+class BaseMismatchError(UnusableBaseError):
     """A version was trained on a base with another fingerprint."""
 
 

@@ -13,14 +13,14 @@ from typing import Any, Final, Self
 import platformdirs
 import sqlalchemy as sa
 
-from . import catalog, compare, labels, lineage, listing, liveness, points, runs, summaries
-from . import events as log
-from . import history as histories
-from . import tables as t
-from .database import DATABASE_NAME, Database
+from .database import events as log
+from .database import tables as t
+from .database.database import DATABASE_NAME, Database
+from .database.events import now
 from .errors import ConflictError, MetricNotFoundError, SettingsError, StoreError, unknown
-from .events import now
-from .recorder import RunRecorder
+from .metrics import history as histories
+from .metrics import points, summaries
+from .metrics.series import Window
 from .records import (
     Base,
     ComparedField,
@@ -36,9 +36,11 @@ from .records import (
     VersionPoint,
 )
 from .refs import BEST, LATEST, Ref, check_alias, check_filename, check_metric, check_name, check_note, check_tag
-from .remote import open_store
-from .series import Window
-from .store import write_atomically
+from .runs import liveness, runs
+from .runs.recorder import RunRecorder
+from .storage.files import write_atomically
+from .storage.remote import open_store
+from .versions import catalog, compare, labels, lineage, listing
 
 HOME_VARIABLE: Final = "POINTSMAN_HOME"
 DATABASE_VARIABLE: Final = "POINTSMAN_DATABASE_URL"
@@ -247,8 +249,8 @@ class Registry:
             metrics = []
             if where is not None:
                 # The parser takes a while to import, and most calls have no query.
-                from . import conditions as queries  # noqa: PLC0415
-                from .query import parse  # noqa: PLC0415
+                from .search import conditions as queries  # noqa: PLC0415
+                from .search.query import parse  # noqa: PLC0415
 
                 tree = parse(where)
                 conditions.append(queries.condition(tree, where, connection.dialect.name))

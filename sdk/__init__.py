@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .benchmark.glue import glue
     from .benchmark.submission import submit
-    from .composition import Average, BatchSplit, Fuse, Parallel, Stack
-    from .evaluation import evaluate
-    from .fusion.attention import FusionAttention, fusion_attention
-    from .fusion.train import fuse
-    from .merging.merge import merge
+    from .combining.attention import FusionAttention, fusion_attention
+    from .combining.fuse import fuse
+    from .combining.merging.merge import merge
+    from .core.composition import Average, BatchSplit, Fuse, Parallel, Stack
     from .switching.compose import compose
-    from .switching.predictions import Prediction
+    from .switching.evaluate import evaluate
+    from .switching.execute.predictions import Prediction
     from .switching.switcher import Switcher
     from .tasks import GLUE, Task
     from .training.loop import Progress
@@ -50,25 +50,25 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Average": "composition",
-    "BatchSplit": "composition",
-    "Fuse": "composition",
-    "FusionAttention": "fusion.attention",
+    "Average": "core.composition",
+    "BatchSplit": "core.composition",
+    "Fuse": "core.composition",
+    "FusionAttention": "combining.attention",
     "GLUE": "tasks",
-    "Parallel": "composition",
-    "Prediction": "switching.predictions",
+    "Parallel": "core.composition",
+    "Prediction": "switching.execute.predictions",
     "Progress": "training.loop",
-    "Stack": "composition",
+    "Stack": "core.composition",
     "Switcher": "switching.switcher",
     "Task": "tasks",
     "TrainSettings": "training.settings",
     "compose": "switching.compose",
-    "evaluate": "evaluation",
-    "fuse": "fusion.train",
-    "fusion_attention": "fusion.attention",
+    "evaluate": "switching.evaluate",
+    "fuse": "combining.fuse",
+    "fusion_attention": "combining.attention",
     "glue": "benchmark.glue",
     "submit": "benchmark.submission",
-    "merge": "merging.merge",
+    "merge": "combining.merging.merge",
     "resume": "training.train",
     "train": "training.train",
     "train_like": "training.train",

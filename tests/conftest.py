@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.registry import Registry
-from pointsman.registry.database import Database
+from pointsman.registry.database.database import Database
 
 from helpers import make_tiny_base
 from postgres import server

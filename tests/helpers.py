@@ -41,10 +41,10 @@ def scramble(model: Any, slot: str) -> None:
     """
     import torch
 
-    from pointsman.sdk import weights
+    from pointsman.sdk.engines.slots import adapter_tensors, head_tensors
 
     with torch.no_grad():
-        for tensors in (weights.adapter_tensors(model, slot), weights.head_tensors(model, slot)):
+        for tensors in (adapter_tensors(model, slot), head_tensors(model, slot)):
             for key, tensor in tensors.items():
                 noise = torch.randn_like(tensor) * 0.1
                 if not key.endswith(".base"):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pointsman.registry import events
-from pointsman.registry.errors import ConflictError, StoreError
-from pointsman.registry.registry import Registry
-from pointsman.registry.store import LocalStore, is_temporary, write_atomically
+from ..database import events
+from ..errors import ConflictError, StoreError
+from ..registry import Registry
+from ..storage.files import is_temporary, write_atomically
+from ..storage.objects import LocalStore
 
 MARK: Final = "backup.json"
 

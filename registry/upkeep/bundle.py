@@ -23,13 +23,15 @@ from typing import IO, Any, Final, Self
 
 import sqlalchemy as sa
 
-from pointsman.registry import catalog, lineage, listing, runs
-from pointsman.registry import tables as t
-from pointsman.registry.errors import BundleError, ConflictError, StoreError
-from pointsman.registry.records import Parent, Run, Version
-from pointsman.registry.refs import Ref
-from pointsman.registry.registry import Registry
-from pointsman.registry.store import CHUNK, checked, write_atomically
+from ..database import tables as t
+from ..errors import BundleError, ConflictError, StoreError
+from ..records import Parent, Run, Version
+from ..refs import Ref
+from ..registry import Registry
+from ..runs import runs
+from ..storage.files import write_atomically
+from ..storage.objects import CHUNK, checked
+from ..versions import catalog, lineage, listing
 
 FORMAT: Final = 1
 SUMS: Final = "SHA256SUMS"

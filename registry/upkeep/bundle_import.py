@@ -10,24 +10,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pointsman.registry import catalog, events, runs
-from pointsman.registry import tables as t
-from pointsman.registry.errors import BundleError, PointsmanError
-from pointsman.registry.points import insert_points
-from pointsman.registry.records import Base, File, LoggedPoint, Parent, RunStatus
-from pointsman.registry.refs import (
-    Ref,
-    check_alias,
-    check_filename,
-    check_metric,
-    check_name,
-    check_note,
-    check_run,
-    check_tag,
-)
-from pointsman.registry.registry import Registry
-from pointsman.registry.store import check_digest
-
+from ..database import events
+from ..database import tables as t
+from ..errors import BundleError, PointsmanError
+from ..metrics.points import insert_points
+from ..records import Base, File, LoggedPoint, Parent, RunStatus
+from ..refs import Ref, check_alias, check_filename, check_metric, check_name, check_note, check_run, check_tag
+from ..registry import Registry
+from ..runs import runs
+from ..storage.objects import check_digest
+from ..versions import catalog
 from .bundle import Bundle
 
 _BATCH: Final = 10_000

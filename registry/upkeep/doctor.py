@@ -13,14 +13,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pointsman.registry import runs
-from pointsman.registry import tables as t
-from pointsman.registry.backends import JOURNAL_MODE
-from pointsman.registry.database import REVISIONS
-from pointsman.registry.errors import PointsmanError
-from pointsman.registry.records import RunStatus
-from pointsman.registry.registry import DATABASE_VARIABLE, HOME_VARIABLE, STORE_VARIABLE, Registry, default_home
-
+from ..database import tables as t
+from ..database.backends import JOURNAL_MODE
+from ..database.database import REVISIONS
+from ..errors import PointsmanError
+from ..records import RunStatus
+from ..registry import DATABASE_VARIABLE, HOME_VARIABLE, STORE_VARIABLE, Registry, default_home
+from ..runs import runs
 from .garbage import collect_garbage
 
 PACKAGES: Final = (

@@ -9,12 +9,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from pointsman.registry import events
-from pointsman.registry import tables as t
-from pointsman.registry.errors import RunNotFoundError
-from pointsman.registry.records import RunStatus
-from pointsman.registry.registry import Registry
-from pointsman.registry.store import Stored, is_temporary
+from ..database import events
+from ..database import tables as t
+from ..errors import RunNotFoundError
+from ..records import RunStatus
+from ..registry import Registry
+from ..storage.files import is_temporary
+from ..storage.objects import Stored
 
 YOUNG: Final = timedelta(hours=1)
 """A file that was written within this time may belong to a version that is just being added."""

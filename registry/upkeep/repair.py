@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pointsman.registry.errors import ObjectCorruptError, ObjectMissingError, PointsmanError, SettingsError
-from pointsman.registry.registry import Registry
-from pointsman.registry.remote import open_store
-from pointsman.registry.store import LocalStore, Store
-
+from ..errors import ObjectCorruptError, ObjectMissingError, PointsmanError, SettingsError
+from ..registry import Registry
+from ..storage.objects import LocalStore, Store
+from ..storage.remote import open_store
 from .bundle import Bundle
 from .verify import Problem
 

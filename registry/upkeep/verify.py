@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pointsman.registry import manifest as manifests
-from pointsman.registry import tables as t
-from pointsman.registry.buckets import SIZES
-from pointsman.registry.errors import ObjectMissingError, SettingsError, StoreError
-from pointsman.registry.registry import Registry
+from ..database import tables as t
+from ..errors import ObjectMissingError, SettingsError, StoreError
+from ..metrics.buckets import SIZES
+from ..registry import Registry
+from ..versions import manifest as manifests
 
 WORKERS: Final = min(4, os.cpu_count() or 1)
 _MANY: Final = 1_000

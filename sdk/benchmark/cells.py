@@ -11,7 +11,7 @@ from pointsman.registry import Base, Registry, Run, RunStatus
 from pointsman.registry.errors import RunNotFoundError, unknown
 from pointsman.registry.refs import check_name
 
-from ..registries import open_registry
+from ..core.registries import open_registry
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS, Row, row, task_score
 
@@ -120,7 +120,7 @@ def asked_settings(run: Run) -> Mapping[str, Any]:
     return settings
 
 
-def that_counts(runs: Sequence[Run]) -> Run:
+def current_run(runs: Sequence[Run]) -> Run:
     """Of a cell's runs, newest first: the newest with a version, or else the newest."""
     return next((run for run in runs if run.version is not None), runs[0])
 
@@ -180,7 +180,7 @@ def collect(
         failed: Why cells failed, where no run may say so.
     """
     cells = [Cell(task, method, seed) for task in tasks for method in methods for seed in seeds]
-    counting = [that_counts(recorded[cell]) for cell in cells if cell in recorded]
+    counting = [current_run(recorded[cell]) for cell in cells if cell in recorded]
     newest = max(counting, key=lambda run: run.started_at, default=None)
     return GlueResults(
         name=name,
@@ -228,7 +228,7 @@ def _table(
 
 
 def _result(registry: Registry, cell: Cell, runs: Sequence[Run], failed: str | None) -> CellResult:
-    run = that_counts(runs) if runs else None
+    run = current_run(runs) if runs else None
     version = None if run is None or run.version is None else registry.version(run.version)
     return CellResult(
         task=cell.task,

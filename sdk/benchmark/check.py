@@ -12,23 +12,23 @@ _NOT_WHAT: Final = frozenset({"seed", "device", "report_to", "checkpoint_every"}
 """Settings that say where and how a training goes, and not what it is: they may differ from cell to cell."""
 
 
-def asked(settings: TrainSettings) -> dict[str, Any]:
+def non_default_settings(settings: TrainSettings) -> dict[str, Any]:
     """The settings that are not the defaults, as JSON: what is recorded with every cell."""
     defaults = TrainSettings().to_dict()
     return {key: value for key, value in settings.to_dict().items() if key not in _NOT_WHAT and value != defaults[key]}
 
 
-def goes_on(run: Run) -> bool:
+def is_resumable(run: Run) -> bool:
     """Whether it can be taken up where it was interrupted."""
     return run.version is None and run.status is RunStatus.INTERRUPTED
 
 
-def counts(run: Run) -> bool:
+def is_usable(run: Run) -> bool:
     """Whether it is a part of what comes out: not if it failed, or its version was removed."""
     return run.version is not None or run.status in (RunStatus.INTERRUPTED, RunStatus.RUNNING)
 
 
-def begun_otherwise(run: Run, *, base: Base, settings: TrainSettings) -> list[str]:
+def request_differences(run: Run, *, base: Base, settings: TrainSettings) -> list[str]:
     """What was asked for otherwise when any cell of the benchmark was begun.
 
     Args:
@@ -40,7 +40,7 @@ def begun_otherwise(run: Run, *, base: Base, settings: TrainSettings) -> list[st
     if run.base.fingerprint != base.fingerprint:
         then, now = (f"{each.name}, {each.fingerprint[:12]}" for each in (run.base, base))
         differing.append(_differing("base", then, now))
-    recorded, present = asked_settings(run), asked(settings)
+    recorded, present = asked_settings(run), non_default_settings(settings)
     defaults = TrainSettings().to_dict()
     for key in dict.fromkeys([*recorded, *present]):
         then, now = (given.get(key, defaults.get(key)) for given in (recorded, present))
@@ -49,7 +49,9 @@ def begun_otherwise(run: Run, *, base: Base, settings: TrainSettings) -> list[st
     return differing
 
 
-def trained_otherwise(run: Run, *, settings: TrainSettings, config: Mapping[str, Any], fingerprint: str) -> list[str]:
+def training_differences(
+    run: Run, *, settings: TrainSettings, config: Mapping[str, Any], fingerprint: str
+) -> list[str]:
     """What is otherwise than it was when a cell was trained, or begun.
 
     Args:
@@ -66,7 +68,7 @@ def trained_otherwise(run: Run, *, settings: TrainSettings, config: Mapping[str,
     ]
     if run.data["fingerprint"] != fingerprint:
         differing.append(f"the rows of {run.task} (were {run.data['source']}, and are others now)")
-    if goes_on(run) and run.settings.get("device") != settings.device:
+    if is_resumable(run) and run.settings.get("device") != settings.device:
         differing.append(_differing("device", run.settings.get("device"), settings.device))
     return differing
 

@@ -9,18 +9,19 @@ from pointsman.registry import Registry, Run, RunStatus
 from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, TrainingError
 from pointsman.registry.refs import check_name
 
-from ..bases import LoadedBase, load_base
+from ..bases.load import LoadedBase, load_base
+from ..core.registries import open_registry
 from ..data import splits_there
+from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
-from ..registries import open_registry
 from ..tasks import GLUE
 from ..training.checkpoints import Checkpoints
 from ..training.loop import Report, quiet
-from ..training.request import DataSource, TrainRequest
+from ..training.request import TrainRequest
 from ..training.session import TrainSession
 from ..training.settings import TrainSettings
-from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, recorded_cells, that_counts
-from .check import asked, begun_otherwise, counts, goes_on, trained_otherwise
+from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, current_run, recorded_cells
+from .check import is_resumable, is_usable, non_default_settings, request_differences, training_differences
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS
 
@@ -128,10 +129,10 @@ class GlueBenchmark:
         """All of them, in the order to train them in: the table of the first seed is whole first."""
         self._failed: dict[Cell, str] = {}
         self._check(load_base(base))
-        present = {cell: that_counts(runs) for cell, runs in recorded_cells(registry, self.name).items()}
+        present = {cell: current_run(runs) for cell, runs in recorded_cells(registry, self.name).items()}
         self.pending = tuple(cell for cell in self.cells if cell not in present or present[cell].version is None)
         """Those that are to be trained."""
-        self.interrupted = tuple(cell for cell in self.pending if cell in present and goes_on(present[cell]))
+        self.interrupted = tuple(cell for cell in self.pending if cell in present and is_resumable(present[cell]))
         """Those of them that go on where they were interrupted."""
 
     def train(self, cell: Cell, *, report: Report = quiet) -> CellResult:
@@ -149,11 +150,11 @@ class GlueBenchmark:
             PointsmanError: Whatever else stops more than this one training.
         """
         runs = recorded_cells(self._registry, self.name).get(cell)
-        run = None if runs is None else that_counts(runs)
+        run = None if runs is None else current_run(runs)
         self._failed.pop(cell, None)
         if run is None or run.version is None:
             request, resumed = self._request(cell), None
-            if run is not None and counts(run):
+            if run is not None and is_usable(run):
                 # The rows and the base are the same, wherever they are by now.
                 was = TrainRequest.of_run(run)
                 request, resumed = replace(was, base=self._base, source=self._source), run
@@ -190,16 +191,16 @@ class GlueBenchmark:
             source=self._source,
             name=cell.task,
             settings=settings,
-            origin={BENCHMARK: self.name, SETTINGS: asked(settings)},
+            origin={BENCHMARK: self.name, SETTINGS: non_default_settings(settings)},
         )
 
     def _check(self, base: LoadedBase) -> None:
         """Refuse what cannot be trained, and what was begun otherwise."""
         recorded = recorded_cells(self._registry, self.name)
-        present = {cell: run for cell, runs in recorded.items() if counts(run := that_counts(runs))}
+        present = {cell: run for cell, runs in recorded.items() if is_usable(run := current_run(runs))}
         settings = self._settings[self.seeds[0]]
         for cell, run in present.items():
-            self._refuse(cell, run, begun_otherwise(run, base=base.record, settings=settings))
+            self._refuse(cell, run, request_differences(run, base=base.record, settings=settings))
         for task in self.tasks:
             data = self._source.load(task)
             for method in self.methods:
@@ -209,7 +210,7 @@ class GlueBenchmark:
                 for seed in self.seeds:
                     cell = Cell(task, method, seed)
                     if cell in present:
-                        otherwise = trained_otherwise(
+                        otherwise = training_differences(
                             present[cell],
                             settings=completed,
                             config=request.config,
@@ -229,7 +230,7 @@ class GlueBenchmark:
         """Refuse what is being trained, and what cannot go on."""
         if run.version is None and run.status is RunStatus.RUNNING:
             raise ConflictError(f"{cell} is being trained, in run {run.uid}: wait for it, or stop it")
-        if goes_on(run):
+        if is_resumable(run):
             directory = self._registry.run_directory(run.uid)
             try:
                 Checkpoints(directory).load()

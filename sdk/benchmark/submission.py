@@ -16,7 +16,7 @@ from typing import Final
 import torch
 
 from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, WeightsError
-from pointsman.registry.store import write_atomically
+from pointsman.registry.storage.files import write_atomically
 
 from ..data import load_task_data, splits_there
 from ..data.glue_tsv import folder_name

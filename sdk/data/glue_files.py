@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi, snapshot_download
 
 from pointsman.registry.errors import DataError
-from pointsman.sdk.data import glue_tsv
-from pointsman.sdk.data.splits import NO_CLASS
-from pointsman.sdk.tasks import Task
+
+from ..tasks import Task
+from . import glue_tsv
+from .splits import NO_CLASS
 
 HUB = "nyu-mll/glue"
 """GLUE's data set on the hub, https://huggingface.co/datasets/nyu-mll/glue."""

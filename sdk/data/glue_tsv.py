@@ -12,8 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pointsman.registry.errors import DataError
-from pointsman.sdk.data.splits import NO_CLASS
-from pointsman.sdk.tasks import Task
+
+from ..tasks import Task
+from .splits import NO_CLASS
 
 
 @dataclass(frozen=True, kw_only=True)

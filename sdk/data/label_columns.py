@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError
-from pointsman.sdk.data.table_files import Table
+
+from .table_files import Table
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from pointsman.registry.errors import DataError, SettingsError
-from pointsman.sdk.data import glue_files, glue_tsv, sample
-from pointsman.sdk.data.label_columns import class_ids, class_names, label_values, lone_classes, scores
-from pointsman.sdk.data.splits import Split, TaskData
-from pointsman.sdk.data.table_files import Table, read_table, texts_of
-from pointsman.sdk.tasks import SYNTHETIC, Task, custom_task, glue_task
+
+from ..tasks import SYNTHETIC, Task, custom_task, glue_task
+from . import glue_files, glue_tsv, sample
+from .label_columns import class_ids, class_names, label_values, lone_classes, scores
+from .splits import Split, TaskData
+from .table_files import Table, read_table, texts_of
 
 __all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]
 

@@ -9,8 +9,9 @@ from random import Random
 from types import MappingProxyType
 
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk.data import sample_words as words
-from pointsman.sdk.tasks import glue_task
+
+from ..tasks import glue_task
+from . import sample_words as words
 
 Row = tuple[tuple[str, ...], int | float]
 """The one or two texts of a row, and its class id or score."""

@@ -16,8 +16,9 @@ from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError, SettingsError
-from pointsman.sdk.arguments import is_whole, shown
-from pointsman.sdk.tasks import Task
+
+from ..core.arguments import is_whole, short_repr
+from ..tasks import Task
 
 NO_CLASS = -1
 """What stands for the missing label of a classification, as on the hub; a missing score is nan."""
@@ -146,7 +147,7 @@ class TaskData:
 
 def _at_least_one(rows: int) -> int:
     if not is_whole(rows) or rows < 1:
-        raise SettingsError(f"a number of rows must be 1 or more; found {shown(rows)}")
+        raise SettingsError(f"a number of rows must be 1 or more; found {short_repr(rows)}")
     return rows
 
 

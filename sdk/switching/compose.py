@@ -6,9 +6,9 @@ from typing import Final
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import CompositionError
 
-from ..composition import Block, parse, refs
-from ..registries import open_registry
-from .resolving import resolve
+from ..core.composition import Block, parse, refs
+from ..core.registries import open_registry
+from .resolve.resolved_ref import resolve
 
 COMPOSITION: Final = "composition.json"
 """The file of such a version: ``to_dict`` of what it is made of."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .library import Library
-from .loaded import Capacity, InRack
+from .memory.adapter_cache import AdapterCache
+from .memory.loaded import Capacity, InRack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Status:
         return "\n".join([head, *table])
 
 
-def status_of(library: Library, capacity: Capacity, *, base: str, device: str, precision: str) -> Status:
+def status_of(library: AdapterCache, capacity: Capacity, *, base: str, device: str, precision: str) -> Status:
     """What a library holds now, under that capacity."""
     loaded = library.loaded
     # Racks come and go meanwhile.

@@ -19,23 +19,23 @@ import torch
 from pointsman.registry import Base, Ref, Registry
 from pointsman.registry.errors import CompositionError, SettingsError
 
-from ..bases import load_base
-from ..composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
-from ..precision import halve_for_good
-from ..registries import open_registry
+from ..bases.load import load_base
+from ..core.composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
+from ..core.registries import open_registry
+from ..patches.average import install
+from ..patches.bf16 import halve_for_good
+from ..patches.first_token import narrow_by_pass
+from ..patches.layer_drop import drop_by_thread
 from ..tasks import Task
-from .answering import Answers, Row, answer, asking
-from .averaging import average_rightly
-from .dropping import drop_by_thread
-from .inputs import Asked, OneAnswer, Text, listed, mixed, streamed
-from .library import Library
-from .loaded import Capacity
-from .meanings import Meanings
-from .narrowing import narrow_by_pass
-from .predictions import Prediction, predictions
-from .resolving import Meaning
+from .execute.execute import Request, RouteLogits, build_requests, execute
+from .execute.inputs import Asked, OneAnswer, Text, input_list, input_stream, mixed_rows
+from .execute.predictions import Prediction, predictions
+from .memory.adapter_cache import AdapterCache
+from .memory.loaded import Capacity
+from .resolve.ref_cache import RefCache
+from .resolve.resolved_ref import ResolvedRef
+from .resolve.routes import required_rows, routes_for
 from .status import Status, status_of
-from .ways import rows_of, ways_of
 
 PRECISIONS: Final = ("fp32", "bf16")
 
@@ -61,7 +61,7 @@ class Switcher:
         warm_bytes: Bytes of evicted tensors that stay in memory beside the model, to come back without the disk.
 
     Raises:
-        BaseError, BaseNotFoundError: The base cannot be loaded.
+        UnusableBaseError, BaseNotFoundError: The base cannot be loaded.
         SettingsError: No such precision, or a capacity of nothing.
     """
 
@@ -89,14 +89,14 @@ class Switcher:
         self._base = loaded.record
         self._precision = precision
         self._autocast = torch.bfloat16 if precision == "bf16" else None
-        average_rightly(self._model)
+        install(self._model)
         drop_by_thread(self._model)
         narrow_by_pass(self._model)
         if precision == "bf16":
             halve_for_good(self._model)
         dtype = self._autocast or torch.float32
-        self._library = Library(self._registry, self._model, capacity=self._capacity, dtype=dtype)
-        self._meanings = Meanings(self._registry, self._base, self._library)
+        self._library = AdapterCache(self._registry, self._model, capacity=self._capacity, dtype=dtype)
+        self._meanings = RefCache(self._registry, self._base, self._library)
         self._active: ContextVar[Composition | None] = ContextVar("active", default=None)
         self._prefetching: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -255,9 +255,9 @@ class Switcher:
         Raises:
             As ``predict``; nothing is predicted if any row is wrong.
         """
-        found = mixed(rows)
+        found = mixed_rows(rows)
         meanings = {ref: self._mean(ref) for ref in dict.fromkeys(ref for ref, _ in found)}
-        asked = [(meanings[ref], ways_of(meanings[ref].composition, 0, 1), text) for ref, text in found]
+        asked = [(meanings[ref], routes_for(meanings[ref].composition, 0, 1), text) for ref, text in found]
         return self._predictions(asked, drop_layers)
 
     def predict_stream(self, ref: OneAnswer, inputs: Iterable[Text], *, drop_layers: int = 0) -> Iterator[Prediction]:
@@ -270,7 +270,7 @@ class Switcher:
                 stream only.
             SettingsError, NotFoundError and the other errors of ``predict``.
         """
-        return self._stream(self._mean(ref), streamed(inputs), drop_layers)
+        return self._stream(self._mean(ref), input_stream(inputs), drop_layers)
 
     def logits(self, ref: OneAnswer, inputs: Sequence[Text], *, drop_layers: int = 0) -> torch.Tensor:
         """The head's outputs, ``(inputs, labels)`` in float32 on the CPU, or ``(inputs, 1)`` for a regression.
@@ -279,8 +279,8 @@ class Switcher:
             CompositionError: There is more than one answer to an input, or they have different numbers of labels.
             SettingsError, NotFoundError and the other errors of ``predict``.
         """
-        texts = listed(inputs)
-        asked = asking(self._mean(ref), texts)
+        texts = input_list(inputs)
+        asked = build_requests(self._mean(ref), texts)
         if any(len(ways) > 1 for _, ways, _ in asked):
             raise CompositionError(f"{ref} gives more than one answer to an input: use predict")
         found = self._answer(asked, drop_layers)
@@ -300,7 +300,7 @@ class Switcher:
             NotFoundError and the other errors of ``load``.
         """
         meaning = self._mean(ref)
-        if len(ways_of(meaning.composition, 0, rows_of(meaning.composition) or 1)) > 1:
+        if len(routes_for(meaning.composition, 0, required_rows(meaning.composition) or 1)) > 1:
             raise CompositionError(f"{ref} gives more than one answer to an input")
         task, *others = meaning.tasks.values()
         if any(other != task for other in others):
@@ -338,23 +338,23 @@ class Switcher:
         self.close()
 
     def _predict(self, ref: Asked, inputs: Sequence[Text], drop_layers: int) -> list[Any]:
-        texts = listed(inputs)
-        return self._predictions(asking(self._mean(ref), texts), drop_layers)
+        texts = input_list(inputs)
+        return self._predictions(build_requests(self._mean(ref), texts), drop_layers)
 
-    def _stream(self, meaning: Meaning, waiting: Iterator[Text], drop_layers: int) -> Iterator[Any]:
-        due = rows_of(meaning.composition)
+    def _stream(self, meaning: ResolvedRef, waiting: Iterator[Text], drop_layers: int) -> Iterator[Any]:
+        due = required_rows(meaning.composition)
         begun = 0
         while chunk := list(itertools.islice(waiting, STREAM_ROWS)):
             here = begun + len(chunk)
             if due is not None and here > due:
                 raise CompositionError(f"the sizes of {meaning.composition} add up to {due}, and there are more rows")
             rows = here if due is None or len(chunk) < STREAM_ROWS else due
-            yield from self._predictions(asking(meaning, chunk, begun, rows), drop_layers, begun)
+            yield from self._predictions(build_requests(meaning, chunk, begun, rows), drop_layers, begun)
             begun = here
         if due is not None:
-            ways_of(meaning.composition, 0, begun)
+            routes_for(meaning.composition, 0, begun)
 
-    def _predictions(self, asked: Sequence[Row], drop_layers: int, begun: int = 0) -> list[Any]:
+    def _predictions(self, asked: Sequence[Request], drop_layers: int, begun: int = 0) -> list[Any]:
         flat: list[Prediction | None] = [None] * sum(len(ways) for _, ways, _ in asked)
         for answers in self._answer(asked, drop_layers, begun):
             for number, prediction in zip(answers.numbers, predictions(answers.task, answers.logits), strict=True):
@@ -367,12 +367,12 @@ class Switcher:
             for meaning, ways, _ in asked
         ]
 
-    def _answer(self, asked: Sequence[Row], drop_layers: int, begun: int = 0) -> list[Answers]:
+    def _answer(self, asked: Sequence[Request], drop_layers: int, begun: int = 0) -> list[RouteLogits]:
         model = self._model  # first: it is there whenever this is open after it
         self._check_open()
         if not asked:
             raise SettingsError("there is nothing to predict: the list of inputs is empty")
-        return answer(
+        return execute(
             asked,
             begun,
             model=model,
@@ -387,10 +387,10 @@ class Switcher:
         with self._library.lease(list(meaning.versions.values())):
             return str(meaning.composition)
 
-    def _mean(self, ref: Asked) -> Meaning:
+    def _mean(self, ref: Asked) -> ResolvedRef:
         return self._settled(parse(ref))
 
-    def _settled(self, composition: Composition) -> Meaning:
+    def _settled(self, composition: Composition) -> ResolvedRef:
         self._check_open()
         return self._meanings.of(composition)
 

@@ -14,22 +14,24 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
 from pointsman.registry.errors import SettingsError, unknown
 
-from ..arguments import in_order, shown
+from ..core.arguments import as_list, short_repr
 from .settings import TrainSettings
 
 
-def checked(callbacks: Iterable[Any]) -> list[TrainerCallback]:
+def check_callbacks(callbacks: Iterable[Any]) -> list[TrainerCallback]:
     """The callbacks of others, as objects of theirs or as classes to make one of.
 
     Raises:
         SettingsError: They are no list of such.
     """
-    found = in_order(callbacks)
+    found = as_list(callbacks)
     for one in [callbacks] if found is None else found:
         if not isinstance(one, TrainerCallback) and not (isinstance(one, type) and issubclass(one, TrainerCallback)):
-            raise SettingsError(f"callbacks have to be a list of transformers' TrainerCallback; found {shown(one)}")
+            raise SettingsError(
+                f"callbacks have to be a list of transformers' TrainerCallback; found {short_repr(one)}"
+            )
     if found is None:
-        raise SettingsError(f"callbacks have to be a list; found one alone, {shown(callbacks)}")
+        raise SettingsError(f"callbacks have to be a list; found one alone, {short_repr(callbacks)}")
     return found
 
 
@@ -50,7 +52,7 @@ def trackers(names: Iterable[str]) -> list[TrainerCallback]:
     return found
 
 
-class Audience:
+class Callbacks:
     """Tells callbacks how a training goes, and what they ask for.
 
     Args:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pointsman.registry.errors import DiskFullError, StoreError
-from pointsman.registry.store import write_atomically
+from pointsman.registry.storage.files import write_atomically
 
 _INDEX: Final = "checkpoint.json"
 _FORMAT: Final = 2

@@ -69,7 +69,7 @@ mam                 0.790  0.708  0.509  0.509
 from collections.abc import Mapping
 from typing import Final
 
-from ..fusion.config import FUSE
+from ..methods.fusion import FUSE
 
 _ROWS_TO_SEE: Final = 200_000
 _EPOCHS: Final = (2, 8)

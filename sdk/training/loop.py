@@ -12,16 +12,17 @@ from torch import Tensor
 from pointsman.registry import RunRecorder
 from pointsman.registry.errors import TrainingError
 
-from ..tokens import LengthBuckets, TokenRows
-from .averaging import WeightAverage
-from .callbacks import Audience
+from ..data.tokens import TokenRows
+from .callbacks import Callbacks
 from .checkpoints import Checkpoint, Checkpoints, RandomState
 from .optimiser import Optimiser, learning_rate
 from .pace import Pace
-from .settings import TrainSettings
+from .schedule import Schedule
+from .weight_average import WeightAverage
 
 POINTS: Final = 250
 """Loss points that a run leaves; each is the mean over the steps since the last."""
+
 
 CHECKPOINT_SECONDS: Final = 30.0
 
@@ -78,50 +79,6 @@ class LabelledRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How many steps there are, what each reads, and where evaluations come.
-
-    Args:
-        buckets: The batches of every pass over the rows.
-        settings: Completed settings.
-    """
-
-    buckets: LengthBuckets
-    settings: TrainSettings
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in a pass over the rows."""
-        return math.ceil(len(self.buckets) / self.settings.gradient_accumulation)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        if self.settings.max_steps is not None:
-            return self.settings.max_steps
-        assert self.settings.epochs is not None
-        return math.ceil(self.settings.epochs * self.steps_per_epoch)
-
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between two evaluations."""
-        every = self.settings.eval_every
-        if every is None:
-            return self.steps_per_epoch
-        return int(every) if every >= 1 else max(1, round(every * self.steps_per_epoch))
-
-    def evaluations_after(self, step: int) -> int:
-        """How many evaluations come after a step, the one of the last step among them."""
-        every, steps = self.evaluate_every, self.steps
-        return steps // every - step // every + (steps % every != 0 and step < steps)
-
-    def epoch(self, number: int) -> list[list[list[int]]]:
-        """What each step of a pass over the rows reads: some batches, each some rows."""
-        batches, together = self.buckets.epoch(number), self.settings.gradient_accumulation
-        return [batches[start : start + together] for start in range(0, len(batches), together)]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Learner:
     """What is trained, and how it is scored."""
 
@@ -169,12 +126,12 @@ class Training:
         self,
         learner: Learner,
         data: LabelledRows,
-        plan: Plan,
+        plan: Schedule,
         *,
         optimiser: Optimiser,
         recorder: RunRecorder,
         checkpoints: Checkpoints,
-        audience: Audience,
+        audience: Callbacks,
         report: Report,
         evaluation_seconds: float,
     ) -> None:

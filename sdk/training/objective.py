@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from pointsman.registry.errors import SettingsError, unknown
 
-from ..inference import precision
+from ..core.devices import autocast_to
+from ..engines.bert_training import BertTrainingEngine
 from ..tasks import Task
-from .dropping import at_random
-from .fused import FusedClassifier
+from .layer_drop import with_random_drop
 from .settings import BALANCED, layers_to_drop
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
@@ -35,15 +35,15 @@ def forward_of(
             adapters that a number drops for good are not in the model.
     """
     if fused:
-        return FusedClassifier(model, slot, dtype=autocast or torch.float32)
+        return BertTrainingEngine(model, slot, dtype=autocast or torch.float32)
     dropped = layers_to_drop(drop_layers)
 
     def forward(batch: Mapping[str, Tensor]) -> Tensor:
-        with precision(model.device, autocast):
+        with autocast_to(model.device, autocast):
             outputs: Tensor = model(**batch, head=slot).logits
         return outputs.float()
 
-    return forward if isinstance(dropped, int) else at_random(forward, model, dropped)
+    return forward if isinstance(dropped, int) else with_random_drop(forward, model, dropped)
 
 
 def loss_of(

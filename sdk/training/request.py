@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,68 +9,12 @@ from pointsman.registry import Run
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
-from ..arguments import in_order, shown
-from ..bases import whereabouts
-from ..data import load_table_data, load_task_data
-from ..data.splits import TaskData
-from ..fusion.config import FUSE, configure_fusion
+from ..bases.find import absolute_name
+from ..core.arguments import short_repr
+from ..data.source import DataSource
 from ..methods import configure, find_method
-from ..tasks import GLUE
+from ..methods.fusion import FUSE, configure_fusion
 from .settings import TrainSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Where the rows come from, as ``train`` is told."""
-
-    data: str | None
-    validation: str | None = None
-    text: tuple[str, ...] = ()
-    label: str = "label"
-
-    @classmethod
-    def of(cls, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str) -> Self:
-        """Paths become absolute, so that the same files are meant whatever the directory is.
-
-        Raises:
-            SettingsError: What should be a path or a column is neither.
-        """
-        for what, path in (("data", data), ("validation", validation)):
-            if not isinstance(path, str | PathLike | None):
-                raise SettingsError(f"{what} has to be a path; found {shown(path)}")
-        columns = [text] if isinstance(text, str) else in_order(text)
-        if columns is None or not all(isinstance(column, str) for column in [*columns, label]):
-            raise SettingsError(f"text and label have to name columns; found {shown(text)} and {shown(label)}")
-        return cls(
-            data=data if data is None or data == "sample" else str(Path(data).absolute()),
-            validation=None if validation is None else str(Path(validation).absolute()),
-            text=tuple(columns),
-            label=label,
-        )
-
-    def load(self, task: str) -> TaskData:
-        """The rows of a task.
-
-        Raises:
-            DataError, SettingsError, TaskNotFoundError: They cannot be had, or are not what the task takes.
-        """
-        if task in GLUE and (self.text or self.validation or self.label != "label"):
-            raise SettingsError(
-                f"'{task}' is a task of GLUE: it takes no text columns, label column or validation file of yours; "
-                "for a task of your own, choose another name"
-            )
-        if task in GLUE and not GLUE[task].trainable:
-            other = GLUE[task].scored_with
-            raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")
-        if task in GLUE or self.data is None or self.data == "sample" or Path(self.data).is_dir():
-            return load_task_data(task, self.data)  # an unknown task without a file of its own is refused there
-        return load_table_data(
-            task,
-            Path(self.data),
-            text=self.text or ("text",),
-            label=self.label,
-            validation=None if self.validation is None else Path(self.validation),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +42,7 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str):
-            raise SettingsError(f"task has to be a name, one of GLUE's or of your own; found {shown(self.task)}")
+            raise SettingsError(f"task has to be a name, one of GLUE's or of your own; found {short_repr(self.task)}")
         check_name(self.name)
 
     @classmethod
@@ -123,7 +66,7 @@ class TrainRequest:
         method = find_method(method).name
         return cls(
             task=task,
-            base=whereabouts(base),
+            base=absolute_name(base),
             method=method,
             config=configure(method, overrides),
             source=source,
@@ -218,7 +161,7 @@ class TrainRequest:
         settings |= {key: open_ones[key] for key in reopened}
         return replace(
             self,
-            base=self.base if base is None else whereabouts(base),
+            base=self.base if base is None else absolute_name(base),
             method=chosen,
             config=config,
             source=source,

@@ -13,27 +13,32 @@ from transformers import TrainerCallback, set_seed
 from pointsman.registry import Registry, Run, RunRecorder, Version
 from pointsman.registry.errors import BaseMismatchError, PrunedError, SettingsError, TrainingError
 
-from .. import weights
-from ..bases import LoadedBase, load_base, read_base, torch_device
+from ..bases.load import LoadedBase, load_base, read_base
+from ..core.devices import has_fast_bf16, torch_device
+from ..core.memory import is_out_of_memory
+from ..data.batches import LengthBuckets
+from ..data.lengths import choose_max_length
 from ..data.splits import Split, TaskData
-from ..evaluation import Scorer
-from ..memory import is_out_of_memory
-from ..precision import HalvedBase, has_fast_bf16
-from ..support import check_runs, check_supported, reads_padding
-from ..tokens import LengthBuckets, TokenRows, choose_max_length, tokenise
-from .callbacks import Audience, checked, trackers
+from ..data.tokens import TokenRows, tokenise
+from ..engines.bert_training import supports_training
+from ..engines.scoring import Scorer
+from ..engines.slots import add_head, slot_name
+from ..methods.support import check_supported, reads_padding
+from ..patches.bf16 import HalvedBase
+from ..patches.pooled_dropout import pool_dropout
+from .callbacks import Callbacks, check_callbacks, trackers
 from .checkpoints import Checkpoint, Checkpoints
-from .dropout import pool_dropout
-from .dropping import without_layers
 from .environment import environment
-from .fused import can_fuse
-from .loop import Best, LabelledRows, Learner, Plan, Report, Training
+from .layer_drop import without_layers
+from .loop import Best, LabelledRows, Learner, Report, Training
 from .objective import class_weights, forward_of, loss_of
 from .optimiser import Optimiser
 from .request import TrainRequest
-from .subject import subject_of
+from .schedule import Schedule
+from .subjects import subject_of
+from .trial_pass import check_runs
 
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 
 
 class TrainSession:
@@ -62,7 +67,7 @@ class TrainSession:
         self._registry, self._report, self._resumed = registry, report, resumed
         settings = request.settings
         self._device = torch_device(settings.device)
-        self._callbacks = [*trackers(settings.report_to), *checked(callbacks)]
+        self._callbacks = [*trackers(settings.report_to), *check_callbacks(callbacks)]
         config, tokenizer = read_base(request.base)
         self._config = without_layers(request.config, settings.drop_layers, config)
         self._subject = subject_of(request.method, self._config, registry)
@@ -134,7 +139,7 @@ class TrainSession:
     def _train(self, base: LoadedBase) -> Version:
         settings = self.settings
         set_seed(settings.seed)
-        fused = can_fuse(base.model, self._config) and isinstance(settings.drop_layers, int)
+        fused = supports_training(base.model, self._config) and isinstance(settings.drop_layers, int)
         autocast = torch.bfloat16 if self._half else None
         halved = HalvedBase(base.model) if self._half and not fused else None
         model, setup = self._prepare(base)
@@ -161,7 +166,7 @@ class TrainSession:
         buckets = LengthBuckets(
             rows.lengths, batch_size=settings.batch_size, seed=settings.seed, exact_lengths=self._exact_lengths
         )
-        plan = Plan(buckets=buckets, settings=settings)
+        plan = Schedule(buckets=buckets, settings=settings)
         learner = Learner(
             forward=forward_of(model, SLOT, fused=fused, autocast=autocast, drop_layers=settings.drop_layers),
             loss=loss_of(self._data.task, self._class_weights, penalty=self._subject.penalty(model, SLOT)),
@@ -175,7 +180,7 @@ class TrainSession:
             checkpoint = checkpoints.load()
         with self._start(base, checkpoint) as recorder, self._memory_explained():
             checkpoints = checkpoints or Checkpoints(self._registry.run_directory(recorder.uid))
-            audience = Audience(
+            audience = Callbacks(
                 self._callbacks,
                 settings,
                 model=model,
@@ -216,7 +221,7 @@ class TrainSession:
         """The model with the subject and a new head, ready to train only them; and what is active in it."""
         model = base.model
         setup = self._subject.insert(model, SLOT)
-        weights.add_head(model, SLOT, labels=self._data.task.labels)
+        add_head(model, SLOT, labels=self._data.task.labels)
         model.to(self._device)
         if self._device.type == "cpu":
             pool_dropout(model, dtype=torch.bfloat16 if self._half else torch.float32)

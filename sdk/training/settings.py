@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
 
-from ..arguments import shown
+from ..core.arguments import short_repr
 from .defaults import default_batch_size, default_epochs, default_learning_rate
 
 PRECISIONS: Final = ("auto", "bf16", "fp32")
@@ -158,7 +158,7 @@ class TrainSettings:
                 f"give settings or single options, not both; found both settings and {', '.join(options)}"
             )
         if not isinstance(settings, cls):
-            raise SettingsError(f"settings have to be TrainSettings; found {shown(settings)}")
+            raise SettingsError(f"settings have to be TrainSettings; found {short_repr(settings)}")
         return settings
 
     def completed(self, *, task: str, method: str, rows: int) -> Self:

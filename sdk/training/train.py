@@ -9,10 +9,11 @@ from transformers import TrainerCallback
 from pointsman.registry import Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
+from ..core.registries import open_registry
+from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
-from ..registries import open_registry
 from .loop import Report, quiet
-from .request import DataSource, TrainRequest
+from .request import TrainRequest
 from .session import TrainSession
 from .settings import TrainSettings
 

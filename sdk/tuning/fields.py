@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError
 
-from ..bases import LoadedBase
+from ..bases.load import LoadedBase
+from ..data.lengths import choose_max_length
+from ..engines.slots import add_slot, remove_slot, slot_name
 from ..methods import configure, parts_of
-from ..tokens import choose_max_length
 from ..training.settings import TrainSettings
-from ..weights import add_slot, remove_slot, slot_name
-from .space import Choices, Range, Space, Value, shown
+from .space import Choices, Range, Space, Value, format_params
 
 SETTINGS: Final = tuple(field.name for field in fields(TrainSettings))
 
@@ -125,7 +125,7 @@ def check_values(space: Space, fixed: Fixed, *, base: LoadedBase, rows: int) -> 
                 remove_slot(base.model, slot_name(0))
                 built.append(config)
         except SettingsError as error:
-            raise SettingsError(f"the space has {shown(params)}, which cannot be trained: {error}") from error
+            raise SettingsError(f"the space has {format_params(params)}, which cannot be trained: {error}") from error
 
 
 def _samples(space: Space) -> Iterator[dict[str, Value]]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from pointsman.registry import Registry
 from pointsman.registry.errors import ConflictError, PrunedError, SettingsError, TrainingError
 
-from ..bases import load_base
+from ..bases.load import load_base
+from ..data.source import DataSource
 from ..training.loop import Progress, Report
-from ..training.request import DataSource
 from ..training.train import resume, train
 from .fields import Fixed, check_values
-from .space import Space, shown
+from .space import Space, format_params
 from .studies import Identity, Study, Trial, TrialState
 
 if TYPE_CHECKING:
@@ -133,7 +133,9 @@ class Search:
                 raise
             return after
         except SettingsError as error:
-            raise SettingsError(f"trial {trial.number}, {shown(trial.params)}, cannot be trained: {error}") from error
+            raise SettingsError(
+                f"trial {trial.number}, {format_params(trial.params)}, cannot be trained: {error}"
+            ) from error
         return self._study.trials()
 
     def _train(self, trial: Trial, watch: Report) -> None:

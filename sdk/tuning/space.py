@@ -186,14 +186,14 @@ class Space:
         return found
 
 
-def written(value: Value) -> str:
+def format_value(value: Value) -> str:
     """A value as people type it: words without quotes."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def shown(params: Mapping[str, Value]) -> str:
+def format_params(params: Mapping[str, Value]) -> str:
     """Parameters as people read them: ``learning_rate=0.001 r=8``."""
-    return " ".join(f"{name}={written(value)}" for name, value in params.items())
+    return " ".join(f"{name}={format_value(value)}" for name, value in params.items())
 
 
 def parse(name: str, text: str) -> Dimension:

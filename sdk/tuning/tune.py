@@ -15,10 +15,10 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
+from ..core.registries import open_registry
+from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD, find_method
-from ..registries import open_registry
 from ..training.loop import Report, quiet
-from ..training.request import DataSource
 from ..training.settings import TrainSettings
 from .fields import Fixed, check_names, default_space
 from .search import Search

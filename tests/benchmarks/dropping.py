@@ -10,7 +10,7 @@ import torch
 from switching import in_turn, plain, registered
 
 from pointsman.sdk import Parallel, Switcher
-from pointsman.sdk.bases import find_base
+from pointsman.sdk.bases.find import find_base
 from pointsman.sdk.data import load_task_data
 
 SENTENCES = 64

@@ -7,7 +7,7 @@ from typing import Any
 
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher, train
-from pointsman.sdk.bases import find_base
+from pointsman.sdk.bases.find import find_base
 from pointsman.sdk.data import load_task_data
 
 ROUNDS = 3

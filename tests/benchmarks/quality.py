@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from figures import DIRECTORY, GLUE, append, read
 
 if TYPE_CHECKING:
-    from pointsman.sdk.tokens import LengthBuckets
+    from pointsman.sdk.data.batches import LengthBuckets
 
 TASKS = ("cola", "mrpc", "stsb", "rte", "sst2")
 SEEDS = (0, 1, 2)
@@ -107,10 +107,10 @@ def _peer(task: str, data: str, *, seed: int, learning_rate: float) -> dict[str,
         set_seed,
     )
 
-    from pointsman.sdk.bases import find_base
+    from pointsman.sdk.bases.find import find_base
     from pointsman.sdk.data import load_task_data
-    from pointsman.sdk.evaluation import measure
-    from pointsman.sdk.tokens import LengthBuckets
+    from pointsman.sdk.data.batches import LengthBuckets
+    from pointsman.sdk.engines.scoring import measure
 
     set_seed(seed)
     base = find_base("minilm")
@@ -178,7 +178,7 @@ def _precision() -> str:
     """What both sides train in here."""
     import torch
 
-    from pointsman.sdk.precision import has_fast_bf16
+    from pointsman.sdk.core.devices import has_fast_bf16
 
     return "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
 

@@ -20,10 +20,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.registry import Base, File, Registry, catalog, points
-from pointsman.registry import tables as t
-from pointsman.registry.bases import base_id
+from pointsman.registry import Base, File, Registry
+from pointsman.registry.database import tables as t
+from pointsman.registry.database.bases import base_id
+from pointsman.registry.metrics import points
 from pointsman.registry.records import LoggedPoint
+from pointsman.registry.versions import catalog
 
 VERSIONS = 100_000
 ADAPTERS = 10_000

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 
 from pointsman.registry import Registry
-from pointsman.sdk import Switcher, weights
-from pointsman.sdk.bases import find_base, load_base
+from pointsman.sdk import Switcher
+from pointsman.sdk.bases.find import find_base
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.core.devices import has_fast_bf16
+from pointsman.sdk.engines.slots import adapter_tensors, add_head, add_slot, extract_adapter, head_tensors, slot_name
 from pointsman.sdk.methods import configure
-from pointsman.sdk.precision import has_fast_bf16
 from pointsman.sdk.tasks import GLUE
 
 ROWS = 64
@@ -64,19 +66,19 @@ def texts() -> list[str]:
 def registered(count: int, *, method: str = "seq_bn") -> Iterator[Registry]:
     """A registry with so many adapters, ``a0`` and on, of random weights."""
     loaded = load_base("minilm")
-    slot, task, config = weights.slot_name(0), GLUE["sst2"], configure(method)
-    weights.add_slot(loaded.model, slot, config)
-    weights.add_head(loaded.model, slot, labels=task.labels)
+    slot, task, config = slot_name(0), GLUE["sst2"], configure(method)
+    add_slot(loaded.model, slot, config)
+    add_head(loaded.model, slot, labels=task.labels)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as home, Registry(home) as registry:
         for number in range(count):
             with torch.no_grad():
-                for tensors in (weights.adapter_tensors(loaded.model, slot), weights.head_tensors(loaded.model, slot)):
+                for tensors in (adapter_tensors(loaded.model, slot), head_tensors(loaded.model, slot)):
                     for tensor in tensors.values():
                         tensor.normal_(std=0.02)
             registry.add_version(
                 f"a{number}",
-                files=weights.extract(loaded.model, slot, name=f"a{number}", base="minilm"),
+                files=extract_adapter(loaded.model, slot, name=f"a{number}", base="minilm"),
                 task=task.to_dict(),
                 method=method,
                 config=config,

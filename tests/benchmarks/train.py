@@ -20,7 +20,7 @@ from typing import Any
 
 from pointsman.registry import Registry
 from pointsman.sdk import train
-from pointsman.sdk.bases import find_base
+from pointsman.sdk.bases.find import find_base
 from pointsman.sdk.data import load_task_data
 
 ROWS = 3000

@@ -11,8 +11,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import pointsman.migrations
-from pointsman.registry import Base, Registry, database, tables
-from pointsman.registry.database import REVISIONS, SCRIPTS, Database
+from pointsman.registry import Base, Registry
+from pointsman.registry.database import database, tables
+from pointsman.registry.database.database import REVISIONS, SCRIPTS, Database
 from pointsman.registry.errors import DatabaseError, OldSchemaError
 
 from helpers import dump, interrupted_before, lines

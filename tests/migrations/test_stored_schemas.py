@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pointsman.registry import Base, Registry, RunRecorder, RunStatus, runs
-from pointsman.registry.database import REVISIONS
+from pointsman.registry import Base, Registry, RunRecorder, RunStatus
+from pointsman.registry.database.database import REVISIONS
 from pointsman.registry.errors import ConflictError, DiskFullError, OldSchemaError
-from pointsman.registry.points import insert_points
+from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
+from pointsman.registry.runs.runs import runs
 
 from helpers import dump, interrupted_before, lines
 

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from pointsman.registry import PointsmanError, Registry, runs
-from pointsman.registry.points import insert_points
+from pointsman.registry import PointsmanError, Registry
+from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
+from pointsman.registry.runs.runs import runs
 
 from shapes import BASE, FIELDS, RUN
 

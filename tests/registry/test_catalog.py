@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.registry import File, Registry, manifest
+from pointsman.registry import File, Registry
 from pointsman.registry.errors import (
     AdapterNotFoundError,
     ConflictError,
@@ -22,6 +22,7 @@ from pointsman.registry.errors import (
     StoreError,
     VersionNotFoundError,
 )
+from pointsman.registry.versions import manifest
 
 pytestmark = pytest.mark.databases
 

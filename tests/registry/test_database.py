@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pointsman.registry import Registry, backends, database, tables
-from pointsman.registry.backends import BUSY_SECONDS, JOURNAL_MODE
-from pointsman.registry.database import REVISIONS, Database
+from pointsman.registry import Registry
+from pointsman.registry.database import backends, database, tables
+from pointsman.registry.database.backends import BUSY_SECONDS, JOURNAL_MODE
+from pointsman.registry.database.database import REVISIONS, Database
 from pointsman.registry.errors import (
     BusyError,
     ConflictError,
@@ -77,7 +78,7 @@ def test_processes_that_make_one_database_at_once(tmp_path, spawn):
     code = """
 import sys
 from pathlib import Path
-from pointsman.registry.database import Database
+from pointsman.registry.database.database import Database
 print("ready", flush=True)
 for line in sys.stdin:
     database = Database(Path(line.strip()))

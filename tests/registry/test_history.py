@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pointsman.registry import MetricPoint
-from pointsman.registry.buckets import SIZES
 from pointsman.registry.errors import AdapterNotFoundError, InvalidNameError, MetricNotFoundError, SettingsError
+from pointsman.registry.metrics.buckets import SIZES
 
 pytestmark = pytest.mark.databases
 

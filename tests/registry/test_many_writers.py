@@ -85,7 +85,7 @@ def test_eight_processes_write_at_once(kind, tmp_path, spawn, request, pytestcon
 @pytest.mark.databases
 def test_two_processes_log_into_one_run(registry, start_run):
     """Not how runs are meant, and still nothing is lost or overwritten."""
-    from pointsman.registry.recorder import RunRecorder
+    from pointsman.registry.runs.recorder import RunRecorder
 
     with start_run(registry) as run, RunRecorder(registry.database, run.uid) as other:
         for step in range(100):

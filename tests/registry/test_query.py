@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import PointsmanError, QueryError
-from pointsman.registry.query import And, Comparison, Field, Not, Or, Value, error_at, parse
+from pointsman.registry.search.query import And, Comparison, Field, Not, Or, Value, error_at, parse
 
 
 def bare(node):

@@ -16,12 +16,15 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pointsman.registry import RunStatus, cutting, liveness, runs
-from pointsman.registry import tables as t
+from pointsman.registry import RunStatus
+from pointsman.registry.database import tables as t
+from pointsman.registry.database.events import now
 from pointsman.registry.errors import ConflictError, PrunedError, RunNotFoundError, SettingsError
-from pointsman.registry.events import now
-from pointsman.registry.points import insert_points
+from pointsman.registry.metrics import cutting
+from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
+from pointsman.registry.runs import liveness
+from pointsman.registry.runs.runs import runs
 from pointsman.registry.upkeep import export_bundle, verify
 
 from helpers import interrupted_before

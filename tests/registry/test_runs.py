@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.registry import MetricPoint, Registry, RunStatus, backends
+from pointsman.registry import MetricPoint, Registry, RunStatus
+from pointsman.registry.database import backends
 from pointsman.registry.errors import (
     AdapterNotFoundError,
     BusyError,
@@ -443,7 +444,7 @@ def test_a_busy_database_loses_no_point_and_doubles_none(held, start_run):
 
 def test_a_recorder_says_once_that_it_cannot_write(held, start_run, monkeypatch, caplog):
     registry, take, give_back = held
-    monkeypatch.setattr("pointsman.registry.recorder.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("pointsman.registry.runs.recorder.FLUSH_SECONDS", 0.001)
     with start_run(registry) as run:
         again, well = threading.Semaphore(0), threading.Event()
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pointsman.registry import Registry
-from pointsman.registry.conditions import condition
 from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, QueryError, SettingsError
-from pointsman.registry.query import And, Comparison, Field, Not, Or, Value, parse
+from pointsman.registry.search.conditions import condition
+from pointsman.registry.search.query import And, Comparison, Field, Not, Or, Value, parse
 
 from shapes import BASE, FIELDS, RUN
 
@@ -397,7 +397,7 @@ TREES = st.recursive(
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES)
 def test_any_query_finds_what_the_same_question_in_python_finds(registry, tree):
-    from pointsman.registry import listing
+    from pointsman.registry.versions import listing
 
     with registry.database.reading() as connection:
         where = condition(tree, "'' " * 9, connection.dialect.name)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
-from pointsman.registry.store import LocalStore, write_atomically
+from pointsman.registry.storage.files import write_atomically
+from pointsman.registry.storage.objects import LocalStore
 
 CONTENT = bytes(range(256)) * 4
 

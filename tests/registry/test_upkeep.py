@@ -10,8 +10,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from pointsman.registry import Registry, RunStatus, events, runs
+from pointsman.registry import Registry, RunStatus
+from pointsman.registry.database import events
 from pointsman.registry.errors import ConflictError, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.runs.runs import runs
 from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
 
 from shapes import FIELDS, RUN

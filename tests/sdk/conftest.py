@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pointsman.registry import Registry, Version
-from pointsman.sdk import weights
-from pointsman.sdk.bases import LoadedBase, load_base
+from pointsman.sdk.bases.load import LoadedBase, load_base
+from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, remove_slot, slot_name
 from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE, Task
 
@@ -54,12 +54,12 @@ def make_version(registry: Registry, tiny_base: Path) -> MakeVersion:
         loaded = loaded_once(base)
         torch.manual_seed(seed)
         config = configure(method, fields)
-        slot = weights.slot_name(0)
-        weights.add_slot(loaded.model, slot, config)
-        weights.add_head(loaded.model, slot, labels=task.labels)
+        slot = slot_name(0)
+        add_slot(loaded.model, slot, config)
+        add_head(loaded.model, slot, labels=task.labels)
         scramble(loaded.model, slot)
-        files = weights.extract(loaded.model, slot, name=name, base="tiny")
-        weights.remove_slot(loaded.model, slot)
+        files = extract_adapter(loaded.model, slot, name=name, base="tiny")
+        remove_slot(loaded.model, slot)
         return registry.add_version(
             name,
             files=files,

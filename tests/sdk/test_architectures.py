@@ -15,27 +15,29 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-import pointsman.sdk.modernbert
+import pointsman.sdk.patches.modernbert
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk import Switcher, train, weights
-from pointsman.sdk.bases import LoadedBase, load_base
+from pointsman.sdk import Switcher, train
+from pointsman.sdk.bases.load import LoadedBase, load_base
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.evaluation import measure
-from pointsman.sdk.inference import outputs
+from pointsman.sdk.data.tokens import tokenise
+from pointsman.sdk.engines.scoring import measure
+from pointsman.sdk.engines.single import adapter_outputs
+from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, remove_slot, slot_name
 from pointsman.sdk.methods import METHODS, configure
-from pointsman.sdk.support import reads_padding
+from pointsman.sdk.methods.support import reads_padding
 from pointsman.sdk.tasks import GLUE
-from pointsman.sdk.tokens import tokenise
+from pointsman.sdk.training import subjects
 
 from architectures import ARCHITECTURES, make_base
 from helpers import TEXTS, PlainAdapters, scramble
 
-assert pointsman.sdk.modernbert  # so that plain adapters knows ModernBERT
+assert pointsman.sdk.patches.modernbert  # so that plain adapters knows ModernBERT
 
 NOT_ON_MODERNBERT = {"prefix_tuning", "prefix_tuning_flat", "prompt_tuning", "vera", "dora", "dvora", "mam", "unipelt"}
 UNIONS = ("lora+seq_bn", "compacter+++prefix_tuning+prompt_tuning+dora+direft")
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 
 TRAINED = [
     *((architecture, "seq_bn") for architecture in ARCHITECTURES),
@@ -69,18 +71,18 @@ def trained(home: Registry, bases: dict[str, Path]) -> Callable[[str, str], Trai
     @functools.cache
     def get(architecture: str, method: str) -> Trained:
         seen: dict[str, Any] = {}
-        extract = weights.extract
+        extract = extract_adapter
 
         def watch(model: Any, slot: str, **about: Any) -> dict[str, bytes]:
             fresh = load_base(str(bases[architecture]))
             rows = tokenise(fresh.tokenizer, [(text,) for text in TEXTS], max_length=32)
             exact = reads_padding(configure(method), model.config)
-            seen["logits"] = outputs(model.eval(), slot, rows, exact_lengths=exact)
+            seen["logits"] = adapter_outputs(model.eval(), slot, rows, exact_lengths=exact)
             seen["same_base"] = has_weights_of(model, fresh)
             return extract(model, slot, **about)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(weights, "extract", watch)
+            patch.setattr(subjects, "extract_adapter", watch)
             version = train(
                 "sst2",
                 base=str(bases[architecture]),
@@ -184,17 +186,17 @@ def test_a_fresh_process_computes_the_same(
 def store(loaded: LoadedBase, method: str, registry: Registry) -> None:
     """Register a method on a base with random weights, under the name of the method."""
     config, model = configure(method), loaded.model
-    weights.add_slot(model, SLOT, config)
-    weights.add_head(model, SLOT, labels=GLUE["sst2"].labels)
+    add_slot(model, SLOT, config)
+    add_head(model, SLOT, labels=GLUE["sst2"].labels)
     scramble(model, SLOT)
     rows = tokenise(loaded.tokenizer, [(text,) for text in TEXTS], max_length=32)
     with torch.inference_mode():
         without = model.eval()(**rows.batch(range(len(TEXTS))), head=SLOT).logits
-    difference = outputs(model, SLOT, rows, exact_lengths=reads_padding(config, model.config)) - without
+    difference = adapter_outputs(model, SLOT, rows, exact_lengths=reads_padding(config, model.config)) - without
     assert difference.abs().amax() > 1e-3, f"{method} has no effect"
     registry.add_version(
         method.replace("+", "-"),
-        files=weights.extract(model, SLOT, name=method.replace("+", "-"), base="tiny"),
+        files=extract_adapter(model, SLOT, name=method.replace("+", "-"), base="tiny"),
         task=GLUE["sst2"].to_dict(),
         method=method,
         config=config,
@@ -202,7 +204,7 @@ def store(loaded: LoadedBase, method: str, registry: Registry) -> None:
         max_length=32,
         parameters=1,
     )
-    weights.remove_slot(model, SLOT)
+    remove_slot(model, SLOT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.sdk.training.averaging import WeightAverage
+from pointsman.sdk.training.weight_average import WeightAverage
 
 
 @given(share=st.floats(0.01, 1), steps=st.integers(1, 40))

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pointsman.registry.errors import BaseError, BaseNotFoundError
-from pointsman.sdk.bases import find_base, load_base
+from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError
+from pointsman.sdk.bases.find import find_base
+from pointsman.sdk.bases.load import load_base
 
 
 @pytest.fixture
@@ -102,32 +103,32 @@ def test_bases_that_cannot_be_used_are_refused(tiny_base: Path, copy: Path, tmp_
     for key in [key for key in weights if ".layer.1." in key]:
         del weights[key]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(BaseError, match="incomplete: its checkpoint lacks 16 weights"):
+    with pytest.raises(UnusableBaseError, match="incomplete: its checkpoint lacks 16 weights"):
         load_base(str(copy))
 
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(BaseError, match="cannot be loaded"):
+    with pytest.raises(UnusableBaseError, match="cannot be loaded"):
         load_base(str(copy))
 
     file.unlink()
-    with pytest.raises(BaseError, match="safetensors"):
+    with pytest.raises(UnusableBaseError, match="safetensors"):
         load_base(str(copy))
     torch.save(weights, copy / "pytorch_model.bin")
-    with pytest.raises(BaseError, match="safetensors"):
+    with pytest.raises(UnusableBaseError, match="safetensors"):
         load_base(str(copy))
 
     change(copy, model_type="mamba", architectures=["MambaModel"])
-    with pytest.raises(BaseError, match="mamba"):
+    with pytest.raises(UnusableBaseError, match="mamba"):
         load_base(str(copy))
     change(copy, model_type="nonsense")
-    with pytest.raises(BaseError, match="nonsense"):
+    with pytest.raises(UnusableBaseError, match="nonsense"):
         load_base(str(copy))
     (copy / "config.json").write_text("{")
-    with pytest.raises(BaseError, match="JSON"):
+    with pytest.raises(UnusableBaseError, match="JSON"):
         load_base(str(copy))
 
 
 def test_a_device_that_is_not_there_is_refused(tiny_base: Path) -> None:
     for device in ("gpu", "cuda:99"):
-        with pytest.raises(BaseError, match="'cpu' always works"):
+        with pytest.raises(UnusableBaseError, match="'cpu' always works"):
             load_base(str(tiny_base), device=device)

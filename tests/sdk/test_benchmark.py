@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from pointsman.registry import Registry, Run, RunStatus, Version
-from pointsman.registry import tables as t
+from pointsman.registry.database import tables as t
 from pointsman.registry.errors import (
-    BaseError,
     BaseNotFoundError,
     ConflictError,
     DataError,
@@ -25,6 +24,7 @@ from pointsman.registry.errors import (
     SettingsError,
     StoreError,
     TaskNotFoundError,
+    UnusableBaseError,
 )
 from pointsman.sdk import Progress, glue, train
 from pointsman.sdk.benchmark.cells import Cell, GlueResults, glue_results
@@ -448,7 +448,7 @@ def interrupted(registry: Registry) -> Run:
         ({"name": "No Good"}, InvalidNameError, ["benchmark name", "No Good"]),
         ({"base": "./nowhere"}, BaseNotFoundError, ["nowhere"]),
         ({"data": "nowhere"}, DataError, ["nowhere"]),
-        ({"device": "cuda:99"}, BaseError, ["cuda:99"]),
+        ({"device": "cuda:99"}, UnusableBaseError, ["cuda:99"]),
         ({"epochs": 0}, SettingsError, ["epochs"]),
         ({"nonsense": 1}, SettingsError, ["nonsense", "learning_rate"]),
         ({"batch_size": 49}, SettingsError, ["49", "48"]),

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pointsman import sdk
 from pointsman.registry import Ref
 from pointsman.registry.errors import CompositionError, InvalidNameError, SettingsError
-from pointsman.sdk.composition import (
+from pointsman.sdk.core.composition import (
     NESTINGS,
     Average,
     BatchSplit,
@@ -35,7 +35,7 @@ from pointsman.sdk.composition import (
     refs,
     replace,
 )
-from pointsman.sdk.members import parse_members
+from pointsman.sdk.core.refs import parse_members
 
 KINDS: list[Any] = [Stack, Fuse, Parallel, Average, BatchSplit]
 
@@ -675,5 +675,5 @@ def test_the_sdk_has_the_blocks() -> None:
 def test_compositions_import_no_models() -> None:
     code = "import sys; from pointsman.sdk import Stack; Stack('a'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "pointsman.sdk.composition" in loaded
+    assert "pointsman.sdk.core.composition" in loaded
     assert not {"torch", "transformers", "adapters", "datasets", "numpy"} & set(loaded)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pointsman.sdk.bases import load_base
-from pointsman.sdk.training.dropout import MaskPool, PooledDropout, pool_dropout
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.patches.pooled_dropout import MaskPool, PooledDropout, pool_dropout
 
 SHAPE = torch.Size([16, 24, 384])
 

@@ -8,24 +8,24 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pointsman.sdk import weights
-from pointsman.sdk.bases import load_base
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.engines.bert_training import BertTrainingEngine, supports_training
+from pointsman.sdk.engines.frozen_layers import FrozenLinear
+from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
 from pointsman.sdk.methods import METHODS, configure
-from pointsman.sdk.training.dropout import PooledDropout, pool_dropout
-from pointsman.sdk.training.fused import FusedClassifier, can_fuse
-from pointsman.sdk.training.layers import FrozenLinear
+from pointsman.sdk.patches.pooled_dropout import PooledDropout, pool_dropout
 
 from helpers import scramble
 
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
 def _model(base: Path, config: Mapping[str, Any]) -> Any:
     model = load_base(str(base), attention="eager").model
     torch.manual_seed(0)
-    weights.add_slot(model, SLOT, config)
-    weights.add_head(model, SLOT, labels=("a", "b", "c"))
+    add_slot(model, SLOT, config)
+    add_head(model, SLOT, labels=("a", "b", "c"))
     scramble(model, SLOT)
     model.train_adapter(SLOT)
     model.active_head = SLOT
@@ -51,7 +51,7 @@ def _learned(model: Any, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _same(model: Any, batch: dict[str, torch.Tensor], expected: torch.Tensor) -> int:
     """Check that outputs and every gradient are those of the library, and return how many gradients there are."""
-    outputs = FusedClassifier(model, SLOT)(batch)
+    outputs = BertTrainingEngine(model, SLOT)(batch)
     torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
     right, found = _learned(model, expected), _learned(model, outputs)
     assert found.keys() == right.keys()
@@ -65,7 +65,7 @@ def _same(model: Any, batch: dict[str, torch.Tensor], expected: torch.Tensor) ->
 def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, overrides: dict[str, Any]) -> None:
     config = configure("seq_bn", overrides)
     model, batch = _model(tiny_base, config), _batch(padded=padded)
-    assert can_fuse(model, config)
+    assert supports_training(model, config)
     expected = model(**batch, head=SLOT).logits
     trained = _same(model, batch, expected)
     assert trained == 4 * (2 - len(overrides.get("leave_out", []))) + 4  # of each adapter, and of the head
@@ -73,7 +73,7 @@ def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, o
 
 def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -> None:
     config = configure("seq_bn")
-    fused = [name for name, base in bases.items() if can_fuse(load_base(str(base)).model, config)]
+    fused = [name for name, base in bases.items() if supports_training(load_base(str(base)).model, config)]
     assert fused == ["bert", "roberta", "electra", "xlm-roberta"]
     for name in fused:
         model, batch = _model(bases[name], config), _batch(padded=False)
@@ -112,7 +112,7 @@ def test_in_bf16_they_are_near(tiny_base: Path) -> None:
     model, batch = _model(tiny_base, config), _batch(padded=True)
     expected = model(**batch, head=SLOT).logits
     right = _learned(model, expected)
-    outputs = FusedClassifier(model, SLOT, dtype=torch.bfloat16)(batch)
+    outputs = BertTrainingEngine(model, SLOT, dtype=torch.bfloat16)(batch)
     torch.testing.assert_close(outputs, expected, atol=0.05, rtol=0.05)
     found = _learned(model, outputs)
     for name, gradient in right.items():
@@ -125,7 +125,7 @@ def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
 ) -> None:
     """In bf16, where the processor has it, by packed matrices: sums in float32, rounded once."""
     if not packs:
-        monkeypatch.setattr("pointsman.sdk.training.layers.can_pack", lambda _: False)
+        monkeypatch.setattr("pointsman.sdk.engines.frozen_layers.can_pack", lambda _: False)
     torch.manual_seed(0)
     layers = [torch.nn.Linear(48, outputs).requires_grad_(False) for outputs in (64, 16)]
     for layer in layers:
@@ -143,9 +143,9 @@ def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
 
 def test_only_what_is_written_out_is_fused(tiny_base: Path) -> None:
     model = load_base(str(tiny_base)).model
-    fused = [name for name in METHODS if can_fuse(model, configure(name))]
+    fused = [name for name in METHODS if supports_training(model, configure(name))]
     assert fused == ["seq_bn"]
     for overrides in ({"non_linearity": "gelu"}, {"scaling": 2.0}, {"ln_after": True}, {"mh_adapter": True}):
-        assert not can_fuse(model, configure("seq_bn", overrides)), overrides
+        assert not supports_training(model, configure("seq_bn", overrides)), overrides
     model.config.hidden_act = "relu"
-    assert not can_fuse(model, configure("seq_bn"))
+    assert not supports_training(model, configure("seq_bn"))

@@ -24,13 +24,12 @@ from pointsman.registry.errors import (
     VersionNotFoundError,
     WeightsError,
 )
-from pointsman.sdk import fuse, fusion_attention, resume, train_like, weights
-from pointsman.sdk.bases import LoadedBase, load_base
-from pointsman.sdk.fusion.attention import Place, attention
-from pointsman.sdk.fusion.config import DEFAULTS, configure_fusion, fuse_config
-from pointsman.sdk.fusion.layers import (
-    FUSION_CONFIG,
-    FUSION_WEIGHTS,
+from pointsman.sdk import fuse, fusion_attention, resume, train_like
+from pointsman.sdk.bases.load import LoadedBase, load_base
+from pointsman.sdk.combining.attention import Place, attention
+from pointsman.sdk.data.tokens import tokenise
+from pointsman.sdk.engines.bert_training import supports_training
+from pointsman.sdk.engines.fusion_layers import (
     add_fusion,
     extract_fusion,
     fuse_block,
@@ -39,18 +38,19 @@ from pointsman.sdk.fusion.layers import (
     regularisation,
     remove_fusion,
 )
-from pointsman.sdk.fusion.members import find_members
+from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, insert_adapter, remove_slot, slot_name
+from pointsman.sdk.formats.native_fusion import FUSION_CONFIG, FUSION_WEIGHTS
 from pointsman.sdk.methods import METHODS, configure
+from pointsman.sdk.methods.fusion import DEFAULTS, configure_fusion, fuse_config
 from pointsman.sdk.tasks import GLUE
-from pointsman.sdk.tokens import tokenise
-from pointsman.sdk.training.fused import can_fuse
+from pointsman.sdk.training.fusion_members import find_members
 from pointsman.sdk.training.objective import loss_of
 from pointsman.sdk.training.optimiser import Optimiser
 from pointsman.sdk.training.settings import TrainSettings
 
 from helpers import TEXTS, MakeVersion, scramble
 
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 FUSABLE = ("seq_bn", "double_seq_bn", "compacter", "compacter++")
 HIDDEN = 128
 SETTINGS: dict[str, Any] = {
@@ -70,8 +70,8 @@ def members_in(
     """Adapters under these names, each with random weights of its own."""
     for seed, name in enumerate(names):
         torch.manual_seed(seed)
-        weights.add_slot(model, name, configure(method, overrides))
-        weights.add_head(model, name, labels=("no", "yes"))
+        add_slot(model, name, configure(method, overrides))
+        add_head(model, name, labels=("no", "yes"))
         scramble(model, name)
 
 
@@ -155,10 +155,10 @@ def test_what_is_refused_would_be_fused_wrongly(
 
 
 def _gap_to_one_of_two_equals(loaded: LoadedBase, method: str, overrides: Mapping[str, Any] | None = None) -> float:
-    model, one, other = loaded.model, weights.slot_name(1), weights.slot_name(2)
+    model, one, other = loaded.model, slot_name(1), slot_name(2)
     members_in(model, [one], method, overrides)
-    files = weights.extract(model, one, name="same", base="tiny")
-    weights.insert(model, other, files)
+    files = extract_adapter(model, one, name="same", base="tiny")
+    insert_adapter(model, other, files)
     fusion_in(model, SLOT, [one, other])
     with torch.no_grad():
         for key, tensor in fusion_tensors(model, SLOT).items():
@@ -167,7 +167,7 @@ def _gap_to_one_of_two_equals(loaded: LoadedBase, method: str, overrides: Mappin
     alone, fused = logits_of(loaded, one, one), logits_of(loaded, fuse_block(SLOT, [one, other]), one)
     remove_fusion(model, SLOT)
     for slot in (one, other):
-        weights.remove_slot(model, slot)
+        remove_slot(model, slot)
     return float((alone - fused).abs().max())
 
 
@@ -314,7 +314,7 @@ def test_a_stored_fusion_is_the_same_under_any_names(loaded: LoadedBase, tiny_ba
     expected = logits_of(loaded, fuse_block(SLOT, names), "a")
     other = load_base(str(tiny_base))
     for name, lane in (("a", "lane2"), ("b", "lane1")):
-        weights.insert(other.model, lane, weights.extract(loaded.model, name, name=name, base="tiny"))
+        insert_adapter(other.model, lane, extract_adapter(loaded.model, name, name=name, base="tiny"))
     before, parameters = _state(other.model), set(other.model.state_dict())
     insert_fusion(other.model, "slot9", ["lane2", "lane1"], files)
     insert_fusion(other.model, "slot99", ["lane1", "lane2"], files)
@@ -436,8 +436,8 @@ def test_the_learning_rate_is_the_papers() -> None:
 
 
 def test_the_written_out_encoder_is_not_for_fusions(loaded: LoadedBase) -> None:
-    assert can_fuse(loaded.model, configure("seq_bn"))
-    assert not can_fuse(loaded.model, fuse_config(["a@1", "b@1"]))
+    assert supports_training(loaded.model, configure("seq_bn"))
+    assert not supports_training(loaded.model, fuse_config(["a@1", "b@1"]))
 
 
 def _contents(version: Version) -> list[tuple[str, str]]:
@@ -545,13 +545,13 @@ FRESH = """
 import json, sys
 import torch
 from pointsman.registry import Registry
-from pointsman.sdk import weights
-from pointsman.sdk.bases import load_base
+from pointsman.sdk.engines import slots as weights
+from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.evaluation import measure
-from pointsman.sdk.fusion.layers import add_fusion, fuse_block, insert_fusion
-from pointsman.sdk.inference import outputs
-from pointsman.sdk.tokens import tokenise
+from pointsman.sdk.engines.scoring import measure
+from pointsman.sdk.engines.fusion_layers import add_fusion, fuse_block, insert_fusion
+from pointsman.sdk.engines.single import adapter_outputs
+from pointsman.sdk.data.tokens import tokenise
 
 torch.set_num_threads(1)
 registry, version = Registry(sys.argv[1]), Registry(sys.argv[1]).version("fused")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.sdk.heap import trim
+from pointsman.sdk.core.heap import trim
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed between what is in use")

@@ -20,18 +20,27 @@ from pointsman.registry.errors import (
     SettingsError,
     WeightsError,
 )
-from pointsman.sdk import Switcher, evaluate, weights
-from pointsman.sdk.bases import LoadedBase, load_base
-from pointsman.sdk.merging.merge import merge
-from pointsman.sdk.merging.search import grid
+from pointsman.sdk import Switcher, evaluate
+from pointsman.sdk.bases.load import LoadedBase, load_base
+from pointsman.sdk.combining.merging.merge import merge
+from pointsman.sdk.combining.merging.search import grid
+from pointsman.sdk.engines.slots import (
+    adapter_tensors,
+    add_head,
+    add_slot,
+    extract_adapter,
+    insert_adapter,
+    remove_slot,
+    slot_name,
+)
+from pointsman.sdk.formats.native import ADAPTER_WEIGHTS, HEAD_WEIGHTS, same_weights
 from pointsman.sdk.methods import METHODS, configure
 from pointsman.sdk.tasks import GLUE, Task
-from pointsman.sdk.weights import ADAPTER_WEIGHTS, HEAD_WEIGHTS
 
 from architectures import make_base
 from helpers import TEXTS, scramble
 
-SLOT = weights.slot_name(7)
+SLOT = slot_name(7)
 LABELS = ("negative", "positive")
 Make = Callable[..., Version]
 
@@ -46,20 +55,20 @@ def make(registry: Registry, loaded: LoadedBase) -> Make:
     ) -> Version:  # fmt: skip
         torch.manual_seed(seed)
         config = configure(method, fields)
-        weights.add_slot(base.model, SLOT, config)
-        weights.add_head(base.model, SLOT, labels=task.labels)
+        add_slot(base.model, SLOT, config)
+        add_head(base.model, SLOT, labels=task.labels)
         scramble(base.model, SLOT)
         version = registry.add_version(
             name,
-            files=weights.extract(base.model, SLOT, name=name, base="tiny"),
+            files=extract_adapter(base.model, SLOT, name=name, base="tiny"),
             task=task.to_dict(),
             method=method,
             config=config,
             base=base.record,
             max_length=max_length,
-            parameters=sum(tensor.numel() for tensor in weights.adapter_tensors(base.model, SLOT).values()) + 16_770,
+            parameters=sum(tensor.numel() for tensor in adapter_tensors(base.model, SLOT).values()) + 16_770,
         )
-        weights.remove_slot(base.model, SLOT)
+        remove_slot(base.model, SLOT)
         return version
 
     return made
@@ -80,11 +89,11 @@ def tensors_of(registry: Registry, version: Version, file: str = ADAPTER_WEIGHTS
 def logits(loaded: LoadedBase, files: Mapping[str, bytes], updates: Mapping[str, torch.Tensor] | None = None) -> Any:
     """What a version computes; with updates, what its head does on a base with these put into its weights."""
     model = loaded.model
-    weights.insert(model, SLOT, files)
+    insert_adapter(model, SLOT, files)
     inputs = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         if updates is not None:
-            for key, tensor in weights.adapter_tensors(model, SLOT).items():
+            for key, tensor in adapter_tensors(model, SLOT).items():
                 if key.endswith("lora_B"):
                     tensor.zero_()
         before = {place: model.get_submodule(place).weight.clone() for place in updates or {}}
@@ -94,7 +103,7 @@ def logits(loaded: LoadedBase, files: Mapping[str, bytes], updates: Mapping[str,
             found = model.eval()(**inputs, head=SLOT).logits
         for place, weight in before.items():
             model.get_submodule(place).weight.copy_(weight)
-    weights.remove_slot(model, SLOT)
+    remove_slot(model, SLOT)
     return found
 
 
@@ -131,7 +140,7 @@ def test_the_mean_of_two_is_the_mean_of_every_tensor(registry: Registry, make: M
 def test_the_mean_of_one_with_itself_is_itself(method: str, registry: Registry, make: Make) -> None:
     one = make("a", method, seed=1)
     merged = merge("same", ["a", "a"], registry=registry)
-    assert weights.same_weights(files_of(registry, merged), files_of(registry, one))
+    assert same_weights(files_of(registry, merged), files_of(registry, one))
     assert merged.parameters == one.parameters
     assert merged.parents == ("a@1", "a@1")
     assert merge("same", iter(["a", "a"]), registry=registry, weights=iter([0.5, 0.5])).digest == merged.digest  # type: ignore[arg-type]
@@ -143,7 +152,7 @@ def test_with_everything_kept_the_same_merge_to_the_same(how: str, registry: Reg
     for method in ("lora", "scaled_par_bn", "ia3"):
         one = make(method, method, seed=1)
         merged = merge("same", [method, method], registry=registry, how=how, density=1)
-        assert weights.same_weights(files_of(registry, merged), files_of(registry, one))
+        assert same_weights(files_of(registry, merged), files_of(registry, one))
 
 
 def test_a_negated_lora_takes_its_update_from_the_base(registry: Registry, make: Make, loaded: LoadedBase) -> None:
@@ -459,7 +468,7 @@ def test_a_search_finds_the_best_weights_of_its_grid(registry: Registry, make: M
     assert found.tags["merge.weights"] == ",".join(map(repr, best))
     assert found.metrics["eval/accuracy"] == pytest.approx(scores[best])
     again = merge("again", ["a", "b"], registry=registry, weights=best)
-    assert weights.same_weights(files_of(registry, found), files_of(registry, again))
+    assert same_weights(files_of(registry, found), files_of(registry, again))
 
 
 def test_a_search_on_a_task_of_ones_own(

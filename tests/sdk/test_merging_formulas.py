@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.sdk.merging import formulas
-from pointsman.sdk.merging.search import MOST, grid
+from pointsman.sdk.combining.merging import formulas
+from pointsman.sdk.combining.merging.search import MOST, grid
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import DataError, SettingsError
-from pointsman.sdk.metrics import compute
 from pointsman.sdk.tasks import METRICS
+from pointsman.sdk.tasks.metrics import compute
 
 CLASS_METRICS = ("accuracy", "f1", "f1_macro", "matthews_correlation")
 SCORE_METRICS = ("pearson", "spearmanr", "mse")

@@ -7,10 +7,13 @@ import torch
 from torch.nn.functional import linear
 
 from pointsman.registry import Registry
-from pointsman.sdk import Switcher, precision
-from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk import Switcher
+from pointsman.sdk.bases.load import LoadedBase
+from pointsman.sdk.core.devices import has_fast_bf16
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.precision import HalvedBase, PackedMatrix, halve_for_good, has_fast_bf16
+from pointsman.sdk.patches import packed
+from pointsman.sdk.patches.bf16 import HalvedBase, halve_for_good
+from pointsman.sdk.patches.packed import PackedMatrix
 
 from helpers import TEXTS, MakeVersion
 
@@ -48,7 +51,7 @@ def test_every_method_computes_the_same_with_packed_matrices(
         make_version(ref, method=method)
     with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
         found = {ref: switcher.logits(ref, TEXTS) for ref in refs}
-    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: False)
+    monkeypatch.setattr(packed, "has_fast_bf16", lambda device: False)
     with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
         for ref in refs:
             assert torch.equal(switcher.logits(ref, TEXTS), found[ref]), ref

@@ -38,7 +38,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pointsman.registry import Registry, store
+from pointsman.registry import Registry
+from pointsman.registry.storage import objects as store
 from pointsman.sdk import train
 
 torch.set_num_threads(1)

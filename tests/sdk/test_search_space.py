@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk.tuning.space import Choices, Dimension, Range, Space, parse, shown, written
+from pointsman.sdk.tuning.space import Choices, Dimension, Range, Space, format_params, format_value, parse
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-(2**53), 2**53)
@@ -107,8 +107,8 @@ def test_what_people_type() -> None:
     assert parse("r", "1..9").size == 9
     assert parse("r", "1.0..9").size is None
     assert parse("r", '"1..9","a,b"') == Choices(("1..9", "a,b"))
-    assert shown({"f": "relu", "c": None, "lr": 1e-5}) == "f=relu c=null lr=1e-05"
-    assert written("null") == "null"
+    assert format_params({"f": "relu", "c": None, "lr": 1e-5}) == "f=relu c=null lr=1e-05"
+    assert format_value("null") == "null"
 
 
 REFUSED = {

@@ -18,15 +18,16 @@ from pointsman.registry.errors import (
     SettingsError,
     WeightsError,
 )
-from pointsman.sdk import Switcher, submit, weights
-from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk import Switcher, submit
+from pointsman.sdk.bases.load import LoadedBase
 from pointsman.sdk.benchmark.submission import FILES, Submission
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.inference import outputs
+from pointsman.sdk.data.tokens import tokenise
+from pointsman.sdk.engines.single import adapter_outputs
+from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, head_tensors, remove_slot, slot_name
 from pointsman.sdk.methods import configure
 from pointsman.sdk.switching.switcher import STREAM_ROWS
 from pointsman.sdk.tasks import GLUE, custom_task
-from pointsman.sdk.tokens import tokenise
 
 from helpers import PAIRS, TEXTS, MakeVersion, scramble
 
@@ -106,23 +107,23 @@ def make(registry: Registry, loaded: LoadedBase) -> Make:
     """
 
     def made(name: str, *, rows: Sequence[tuple[str, ...]] | None = None, factor: float = 1.0) -> Version:
-        task, slot = GLUE[name], weights.slot_name(0)
+        task, slot = GLUE[name], slot_name(0)
         torch.manual_seed(TASKS.index(name))
         config = configure("seq_bn")
-        weights.add_slot(loaded.model, slot, config)
-        weights.add_head(loaded.model, slot, labels=task.labels)
+        add_slot(loaded.model, slot, config)
+        add_head(loaded.model, slot, labels=task.labels)
         scramble(loaded.model, slot)
         loaded.model.eval()
         if rows is None:
             (split, *_) = (file.split for file in FILES if file.task == name)
             rows = load_task_data(name, "sample", splits=[split]).splits[split].head(64).texts()
-        found = outputs(loaded.model, slot, tokenise(loaded.tokenizer, rows, max_length=LENGTH))
-        *_, weight, bias = weights.head_tensors(loaded.model, slot).values()
+        found = adapter_outputs(loaded.model, slot, tokenise(loaded.tokenizer, rows, max_length=LENGTH))
+        *_, weight, bias = head_tensors(loaded.model, slot).values()
         scale = factor * 3 / float(found.std(dim=0).mean())
         weight.mul_(scale)
         bias.sub_(found.mean(dim=0)).mul_(scale).add_(2.5 * task.is_regression)
-        files = weights.extract(loaded.model, slot, name=name, base="tiny")
-        weights.remove_slot(loaded.model, slot)
+        files = extract_adapter(loaded.model, slot, name=name, base="tiny")
+        remove_slot(loaded.model, slot)
         return registry.add_version(
             name,
             files=files,

@@ -8,17 +8,19 @@ import torch
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk import train, weights
-from pointsman.sdk.bases import load_base
-from pointsman.sdk.inference import outputs
+from pointsman.sdk import train
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.data.tokens import TokenRows, tokenise
+from pointsman.sdk.engines.single import adapter_outputs
+from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
 from pointsman.sdk.methods import configure
-from pointsman.sdk.support import check_runs, check_supported, reads_padding
-from pointsman.sdk.tokens import TokenRows, tokenise
+from pointsman.sdk.methods.support import check_supported, reads_padding
+from pointsman.sdk.training.trial_pass import check_runs
 
 from architectures import make_base
 from helpers import TEXTS, scramble
 
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def more_bases(bases: dict[str, Path], convolved: Path) -> dict[str, Path]:
 def adapted(base: Path, config: dict[str, Any]) -> tuple[Any, TokenRows]:
     """A model with an adapter and a head, ready to train, and inputs of several lengths, the first and an empty one."""
     loaded = load_base(str(base))
-    weights.add_slot(loaded.model, SLOT, config)
-    weights.add_head(loaded.model, SLOT, labels=("no", "yes"))
+    add_slot(loaded.model, SLOT, config)
+    add_head(loaded.model, SLOT, labels=("no", "yes"))
     loaded.model.train_adapter(SLOT)
     return loaded.model, tokenise(loaded.tokenizer, [(text,) for text in (*TEXTS, "")], max_length=32)
 
@@ -133,11 +135,11 @@ def test_no_padding_where_outputs_would_depend_on_it(
     scramble(model, SLOT)
     model.eval()
     assert reads_padding(config, model.config) is exact
-    singly = outputs(model, SLOT, rows, batch_rows=1)
-    torch.testing.assert_close(outputs(model, SLOT, rows, exact_lengths=exact), singly, rtol=1e-4, atol=1e-4)
+    singly = adapter_outputs(model, SLOT, rows, batch_rows=1)
+    torch.testing.assert_close(adapter_outputs(model, SLOT, rows, exact_lengths=exact), singly, rtol=1e-4, atol=1e-4)
     if exact:
         try:
-            padded = outputs(model, SLOT, rows)
+            padded = adapter_outputs(model, SLOT, rows)
         except RuntimeError as error:
             assert "out of bounds" in str(error)  # noqa: PT017 - one of them fails with padding, the others are wrong
         else:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk.bases import LoadedBase
-from pointsman.sdk.tokens import LengthBuckets, choose_max_length, cut, round_length, tokenise
+from pointsman.sdk.bases.load import LoadedBase
+from pointsman.sdk.data.batches import LengthBuckets, cut, round_length
+from pointsman.sdk.data.lengths import choose_max_length
+from pointsman.sdk.data.tokens import tokenise
 
 from helpers import PAIRS, TEXTS
 

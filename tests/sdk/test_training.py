@@ -15,9 +15,9 @@ from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import BaseNotFoundError, DataError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, Switcher, TrainSettings, train
 from pointsman.sdk.data import load_task_data
-from pointsman.sdk.metrics import compute
 from pointsman.sdk.tasks import GLUE
-from pointsman.sdk.training.averaging import WeightAverage
+from pointsman.sdk.tasks.metrics import compute
+from pointsman.sdk.training.weight_average import WeightAverage
 
 from helpers import make_tiny_base
 

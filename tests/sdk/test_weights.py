@@ -11,14 +11,24 @@ from adapters import AdapterSetup
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError, WeightsError
-from pointsman.sdk import Switcher, weights
-from pointsman.sdk.bases import LoadedBase
+from pointsman.sdk import Switcher
+from pointsman.sdk.bases.load import LoadedBase
+from pointsman.sdk.engines.slots import (
+    adapter_tensors,
+    add_head,
+    add_slot,
+    extract_adapter,
+    insert_adapter,
+    remove_slot,
+    slot_name,
+)
+from pointsman.sdk.formats.native import ADAPTER_CONFIG, ADAPTER_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS
 from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE
 
 from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters, scramble
 
-SLOT = weights.slot_name(0)
+SLOT = slot_name(0)
 
 
 def test_pairs_and_scores_are_exported_too(
@@ -33,25 +43,25 @@ def test_pairs_and_scores_are_exported_too(
 
 
 def files_of(loaded: LoadedBase, method: str = "seq_bn", name: str = "keys") -> dict[str, bytes]:
-    weights.add_slot(loaded.model, SLOT, configure(method))
-    weights.add_head(loaded.model, SLOT, labels=("no", "yes"))
+    add_slot(loaded.model, SLOT, configure(method))
+    add_head(loaded.model, SLOT, labels=("no", "yes"))
     scramble(loaded.model, SLOT)
-    files = weights.extract(loaded.model, SLOT, name=name, base="tiny")
-    weights.remove_slot(loaded.model, SLOT)
+    files = extract_adapter(loaded.model, SLOT, name=name, base="tiny")
+    remove_slot(loaded.model, SLOT)
     return files
 
 
 def test_files_name_the_adapter_and_nothing_of_the_machine(loaded: LoadedBase, tiny_base: Path) -> None:
     files = files_of(loaded, name="my-task")
-    config = json.loads(files[weights.ADAPTER_CONFIG])
+    config = json.loads(files[ADAPTER_CONFIG])
     assert config["name"] == "my-task"
     assert config["config"] == configure("seq_bn")
     assert str(tiny_base).encode() not in b"".join(files.values())
-    assert all(".my-task." in key for key in safetensors.torch.load(files[weights.ADAPTER_WEIGHTS]))
+    assert all(".my-task." in key for key in safetensors.torch.load(files[ADAPTER_WEIGHTS]))
 
 
 def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:  # noqa: PLR0911
-    name = weights.ADAPTER_WEIGHTS
+    name = ADAPTER_WEIGHTS
     tensors = safetensors.torch.load(files[name])
     first = min(tensors)
     match kind:
@@ -70,17 +80,17 @@ def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:  # noqa: PL
         case "another type":
             tensors[first] = tensors[first].double()
         case "missing file":
-            return {key: value for key, value in files.items() if key != weights.HEAD_CONFIG}
+            return {key: value for key, value in files.items() if key != HEAD_CONFIG}
         case "configuration of another size":
-            config = json.loads(files[weights.ADAPTER_CONFIG])
+            config = json.loads(files[ADAPTER_CONFIG])
             config["config"]["reduction_factor"] = 4
-            return {**files, weights.ADAPTER_CONFIG: json.dumps(config).encode()}
+            return {**files, ADAPTER_CONFIG: json.dumps(config).encode()}
         case "configuration that is no JSON":
-            return {**files, weights.ADAPTER_CONFIG: b"{"}
+            return {**files, ADAPTER_CONFIG: b"{"}
         case "head of another size":
-            head = safetensors.torch.load(files[weights.HEAD_WEIGHTS])
+            head = safetensors.torch.load(files[HEAD_WEIGHTS])
             head["heads.keys.4.bias"] = torch.zeros(5)
-            return {**files, weights.HEAD_WEIGHTS: safetensors.torch.save(head)}
+            return {**files, HEAD_WEIGHTS: safetensors.torch.save(head)}
     return {**files, name: safetensors.torch.save(tensors)}
 
 
@@ -105,23 +115,23 @@ def test_whatever_does_not_fit_is_refused_and_leaves_no_trace(loaded: LoadedBase
     files = files_of(loaded)
     before = set(loaded.model.state_dict())
     with pytest.raises(WeightsError):
-        weights.insert(loaded.model, SLOT, damaged(files, kind))
+        insert_adapter(loaded.model, SLOT, damaged(files, kind))
     assert set(loaded.model.state_dict()) == before
-    weights.insert(loaded.model, SLOT, files)
+    insert_adapter(loaded.model, SLOT, files)
 
 
 def test_one_methods_weights_do_not_load_as_anothers(loaded: LoadedBase) -> None:
     lora, bottleneck = files_of(loaded, "lora"), files_of(loaded)
-    mixed = {**bottleneck, weights.ADAPTER_WEIGHTS: lora[weights.ADAPTER_WEIGHTS]}
+    mixed = {**bottleneck, ADAPTER_WEIGHTS: lora[ADAPTER_WEIGHTS]}
     with pytest.raises(WeightsError, match="missing"):
-        weights.insert(loaded.model, SLOT, mixed)
+        insert_adapter(loaded.model, SLOT, mixed)
 
 
 def test_slots_whose_numbers_share_a_beginning_stay_apart(loaded: LoadedBase) -> None:
     inputs = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
-    slots = [weights.slot_name(index) for index in (1, 10, 100)]
+    slots = [slot_name(index) for index in (1, 10, 100)]
     for slot in slots:
-        weights.insert(loaded.model, slot, files_of(loaded))
+        insert_adapter(loaded.model, slot, files_of(loaded))
 
     def logits(slot: str) -> torch.Tensor:
         with torch.inference_mode(), AdapterSetup(slot):
@@ -129,7 +139,7 @@ def test_slots_whose_numbers_share_a_beginning_stay_apart(loaded: LoadedBase) ->
 
     before = logits(slots[2])
     assert not torch.equal(logits(slots[0]), before)
-    weights.remove_slot(loaded.model, slots[0])
+    remove_slot(loaded.model, slots[0])
     assert torch.equal(logits(slots[2]), before)
 
 
@@ -138,7 +148,7 @@ def test_a_configuration_that_fails_halfway_leaves_no_trace(loaded: LoadedBase) 
     before = set(loaded.model.state_dict())
     parts = [{**configure("lora"), "leave_out": [layer]} for layer in (0, 1)]
     with pytest.raises(SettingsError, match="cannot be built on a bert base"):
-        weights.add_slot(loaded.model, SLOT, {"architecture": "union", "configs": parts})
+        add_slot(loaded.model, SLOT, {"architecture": "union", "configs": parts})
     assert set(loaded.model.state_dict()) == before
     assert len(loaded.model.adapters_config) == 0
 
@@ -146,7 +156,7 @@ def test_a_configuration_that_fails_halfway_leaves_no_trace(loaded: LoadedBase) 
 def test_a_slot_that_is_used_again_has_the_shapes_of_its_new_configuration(loaded: LoadedBase) -> None:
     """Of VeRA's shared matrices, the library remembers the shapes that a name had first."""
     for rank in (8, 4):
-        weights.add_slot(loaded.model, SLOT, configure("vera", {"r": rank}))
-        shapes = {key: tuple(tensor.shape) for key, tensor in weights.adapter_tensors(loaded.model, SLOT).items()}
+        add_slot(loaded.model, SLOT, configure("vera", {"r": rank}))
+        shapes = {key: tuple(tensor.shape) for key, tensor in adapter_tensors(loaded.model, SLOT).items()}
         assert shapes[f"bert.shared_parameters.{SLOT}.lora_A"] == (rank, 128)
-        weights.remove_slot(loaded.model, SLOT)
+        remove_slot(loaded.model, SLOT)

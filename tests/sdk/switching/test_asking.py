@@ -15,8 +15,9 @@ import pytest
 from pointsman.registry import Base, Registry
 from pointsman.registry.errors import AdapterNotFoundError, CompositionError, SettingsError
 from pointsman.sdk import Average, BatchSplit, Stack, Switcher, compose, evaluate, fuse
-from pointsman.sdk.switching import answering, meanings
-from pointsman.sdk.switching.resolving import Leaf, Meaning
+from pointsman.sdk.switching.execute import execute as answering
+from pointsman.sdk.switching.resolve import ref_cache as meanings
+from pointsman.sdk.switching.resolve.resolved_ref import Leaf, ResolvedRef
 from pointsman.sdk.switching.switcher import STREAM_ROWS
 from pointsman.sdk.tasks import GLUE
 
@@ -148,7 +149,7 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
     found, go = threading.Event(), threading.Event()
     look_up = meanings.look_up
 
-    def slowly(leaf: Leaf, registry: Registry, base: Base) -> Meaning:
+    def slowly(leaf: Leaf, registry: Registry, base: Base) -> ResolvedRef:
         meaning = look_up(leaf, registry, base)
         if str(leaf) == "a@live" and not found.is_set():
             found.set()
@@ -174,7 +175,7 @@ def test_a_call_that_a_close_overtakes_says_so(switcher: Switcher, monkeypatch: 
         switcher.close()
         return question(*arguments)
 
-    monkeypatch.setattr(answering, "_Question", closing)
+    monkeypatch.setattr(answering, "_RoutedRow", closing)
     with pytest.raises(SettingsError, match="closed"):
         switcher.predict("a", TEXTS)
     with pytest.raises(SettingsError, match="closed"):

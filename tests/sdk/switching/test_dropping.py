@@ -13,20 +13,22 @@ from adapters import AdapterSetup
 from torch import nn
 from transformers import AutoModel
 
-import pointsman.sdk.modernbert
+import pointsman.sdk.patches.modernbert
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
-from pointsman.sdk import Average, Parallel, Stack, Switcher, fuse, weights
-from pointsman.sdk.bases import load_base
-from pointsman.sdk.fusion.layers import fuse_block, insert_fusion
-from pointsman.sdk.switching.dropping import count_layers
-from pointsman.sdk.switching.heads import Head
+from pointsman.sdk import Average, Parallel, Stack, Switcher, fuse
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.engines.fusion_layers import fuse_block, insert_fusion
+from pointsman.sdk.engines.heads import Head
+from pointsman.sdk.engines.slots import insert_adapter
+from pointsman.sdk.formats.native import read_head
+from pointsman.sdk.patches.layer_drop import count_layers
 from pointsman.sdk.tasks import GLUE
 
 from architectures import ARCHITECTURES, make_base
 from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters
 
-assert pointsman.sdk.modernbert  # so that plain adapters knows ModernBERT
+assert pointsman.sdk.patches.modernbert  # so that plain adapters knows ModernBERT
 
 LAYERS = 3
 METHODS = ("seq_bn", "double_seq_bn", "par_bn", "seq_bn_inv", "compacter", "lora", "ia3", "vera", "dora",
@@ -260,7 +262,7 @@ def test_the_rows_of_a_text_are_in_one_batch(
     make_version: MakeVersion, registry: Registry, deep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """70 texts of few lengths, some of them twice, and three adapters: 210 rows and more, in batches of 64 at most."""
-    monkeypatch.setattr("pointsman.sdk.switching.forward._SHARED_ROWS", 64)
+    monkeypatch.setattr("pointsman.sdk.engines.torch_modules._SHARED_ROWS", 64)
     for seed in range(3):
         make_version(f"a{seed}", seed=seed, base=deep)
     words = ["film", "story", "cat", "dog", "house", "bad", "good"]
@@ -370,7 +372,7 @@ def test_fusions_are_dropped_with_their_members(make_version: MakeVersion, regis
     ]  # fmt: skip
     plain = load_base(str(deep))
     for ref in "ab":
-        weights.insert(plain.model, ref, files_of(registry, registry.version(ref)))
+        insert_adapter(plain.model, ref, files_of(registry, registry.version(ref)))
     for version in fusions:
         insert_fusion(plain.model, version.name, ["a", "b"], files_of(registry, version))
     with Switcher(str(deep), registry=registry) as switcher:
@@ -378,7 +380,7 @@ def test_fusions_are_dropped_with_their_members(make_version: MakeVersion, regis
             answers = switcher.predict("parallel(f, g)", TEXTS, drop_layers=dropped)
             plain.model.adapters_config.skip_layers = list(range(dropped))
             for place, version in enumerate(fusions):
-                head = Head(weights.read_head(files_of(registry, version)), plain.model, dtype=torch.float32)
+                head = Head(read_head(files_of(registry, version)), plain.model, dtype=torch.float32)
                 with torch.inference_mode(), AdapterSetup(fuse_block(version.name, ["a", "b"])):
                     for text, answer in zip(TEXTS, answers, strict=True):
                         encoded = plain.tokenizer(text, truncation=True, max_length=16, return_tensors="pt")

@@ -10,9 +10,11 @@ from adapters.composition import Stack
 
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import CompositionError
-from pointsman.sdk import Fuse, Parallel, Switcher, evaluate, fuse, weights
-from pointsman.sdk.bases import load_base
-from pointsman.sdk.fusion.layers import fuse_block, insert_fusion
+from pointsman.sdk import Fuse, Parallel, Switcher, evaluate, fuse
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.engines.fusion_layers import fuse_block, insert_fusion
+from pointsman.sdk.engines.slots import insert_adapter
+from pointsman.sdk.formats.native import read_head
 
 from helpers import TEXTS, MakeVersion
 
@@ -44,9 +46,9 @@ def plain_logits(
 
     loaded = load_base(str(base))
     for name in dict.fromkeys([*members, *([below] if below else [])]):
-        weights.insert(loaded.model, name, files(name))
+        insert_adapter(loaded.model, name, files(name))
     insert_fusion(loaded.model, "here", members, files(version.ref))
-    head = weights.read_head(files(version.ref))
+    head = read_head(files(version.ref))
     loaded.model.add_prediction_head_from_config("here", dict(head.config), set_active=False)
     loaded.model.heads["here"].load_state_dict(head.tensors)
     setup = fuse_block("here", members)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from pointsman.registry import Registry
-from pointsman.sdk import Switcher, train, weights
+from pointsman.sdk import Switcher, train
+from pointsman.sdk.engines.slots import adapter_tensors
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.switching.loaded import Alone, InRack
+from pointsman.sdk.switching.memory.loaded import InRack, Standalone
 
 from helpers import TEXTS, MakeVersion, base_outputs, weights_hash
 
@@ -131,8 +132,8 @@ def tensors_in_memory(switcher: Switcher) -> dict[str, torch.Tensor]:
     match loaded.place:
         case InRack(rack, slot):
             tensors = rack.read(slot)
-        case Alone(lane):
-            there = weights.adapter_tensors(switcher._model, lane)
+        case Standalone(lane):
+            there = adapter_tensors(switcher._model, lane)
             tensors = {key: tensor.detach().clone() for key, tensor in there.items()}
         case _:
             raise AssertionError(loaded.place)

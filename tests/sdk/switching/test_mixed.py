@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-import pointsman.sdk.modernbert
+import pointsman.sdk.patches.modernbert
 from pointsman.registry import Registry
 from pointsman.registry.errors import AdapterNotFoundError, SettingsError
 from pointsman.sdk import Switcher
@@ -15,7 +15,7 @@ from pointsman.sdk.tasks import GLUE, Task
 from architectures import ARCHITECTURES
 from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters
 
-assert pointsman.sdk.modernbert  # so that plain adapters knows ModernBERT
+assert pointsman.sdk.patches.modernbert  # so that plain adapters knows ModernBERT
 
 RACKED = ("seq_bn", "double_seq_bn", "par_bn", "seq_bn_inv", "double_seq_bn_inv", "lora", "ia3")
 ALONE = ("compacter", "prefix_tuning", "prompt_tuning", "dora", "vera", "loreft", "scaled_par_bn", "unipelt", "mam")

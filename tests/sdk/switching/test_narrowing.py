@@ -9,7 +9,7 @@ import torch
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.switching import narrowing
+from pointsman.sdk.patches import first_token as narrowing
 
 from helpers import TEXTS, MakeVersion
 
@@ -33,7 +33,7 @@ class Watched:
 
 
 def without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(narrowing, "under_way", lambda: None)
+    monkeypatch.setattr(narrowing, "current_context", lambda: None)
 
 
 @pytest.mark.parametrize("base", sorted(NARROWED | {"distilbert", "albert", "modernbert"}))

@@ -17,7 +17,7 @@ from pointsman.registry.errors import (
     SettingsError,
 )
 from pointsman.sdk import Prediction, Switcher
-from pointsman.sdk.bases import load_base
+from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.tasks import GLUE
 
 from helpers import PAIRS, TEXTS, MakeVersion, base_outputs, weights_hash

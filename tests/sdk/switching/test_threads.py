@@ -19,13 +19,14 @@ import torch
 from pointsman.registry import Registry
 from pointsman.registry.errors import AdapterNotFoundError
 from pointsman.registry.upkeep.garbage import collect_garbage
-from pointsman.sdk import Prediction, Switcher, weights
-from pointsman.sdk.bases import load_base
-from pointsman.sdk.fusion.config import FUSE, fuse_config
-from pointsman.sdk.fusion.layers import add_fusion, extract_fusion, fusion_tensors
-from pointsman.sdk.fusion.subject import insert_members
-from pointsman.sdk.locks import SharedLock
+from pointsman.sdk import Prediction, Switcher
+from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.core.locks import SharedLock
+from pointsman.sdk.engines.fusion_layers import add_fusion, extract_fusion, fusion_tensors
+from pointsman.sdk.engines.slots import slot_name
+from pointsman.sdk.methods.fusion import FUSE, fuse_config
 from pointsman.sdk.tasks import GLUE
+from pointsman.sdk.training.fusion_subject import insert_members
 
 from helpers import TEXTS, WORDS, MakeVersion
 
@@ -99,7 +100,7 @@ def make_cases(make_version: MakeVersion, registry: Registry, base: Path, *, row
 
 def add_random_fusion(registry: Registry, base: Path, name: str, members: Sequence[str]) -> None:
     """Register a fusion layer with random weights over versions, with the head of the first."""
-    model, slot = load_base(str(base)).model, weights.slot_name(0)
+    model, slot = load_base(str(base)).model, slot_name(0)
     first, *_ = versions = [registry.version(ref) for ref in members]
     slots = insert_members(model, registry, versions)
     config = fuse_config(members)

@@ -1,0 +1,1 @@
+"""The database: engines, transactions, tables, and the rows that several rooms share."""

@@ -1,0 +1,284 @@
+"""What differs between the databases that a registry may lie in: SQLite for one machine, PostgreSQL for a team.
+
+Whatever the backend, the policy is one: a reader sees one state of the database from its first statement to its last,
+and writers come one after the other, each holding the registry's write lock from its start. So whatever holds on one
+backend holds on the other: numbers without gaps, compare-and-swap, nothing written twice.
+"""
+
+import functools
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import sqlalchemy as sa
+
+from ..errors import (
+    BusyError,
+    DatabaseError,
+    DiskFullError,
+    NotARegistryError,
+    PointsmanError,
+    ReadOnlyError,
+    SettingsError,
+)
+
+BUSY_SECONDS: Final = 60
+
+# Releases before 3.51.3 can corrupt a database in WAL mode when two connections write or checkpoint at once
+# (sqlite.org/wal.html#walresetbug).
+JOURNAL_MODE: Final = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "DELETE"
+
+WRITE: Final = "pointsman_write"
+"""The execution option of a connection that will write."""
+
+# Python would write NaN, which is no JSON and which the databases' JSON functions refuse.
+_to_json = functools.partial(json.dumps, allow_nan=False)
+
+_Errors = dict[str, tuple[type[PointsmanError], str]]
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    label: str
+    """What messages call it; never with a password in it."""
+
+    def connect(self) -> sa.Engine:
+        """An engine whose transactions keep the policy."""
+
+    def tables(self, connection: sa.Connection) -> set[str]:
+        """The names of all tables there are."""
+
+    def remaking(self, connection: sa.Connection) -> Any:
+        """A context in which a migration may make tables anew, on a connection that has not begun yet."""
+
+    def problems(self, connection: sa.Connection) -> list[str]:
+        """What the database's own checks find wrong."""
+
+    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """What an error of the driver means to the user."""
+
+
+class Sqlite:
+    """A SQLite file.
+
+    SQLite's defaults are not safe enough for many writers, so every connection gets foreign keys,
+    ``synchronous=FULL`` and a busy timeout, and a writer takes its lock at BEGIN: a transaction that reads first and
+    then upgrades to a writer fails at once instead of waiting. The driver's own transaction handling is off, since it
+    begins none for SELECT and DDL (docs.sqlalchemy.org, "SQLite transactions").
+    """
+
+    _ERRORS: Final[_Errors] = {
+        "SQLITE_BUSY": (
+            BusyError,
+            f"other processes held it for {BUSY_SECONDS} s; try again, or look for one that hangs",
+        ),
+        "SQLITE_LOCKED": (BusyError, "other connections hold it; try again"),
+        "SQLITE_READONLY": (ReadOnlyError, "it cannot be written; check its permissions and its directory's"),
+        "SQLITE_PERM": (ReadOnlyError, "no permission; check its permissions and its directory's"),
+        "SQLITE_CANTOPEN": (ReadOnlyError, "it cannot be opened; check that its directory exists and can be written"),
+        "SQLITE_FULL": (
+            DiskFullError,
+            "no space is left on its disk; free some and try again, nothing was half-written",
+        ),
+        "SQLITE_NOTADB": (NotARegistryError, "it is not a SQLite database"),
+        "SQLITE_CORRUPT": (NotARegistryError, "SQLite finds it damaged; restore a backup"),
+        "SQLITE_IOERR": (DatabaseError, "the disk could not be read or written"),
+    }
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.label = str(path)
+
+    def connect(self) -> sa.Engine:
+        """An engine whose transactions keep the policy."""
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(self.path)),
+            connect_args={"timeout": BUSY_SECONDS},
+            # As many connections as there are threads at work: SQLite's own lock is the only queue.
+            max_overflow=-1,
+            json_serializer=_to_json,
+        )
+        sa.event.listen(engine, "connect", self._configure)
+        sa.event.listen(engine, "begin", self._begin)
+        return engine
+
+    def tables(self, connection: sa.Connection) -> set[str]:
+        """The names of all tables there are."""
+        return set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+
+    @contextmanager
+    def remaking(self, connection: sa.Connection) -> Iterator[None]:
+        """Let a migration make a table anew without deleting all rows that hang on the old one.
+
+        The pragma does nothing inside a transaction: this goes around it.
+        """
+        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+        try:
+            yield
+        finally:
+            if not connection.invalidated:  # by KeyboardInterrupt: then it is closed already
+                connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
+
+    @staticmethod
+    def copy(connection: sa.Connection, path: Path) -> None:
+        """SQLite's online backup: a consistent copy, whatever others do."""
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        try:
+            with closing(sqlite3.connect(path)) as copy:
+                raw.backup(copy)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.Error):  # by way of the driver, where no engine translates it
+                raise sa.exc.OperationalError("backup", None, error) from error
+            raise
+
+    def problems(self, connection: sa.Connection) -> list[str]:
+        """SQLite's integrity check and its check of foreign keys."""
+        found = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"]
+        for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            # A table WITHOUT ROWID has no number for its rows.
+            place = "" if row is None else f" ({row})"
+            found.append(f"a row of the table {table}{place} points to a row of {parent} that is not there")
+        return found
+
+    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """What an error of the driver means to the user."""
+        # Extended codes carry the primary one as a prefix: SQLITE_READONLY_DIRECTORY, SQLITE_IOERR_FSYNC.
+        code = getattr(error.orig, "sqlite_errorname", "")
+        for prefix, (kind, advice) in self._ERRORS.items():
+            if code.startswith(prefix):
+                return kind(f"the database {self.label} cannot be used: {advice} ({error.orig})")
+        return DatabaseError(f"the database {self.label} cannot be used: {error.orig}")
+
+    @staticmethod
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA journal_mode = {JOURNAL_MODE}")
+        cursor.close()
+
+    @staticmethod
+    def _begin(connection: sa.Connection) -> None:
+        options: Any = connection.get_execution_options()
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE) else "BEGIN")
+
+
+class Postgres:
+    """A PostgreSQL database, or a schema of one, by URL; needs the extra ``postgres``.
+
+    A writer takes an advisory lock of its schema first (postgresql.org, "Advisory Locks"), which is to PostgreSQL what
+    BEGIN IMMEDIATE is to SQLite; a reader's transaction is REPEATABLE READ and read-only.
+    """
+
+    _ERRORS: Final[_Errors] = {
+        "55P03": (BusyError, f"another process held its write lock for {BUSY_SECONDS} s; try again"),
+        "40": (BusyError, "other transactions were in the way; try again"),
+        "25006": (ReadOnlyError, "it is read-only"),
+        "42501": (ReadOnlyError, "this user lacks a permission: grant it, or name another user in the URL"),
+        "53100": (DiskFullError, "no space is left on its disk; free some and try again, nothing was half-written"),
+        "22003": (SettingsError, "whole numbers have to fit 64 bits"),
+        "22": (SettingsError, "a value cannot be stored"),
+    }
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.label = url.render_as_string(hide_password=True)
+
+    def connect(self) -> sa.Engine:
+        """An engine whose transactions keep the policy."""
+        try:
+            # A connection that the server closed meanwhile is noticed, and made anew, before it is used.
+            engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_json)
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"{self.label} needs the PostgreSQL driver: pip install 'pointsman[postgres]'"
+            ) from error
+        sa.event.listen(engine, "begin", self._begin)
+        return engine
+
+    def tables(self, connection: sa.Connection) -> set[str]:
+        """The names of all tables there are in the schema that comes first in the search path."""
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        return set(connection.exec_driver_sql(query).scalars())
+
+    @contextmanager
+    def remaking(self, connection: sa.Connection) -> Iterator[None]:
+        """Nothing to do: PostgreSQL alters tables in place."""
+        yield
+
+    def problems(self, connection: sa.Connection) -> list[str]:
+        """PostgreSQL keeps foreign keys at all times, and its pages' checksums on every read."""
+        return []
+
+    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """What an error of the driver means to the user."""
+        said = str(error.orig).strip().splitlines()
+        text = said[0] if said else type(error.orig).__name__
+        state = getattr(error.orig, "sqlstate", None) or ""
+        for prefix, (kind, advice) in self._ERRORS.items():
+            if state.startswith(prefix):
+                return kind(f"the database {self.label} cannot be used: {advice} ({text})")
+        # The driver itself refuses some values, as text with a NUL in it, before the server sees them.
+        kind = SettingsError if isinstance(error, sa.exc.DataError) else DatabaseError
+        return kind(f"the database {self.label} cannot be used: {text}")
+
+    @staticmethod
+    def _begin(connection: sa.Connection) -> None:
+        options: Any = connection.get_execution_options()
+        if options.get(WRITE):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+            connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(hashtextextended('pointsman ' || current_schema(), 0))"
+            )
+        else:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def backend(database: str | Path) -> Backend:
+    """The backend of a path or a URL.
+
+    Raises:
+        SettingsError: The URL is none, or of a database that is not supported.
+    """
+    if isinstance(database, Path):
+        return Sqlite(database.absolute())
+    if "://" not in database:
+        return Sqlite(Path(database).absolute())
+    try:
+        url = sa.make_url(database)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise SettingsError("the database's URL cannot be read: write postgresql://user@host/name") from error
+    name = url.drivername.partition("+")[0]
+    if name == "sqlite" and url.database:
+        return Sqlite(Path(url.database).absolute())
+    if name in ("postgresql", "postgres"):
+        return Postgres(url)
+    raise SettingsError(
+        f"the database {url.render_as_string(hide_password=True)} is of a kind that is not supported: "
+        "use postgresql://user@host/name or sqlite:///PATH"
+    )
+
+
+def listed(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
+    """Whole numbers for an IN, as one bound value however many they are: databases take only so many of these."""
+    return _listed(connection.dialect.name, sa.literal(list(numbers), sa.JSON))
+
+
+def listed_as(dialect: str, name: str) -> sa.Select[Any]:
+    """Whole numbers for an IN that are given when the statement is executed, as a list under this name."""
+    return _listed(dialect, sa.bindparam(name, type_=sa.JSON))
+
+
+def _listed(dialect: str, text: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    if dialect == "postgresql":
+        items: Any = sa.select(sa.cast(sa.func.json_array_elements_text(sa.cast(text, sa.JSON)), sa.BigInteger))
+    else:
+        items = sa.select(sa.func.json_each(text).table_valued("value").c.value)
+    return sa.select(items.subquery("listed"))

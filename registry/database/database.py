@@ -1,0 +1,213 @@
+"""The one place where transactions open, schemas are checked and upgraded, and a database's errors become ours."""
+
+import errno
+import shlex
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from ..errors import (
+    ConflictError,
+    DatabaseError,
+    DiskFullError,
+    NewSchemaError,
+    NotARegistryError,
+    OldSchemaError,
+    ReadOnlyError,
+    SettingsError,
+)
+from .backends import WRITE, Sqlite, backend
+
+REVISIONS: Final = ("0001", "0002")
+"""Every schema revision ever released, oldest first; this program needs the last."""
+
+DATABASE_NAME: Final = "registry.db"
+"""What the file is called in a home."""
+
+SCRIPTS: Final = "pointsman.migrations:."
+"""Where Alembic finds the migrations, also inside a wheel."""
+
+
+class Database:
+    """A registry's database: opens transactions, and knows the schema it needs.
+
+    Args:
+        place: A SQLite file, made with its directory if it does not exist, or the URL of a PostgreSQL database.
+        backups: The directory for the copy that is made before an upgrade; by default that of the SQLite file.
+        upgrade: Bring an older release's database up to date, after a backup, instead of refusing it.
+
+    Raises:
+        NotARegistryError: It is something else.
+        OldSchemaError, NewSchemaError: Another release of pointsman made it.
+        SettingsError: The URL is none, or its driver is not installed.
+    """
+
+    def __init__(self, place: str | Path, *, backups: Path | None = None, upgrade: bool = False) -> None:
+        self.backend = backend(place)
+        self.label = self.backend.label
+        """What to call it: its path, or its URL without the password."""
+        self.backup: Path | None = None
+        """Where the database is as it was before it was upgraded, if it was."""
+        self._backups = backups
+        self._engine = self.backend.connect()
+        try:
+            self._open(upgrade)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database throughout."""
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the write lock from its start; commits at the end, rolls back on any error."""
+        with (
+            self._translated(),
+            self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def check_writable(self) -> None:
+        """Raise now what a later write would raise: ReadOnlyError, BusyError."""
+        with self.writing() as connection:
+            # BEGIN IMMEDIATE alone succeeds on a read-only database.
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+            connection.rollback()
+
+    def problems(self) -> list[str]:
+        """What the database's own checks find wrong: pages, indexes, foreign keys."""
+        with self.reading() as connection:
+            return self.backend.problems(connection)
+
+    def revision(self) -> str | None:
+        """The schema revision of the database, or None where it holds no table at all.
+
+        Raises:
+            NotARegistryError: It holds other tables.
+        """
+        with self.reading() as connection:
+            names = self.backend.tables(connection)
+            if not names:
+                return None
+            if not {"alembic_version", "version_file"} <= names:
+                raise NotARegistryError(
+                    f"{self.label} is a database, but not a registry: found the tables "
+                    f"{', '.join(sorted(names)[:5])}; name another home"
+                )
+            revisions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+            if len(revisions) != 1:
+                raise NotARegistryError(
+                    f"{self.label} names {len(revisions)} schema revisions instead of one: restore a backup"
+                )
+            return str(revisions[0])
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to a revision, in one transaction: all of it happens, or nothing."""
+        # Alembic takes longer to import than everything else here together, and is needed once in a database's life.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", SCRIPTS)
+        with (
+            self._translated(),
+            self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            self.backend.remaking(connection),
+            connection.begin(),
+        ):
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            if broken := self.backend.problems(connection):
+                raise DatabaseError(f"the upgrade of {self.label} would break it: {broken[0]}")
+
+    def copy(self, path: Path) -> None:
+        """Copy the database as it is at one moment, also while others write, into the new SQLite file ``path``."""
+        if isinstance(self.backend, Sqlite):
+            with self._translated(), self._engine.connect() as connection:
+                self.backend.copy(connection, path)
+            return
+        with closing(_Empty(path)) as copy:
+            copy.migrate(self.revision() or "head")
+            with self.reading() as source, copy.writing() as target:
+                tables = sa.MetaData()
+                tables.reflect(target, only=lambda name, _: name != "alembic_version")
+                for table in tables.sorted_tables:
+                    for rows in source.execute(table.select()).mappings().partitions(10_000):
+                        target.execute(table.insert(), [dict(row) for row in rows])
+
+    def _open(self, upgrade: bool) -> None:
+        if isinstance(self.backend, Sqlite):
+            _make_directory(self.backend.path.parent)
+        revision = self.revision()
+        if revision is None:
+            # Two processes may come here at once: the second waits for the first's lock and finds nothing left to do.
+            self.migrate()
+        elif revision in REVISIONS[:-1] and upgrade:
+            self.backup = self._back_up(revision)
+            self.migrate()
+        elif revision in REVISIONS[:-1]:
+            where = ""
+            # Of a database of any other name, the environment says where it is, for that command as for this.
+            if isinstance(self.backend, Sqlite) and self.backend.path.name == DATABASE_NAME:
+                where = f"--home {shlex.quote(str(self.backend.path.parent))} "
+            raise OldSchemaError(
+                f"{self.label} has schema {revision}, this pointsman needs {REVISIONS[-1]}; upgrade it "
+                f"(a backup is made first): registry {where}db upgrade"
+            )
+        elif revision != REVISIONS[-1]:
+            raise NewSchemaError(
+                f"{self.label} has schema {revision}, newer than this pointsman's {REVISIONS[-1]}: upgrade pointsman"
+            )
+
+    def _back_up(self, revision: str) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        directory = self.backend.path.parent if isinstance(self.backend, Sqlite) else self._backups
+        if directory is None:
+            raise SettingsError(f"no directory is named for the backup of {self.label}")
+        path = directory / f"registry.db.{revision}.{stamp}.backup"
+        self.copy(path)
+        return path
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeEncodeError as error:
+            raise SettingsError(f"text has to be valid Unicode: {error}") from error
+        except OverflowError as error:
+            raise SettingsError(f"whole numbers have to fit 64 bits: {error}") from error
+        except sa.exc.IntegrityError as error:
+            raise ConflictError(f"it contradicts what {self.label} holds: {error.orig}") from error
+        except sa.exc.DBAPIError as error:
+            raise self.backend.translated(error) from error
+        except sa.exc.StatementError as error:
+            # Not the database's doing: a value could not be brought into the form that it stores.
+            raise SettingsError(f"settings and the like have to be plain JSON: {error.orig}") from error
+
+
+class _Empty(Database):
+    """A new SQLite file, without a schema yet."""
+
+    def _open(self, upgrade: bool) -> None:
+        pass
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ReadOnlyError
+        raise kind(f"the directory {path} cannot be made: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Metric points: stored, summarised, read back as histories."""

@@ -1,0 +1,174 @@
+"""A run being recorded: points are buffered and reach the database within a second, whatever happens to the process."""
+
+import logging
+import math
+import operator
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import sqlalchemy as sa
+
+from ..database.database import Database
+from ..errors import ConflictError, PointsmanError, PrunedError, SettingsError
+from ..metrics.points import insert_points
+from ..records import LoggedPoint, RunStatus
+from ..refs import check_metric
+from . import runs
+
+FLUSH_SECONDS: Final = 1.0
+HEARTBEAT_SECONDS: Final = 10.0
+
+MOST_OF_AN_ERROR: Final = 10_000
+"""Characters of a message that are kept: some libraries print whole tensors."""
+
+_log = logging.getLogger(__name__)
+
+
+class RunRecorder:
+    """Logs one run's metrics and says how it ended; used as a context manager.
+
+    Made by ``Registry.start_run`` and ``Registry.resume_run``. Leaving the block normally records *finished*, and so
+    does PrunedError, whose message is recorded; KeyboardInterrupt records *interrupted*; any other exception records
+    *failed* with its message. Every way, what was logged before is kept.
+
+    A process that was taken for dead, on a machine that was asleep or cut off, may find that another has taken up its
+    run. Then it can write nothing more: ``log``, ``flush`` and ``finish`` raise ConflictError.
+    """
+
+    def __init__(self, database: Database, uid: str) -> None:
+        self.uid = uid
+        self._database = database
+        # Two locks: whoever logs never waits for whoever waits for the database.
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._points: list[LoggedPoint] = []
+        self._checked: set[str] = set()
+        self._ended = False
+        with database.reading() as connection:
+            self._run_id = runs.run_id(connection, uid)
+            self._process = runs.process(connection, self._run_id)
+        self._lost: ConflictError | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"run-{uid}", daemon=True)
+        self._thread.start()
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: float | None = None) -> None:
+        """Add one point to each of some metrics; returns at once.
+
+        Args:
+            metrics: Values by name; NaN and infinities are kept.
+            step: The optimiser step they belong to, 0 or more.
+            epoch: How many passes over the training rows that is.
+
+        Raises:
+            InvalidNameError: A metric's name breaks the rules; nothing was logged.
+            SettingsError: The step is negative, or the run has ended.
+            ConflictError: Another process has taken up the run.
+        """
+        step = operator.index(step)
+        if step < 0 or step >= 2**63:
+            raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
+        at = time.time()
+        values = [(key, float(value)) for key, value in metrics.items()]
+        for key in metrics.keys() - self._checked:
+            self._checked.add(check_metric(key))
+        epoch = None if epoch is None or math.isnan(epoch) else float(epoch)
+        if self._lost is not None:
+            raise self._lost
+        with self._lock:
+            if self._ended:
+                raise SettingsError(f"run {self.uid} has ended: start another to log more")
+            for key, value in values:
+                self._points.append(LoggedPoint(key, step, value, epoch, at))
+
+    def flush(self) -> None:
+        """Write what is buffered now; when it returns, it is committed.
+
+        Raises:
+            DatabaseError: It could not be written; nothing is lost, and it can be called again.
+            ConflictError: Another process has taken up the run.
+        """
+        self._write(lambda connection: None)
+
+    def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
+        """Write what is buffered and how the run ended. A second call does nothing.
+
+        Raises:
+            DatabaseError: It could not be written; nothing is lost, and it can be called again.
+            ConflictError: Another process has taken up the run.
+        """
+        # Messages quote file names, which need not be Unicode.
+        text = None if error is None else error[:MOST_OF_AN_ERROR].encode(errors="backslashreplace").decode()
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        self._stop.set()
+        self._thread.join()
+        try:
+            self._write(lambda connection: runs.end(connection, self.uid, status, text))
+        except BaseException:
+            self._ended = False
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            self.finish(RunStatus.INTERRUPTED)
+        elif isinstance(error, PrunedError):
+            self.finish(RunStatus.FINISHED, str(error) or type(error).__name__)
+        else:
+            self.finish(RunStatus.FAILED, str(error) or type(error).__name__)
+
+    def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
+        """Write the buffer in one transaction; if it fails, the buffer stays as it is."""
+        with self._writing:
+            with self._lock:
+                points = self._points.copy()
+            if not points and also is None:
+                return
+            with self._database.writing() as connection:
+                if runs.process(connection, self._run_id) != self._process:
+                    self._lost = ConflictError(
+                        f"run {self.uid} was taken up by another process, and goes on there: end this one"
+                    )
+                    raise self._lost
+                if points:
+                    insert_points(connection, self._run_id, points)
+                if also is not None:
+                    also(connection)
+            with self._lock:
+                del self._points[: len(points)]
+
+    def _work(self) -> None:
+        beaten = time.monotonic()
+        failing = False
+        while not self._stop.wait(FLUSH_SECONDS):
+            try:
+                self._write()
+                if time.monotonic() - beaten >= HEARTBEAT_SECONDS:
+                    self._write(lambda connection: runs.beat(connection, self.uid))
+                    beaten = time.monotonic()
+            except PointsmanError as error:
+                if self._lost is not None:
+                    _log.error("metrics of run %s are lost: %s", self.uid, error)
+                    return
+                # The points stay in the buffer and go with the next flush; finish() raises if it never works.
+                if not failing:
+                    _log.warning(
+                        "metrics of run %s cannot be written, and are kept until they can: %s", self.uid, error
+                    )
+                failing = True
+            else:
+                if failing:
+                    _log.warning("metrics of run %s are written again", self.uid)
+                failing = False

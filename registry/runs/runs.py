@@ -1,0 +1,227 @@
+"""Runs: functions over an open transaction."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..database import tables as t
+from ..database.bases import base_columns, base_id, base_record
+from ..database.events import now, record
+from ..errors import ConflictError, RunNotFoundError, SettingsError, unknown
+from ..metrics import cutting
+from ..records import Base, Run, RunStatus
+from ..refs import Ref
+from . import liveness
+
+SILENCE: Final = timedelta(seconds=60)
+"""A running run that has not been heard of for so long counts as interrupted; so does one whose last word is as far in
+the future, as it is after a clock was set back: a run that lives says something every ten seconds."""
+
+_BEGINNING: Final = re.compile(r"[0-9a-f]{1,12}")
+
+# A range, which the index of uids answers.
+_OF_UID: Final = (
+    sa.select(t.run.c.id, t.run.c.uid)
+    .where(t.run.c.uid >= sa.bindparam("uid"), t.run.c.uid < sa.bindparam("after"))
+    .order_by(t.run.c.uid)
+    .limit(20)
+)
+
+
+def insert(
+    connection: sa.Connection,
+    *,
+    uid: str,
+    adapter: str,
+    task: str,
+    method: str,
+    base: Base,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    seed: int,
+    status: RunStatus,
+    error: str | None,
+    started_at: datetime,
+    ended_at: datetime | None,
+    heartbeat_at: datetime,
+) -> int:
+    """Record a run, and return its row."""
+    row: int = connection.execute(
+        t.run.insert()
+        .values(
+            uid=uid,
+            adapter_name=adapter,
+            task=task,
+            method=method,
+            base_id=base_id(connection, base),
+            settings=dict(settings),
+            data=dict(data),
+            environment=dict(environment),
+            seed=seed,
+            status=status,
+            error=error,
+            started_at=started_at,
+            ended_at=ended_at,
+            heartbeat_at=heartbeat_at,
+        )
+        .returning(t.run.c.id)
+    ).scalar_one()
+    return row
+
+
+def process(connection: sa.Connection, run: int) -> Any:
+    """Which process records the run, as ``liveness.this_process`` said there; None of a run of an older release."""
+    environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == run))
+    return None if environment is None else environment.get(liveness.KEY)
+
+
+def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
+    """The run that begins so, with its row, if it can be taken up again.
+
+    Raises:
+        RunNotFoundError: There is none that begins so, or more than one.
+        ConflictError: The run has finished, has made a version, or is running still.
+    """
+    row = run_id(connection, uid)
+    (run,) = runs(connection, where=[t.run.c.id == row])
+    another = f"start another with the same settings: registry train --like run:{run.uid}"
+    if run.version is not None:
+        raise ConflictError(f"run {run.uid} has made {run.version} and cannot be taken up again: {another}")
+    if run.status == RunStatus.FINISHED:
+        raise ConflictError(f"run {run.uid} has finished and cannot be taken up again: {another}")
+    if connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == row)) == RunStatus.RUNNING:
+        _refuse_living(run, process(connection, row))
+    return row, run
+
+
+def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
+    """Have this process take up a run again, its history cut off after ``last_step``; returns the whole uid.
+
+    Raises:
+        RunNotFoundError, ConflictError: As ``check_resumable``.
+        SettingsError: It is no step.
+    """
+    if not -1 <= last_step < 2**63:
+        raise SettingsError(f"last_step {last_step} is not valid: it has to be a step, or -1 to begin anew")
+    row, run = check_resumable(connection, uid)
+    environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == row)) or {}
+    cutting.cut(connection, row, last_step)
+    connection.execute(
+        t.run.update()
+        .where(t.run.c.id == row)
+        .values(
+            status=RunStatus.RUNNING,
+            error=None,
+            ended_at=None,
+            heartbeat_at=now(),
+            environment={**environment, liveness.KEY: liveness.this_process()},
+        )
+    )
+    record(connection, "resume", Ref(run.adapter), {"run": run.uid, "step": last_step})
+    return run.uid
+
+
+def _refuse_living(run: Run, recorded: Any) -> None:
+    """Raise ConflictError if a run that has not ended has a process that lives, or may live."""
+    known = liveness.alive(recorded)
+    if known:
+        # However long it has been silent: it may compute, or be stopped and go on one day.
+        pid = recorded["pid"]
+        whose = "this process" if pid == os.getpid() else f"the process {pid} of this machine"
+        raise ConflictError(f"run {run.uid} is running still, in {whose}: wait for it or stop it")
+    if known is None and run.status == RunStatus.RUNNING:
+        where = f" on {recorded['host']}" if isinstance(recorded, dict) else ""
+        raise ConflictError(
+            f"run {run.uid} is running still, in another process{where}, by what it last said: wait for it or stop it; "
+            f"of one that was killed, that is known {SILENCE.seconds} seconds after its last word"
+        )
+
+
+def beat(connection: sa.Connection, uid: str) -> None:
+    """Say that the run is alive."""
+    connection.execute(t.run.update().where(t.run.c.uid == uid).values(heartbeat_at=now()))
+
+
+def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | None) -> None:
+    """Say how the run ended."""
+    ended = now()
+    connection.execute(
+        t.run.update().where(t.run.c.uid == uid).values(status=status, error=error, ended_at=ended, heartbeat_at=ended)
+    )
+
+
+def runs(
+    connection: sa.Connection,
+    *,
+    where: Iterable[sa.ColumnElement[bool]] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[Run]:
+    """Runs as records, newest first."""
+    version, adapter = t.version, t.adapter
+    query = (
+        sa.select(
+            t.run,
+            *base_columns(),
+            (adapter.c.name + "@" + sa.cast(version.c.number, sa.String)).label("version"),
+        )
+        .join(t.base, t.run.c.base_id == t.base.c.id)
+        .outerjoin(version, version.c.run_id == t.run.c.id)
+        .outerjoin(adapter, version.c.adapter_id == adapter.c.id)
+        .where(*where)
+        .order_by(t.run.c.started_at.desc(), t.run.c.id.desc())
+        .limit(limit)
+        .offset(offset)
+    )
+    present = now()
+    return [
+        Run(
+            uid=row.uid,
+            adapter=row.adapter_name,
+            task=row.task,
+            method=row.method,
+            base=base_record(row),
+            settings=row.settings,
+            data=row.data,
+            environment={name: value for name, value in row.environment.items() if name != liveness.KEY},
+            seed=row.seed,
+            status=_status(row, present),
+            error=row.error,
+            version=row.version,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            heartbeat_at=row.heartbeat_at,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _status(row: Any, present: datetime) -> RunStatus:
+    """How a run stands whose row may be the last word of a process that was killed."""
+    if row.status == RunStatus.RUNNING and (
+        abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
+    ):
+        # A version is the last that a run makes.
+        return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED
+    return RunStatus(row.status)
+
+
+def run_id(connection: sa.Connection, uid: str) -> int:
+    """The row of the run whose uid is ``uid`` or, unambiguously, begins with it.
+
+    Raises:
+        RunNotFoundError: There is none, or more than one.
+    """
+    # Nothing that could not be one is for the database.
+    found = connection.execute(_OF_UID, {"uid": uid, "after": f"{uid}g"}).all() if _BEGINNING.fullmatch(uid) else []
+    if len(found) == 1:
+        return int(found[0].id)
+    if found:
+        raise RunNotFoundError(f"run {uid!a} is ambiguous: {', '.join(row.uid for row in found)}")
+    uids = connection.scalars(sa.select(t.run.c.uid).order_by(t.run.c.id.desc()).limit(20))
+    raise unknown(RunNotFoundError, "run", uid, uids, "see 'registry runs'")

@@ -1,0 +1,1 @@
+"""Adapters and their versions: the catalogue, labels, lineage, listing."""

@@ -1,0 +1,289 @@
+"""Adapters and their versions: added, looked up, removed. Functions over an open transaction.
+
+Each takes the connection of a transaction that the caller opened (``Registry`` does), so that several of them make one
+atomic change.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ..database import tables as t
+from ..database.bases import base_id
+from ..database.events import now, record
+from ..errors import (
+    AdapterNotFoundError,
+    ConflictError,
+    InUseError,
+    RunNotFoundError,
+    SettingsError,
+    VersionNotFoundError,
+    unknown,
+)
+from ..metrics.points import key_ids
+from ..records import Base, File, Parent
+from ..refs import BEST, LATEST, Ref, check_length
+from . import manifest as manifests
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """A version on its way into the database; its files are in the store already."""
+
+    name: str
+    files: Sequence[File]
+    task: Mapping[str, Any]
+    method: str
+    config: Mapping[str, Any]
+    base: Base
+    max_length: int
+    parameters: int
+    metrics: Mapping[str, float]
+    primary_metric: str | None
+    run: str | None
+    parents: Sequence[Parent]
+    created_at: datetime
+    tags: Mapping[str, str]
+    note: str | None
+
+    def __post_init__(self) -> None:
+        check_length("the method", self.method, 64)
+        for parent in self.parents:
+            check_length("the role", parent.role, 32)
+        for what, value in (("max_length", self.max_length), ("parameters", self.parameters)):
+            if value < 0:
+                raise SettingsError(f"{what} {value} is not valid: it has to be 0 or more")
+
+    @property
+    def digest(self) -> str:
+        """The version's identity: the sha256 of its manifest."""
+        return manifests.digest(self.manifest)
+
+    @property
+    def manifest(self) -> str:
+        """The canonical manifest, whose sha256 is the version's digest."""
+        return manifests.build(
+            files={file.name: file.sha256 for file in self.files},
+            task=self.task,
+            method=self.method,
+            config=self.config,
+            base=self.base.fingerprint,
+            max_length=self.max_length,
+            parents=[parent.digest for parent in self.parents],
+        )
+
+
+class Found(NamedTuple):
+    """Which version a ref means now."""
+
+    id: int
+    number: int
+    adapter_id: int
+    run_id: int | None
+    digest: str
+
+
+def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | None = None) -> Ref:
+    """Add a version and return its ref.
+
+    Args:
+        connection: A transaction that writes.
+        new: The version.
+        number: The number to give it if no version of the adapter ever had that or a greater one; else, the next.
+    """
+    metrics = {key: float(value) for key, value in new.metrics.items()}
+    if new.primary_metric is not None and new.primary_metric not in metrics:
+        raise SettingsError(f"primary metric '{new.primary_metric}' is not among the metrics: {', '.join(metrics)}")
+    if infinite := [key for key, value in metrics.items() if math.isinf(value)]:
+        raise SettingsError(f"metric '{infinite[0]}' is infinite: a version's metrics have to be finite or NaN")
+    manifest = new.manifest
+    digest = manifests.digest(manifest)
+    adapter_id, number = _next_number(connection, new.name, number)
+    score = None if new.primary_metric is None else _null(metrics[new.primary_metric])
+    version_id = connection.execute(
+        t.version.insert()
+        .values(
+            adapter_id=adapter_id,
+            number=number,
+            digest=digest,
+            manifest=manifest,
+            task_name=new.task["name"],
+            task=dict(new.task),
+            method=new.method,
+            config=dict(new.config),
+            base_id=base_id(connection, new.base),
+            max_length=new.max_length,
+            parameters=new.parameters,
+            size=sum(file.size for file in new.files),
+            primary_metric=new.primary_metric,
+            score=score,
+            note=new.note,
+            run_id=None if new.run is None else _free_run(connection, new.run),
+            created_at=new.created_at,
+        )
+        .returning(t.version.c.id)
+    ).scalar_one()
+    connection.execute(
+        t.version_file.insert(),
+        [{"version_id": version_id, "name": f.name, "sha256": f.sha256, "size": f.size} for f in new.files],
+    )
+    if metrics:
+        keys = key_ids(connection, metrics)
+        connection.execute(
+            t.version_metric.insert(),
+            [{"version_id": version_id, "key_id": keys[key], "value": _null(metrics[key])} for key in metrics],
+        )
+    if new.tags:
+        connection.execute(
+            t.tag.insert(), [{"version_id": version_id, "key": key, "value": new.tags[key]} for key in new.tags]
+        )
+    _insert_parents(connection, version_id, new.parents)
+    # Those that were added before what they were made from, as import may: now they know it by more than its digest.
+    connection.execute(
+        t.lineage.update()
+        .where(t.lineage.c.parent_digest == digest, t.lineage.c.parent_id.is_(None))
+        .values(parent_id=version_id)
+    )
+    return Ref(new.name, number)
+
+
+def parents(connection: sa.Connection, refs: Iterable[tuple[str, Ref]]) -> list[Parent]:
+    """What ``(role, ref)`` pairs mean now, as a new version remembers it."""
+    found = [(role, ref.name, resolve(connection, ref)) for role, ref in refs]
+    return [
+        Parent(ref=f"{name}@{version.number}", digest=version.digest, role=role, present=True)
+        for role, name, version in found
+    ]
+
+
+def resolve(connection: sa.Connection, ref: Ref) -> Found:
+    """The version that ``ref`` means now.
+
+    Raises:
+        AdapterNotFoundError, VersionNotFoundError: Nothing of that name; the message lists what there is.
+    """
+    v, a = t.version.c, t.adapter.c
+    query = (
+        sa.select(v.id, v.number, v.adapter_id, v.run_id, v.digest)
+        .join(t.adapter, v.adapter_id == a.id)
+        .where(a.name == ref.name)
+    )
+    if ref.selector == LATEST:
+        query = query.order_by(v.number.desc())
+    elif ref.selector == BEST:
+        query = query.order_by(v.score.desc().nulls_last(), v.number.desc())
+    elif isinstance(ref.selector, int):
+        query = query.where(v.number == ref.selector)
+    else:
+        query = query.join(t.alias, t.alias.c.version_id == v.id).where(
+            t.alias.c.adapter_id == a.id, t.alias.c.name == ref.selector
+        )
+    row = connection.execute(query.limit(1)).first()
+    if row is not None:
+        return Found(*row)
+    live = sa.exists().where(v.adapter_id == a.id)
+    names = connection.scalars(sa.select(a.name).where(live).order_by(a.name)).all()
+    if ref.name not in names:
+        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, _advice(connection, ref.name))
+    of_adapter = (v.adapter_id == a.id) & (a.name == ref.name)
+    numbers = connection.scalars(sa.select(v.number).where(of_adapter).order_by(v.number))
+    aliases = connection.scalars(
+        sa.select(t.alias.c.name).where(t.alias.c.adapter_id == a.id, a.name == ref.name).order_by(t.alias.c.name)
+    )
+    known = [f"{ref.name}@{selector}" for selector in (*numbers, *aliases)]
+    raise unknown(VersionNotFoundError, "version", str(ref), known, "see 'registry list --all'")
+
+
+def _advice(connection: sa.Connection, name: str) -> str:
+    """What to do where an adapter has no version: it may have a run, which is under way or made none that is left."""
+    newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
+    uid = connection.scalar(newest)
+    if uid is None:
+        return "train one with 'registry train'"
+    return f"it has a run, {uid}: see 'registry runs' and 'registry history run:{uid}'"
+
+
+def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
+    """Take a version out; its number is never given again, and its run keeps its history.
+
+    Raises:
+        InUseError: Versions were made from it, or aliases point to it, and ``force`` was not given.
+    """
+    version = resolve(connection, ref)
+    found = Ref(ref.name, version.number)
+    aliases = connection.scalars(sa.select(t.alias.c.name).where(t.alias.c.version_id == version.id)).all()
+    children = connection.scalars(
+        sa.select(t.adapter.c.name + "@" + sa.cast(t.version.c.number, sa.String))
+        .join(t.version, t.version.c.adapter_id == t.adapter.c.id)
+        .join(t.lineage, t.lineage.c.child_id == t.version.c.id)
+        .where(t.lineage.c.parent_id == version.id)
+        .distinct()
+    ).all()
+    if not force and (aliases or children):
+        reasons = [f"{', '.join(sorted(children))} {'were' if len(children) > 1 else 'was'} made from it"]
+        reasons = reasons if children else []
+        if aliases:
+            named = " and ".join(f"{ref.name}@{name}" for name in sorted(aliases))
+            reasons.append(f"the aliases {named} mean it" if len(aliases) > 1 else f"the alias {named} means it")
+        raise InUseError(f"{found} is in use: {', and '.join(reasons)}; force its removal (--force), or keep it")
+    connection.execute(t.alias.delete().where(t.alias.c.version_id == version.id))
+    connection.execute(t.version.delete().where(t.version.c.id == version.id))
+    record(connection, "remove", found, {"digest": version.digest, "aliases": list(aliases)})
+    return found
+
+
+def _insert_parents(connection: sa.Connection, version_id: int, parents: Sequence[Parent]) -> None:
+    if not parents:
+        return
+    v = t.version.c
+    query = sa.select(v.digest, sa.func.max(v.id)).where(v.digest.in_([parent.digest for parent in parents]))
+    ids: dict[str, int] = dict(connection.execute(query.group_by(v.digest)).all())
+    # The ref tells apart versions of the same content; where the ref means another one by now, the digest decides.
+    named = sa.select(v.id, v.digest, (t.adapter.c.name + "@" + sa.cast(v.number, sa.String)).label("ref")).join(
+        t.adapter, v.adapter_id == t.adapter.c.id
+    )
+    exact = {(row.ref, row.digest): row.id for row in connection.execute(named.where(v.digest.in_(list(ids))))}
+    connection.execute(
+        t.lineage.insert(),
+        [
+            {
+                "child_id": version_id,
+                "position": position,
+                "parent_id": exact.get((parent.ref, parent.digest), ids.get(parent.digest)),
+                "parent_ref": parent.ref,
+                "parent_digest": parent.digest,
+                "role": parent.role,
+            }
+            for position, parent in enumerate(parents)
+        ],
+    )
+
+
+def _free_run(connection: sa.Connection, uid: str) -> int:
+    """The row of the run, which must not have made a version yet."""
+    run_id = connection.scalar(sa.select(t.run.c.id).where(t.run.c.uid == uid))
+    if run_id is None:
+        raise RunNotFoundError(f"no run {uid[:80]!a}: give the uid of a run in this registry")
+    if connection.scalar(sa.select(t.version.c.id).where(t.version.c.run_id == run_id)) is not None:
+        raise ConflictError(f"run {uid} has made a version already: a run makes one")
+    return int(run_id)
+
+
+def _next_number(connection: sa.Connection, name: str, wanted: int | None) -> tuple[int, int]:
+    a = t.adapter.c
+    row = connection.execute(sa.select(a.id, a.last_number).where(a.name == name)).first()
+    if row is None:
+        number = wanted or 1
+        values = {"name": name, "last_number": number, "created_at": now()}
+        return connection.execute(t.adapter.insert().values(values).returning(a.id)).scalar_one(), number
+    number = wanted if wanted is not None and wanted > row.last_number else row.last_number + 1
+    connection.execute(t.adapter.update().where(a.id == row.id).values(last_number=number))
+    return row.id, number
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value

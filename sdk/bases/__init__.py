@@ -1,0 +1,1 @@
+"""Bases: found by name, loaded, identified by a fingerprint."""

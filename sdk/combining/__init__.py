@@ -1,0 +1,1 @@
+"""New versions made of registered ones: fusion and merging."""

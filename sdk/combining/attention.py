@@ -1,0 +1,117 @@
+"""Which member of a fusion an input listens to: the attention of a fusion layer, by input, place and member."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from adapters import AdapterSetup
+from adapters.composition import Fuse
+from torch import Tensor
+
+from pointsman.registry import Ref, Registry
+from pointsman.registry.errors import BaseMismatchError, SettingsError
+
+from ..bases.load import load_base
+from ..core.registries import open_registry
+from ..data.batches import cut
+from ..data.tokens import TokenRows, tokenise
+from ..engines.single import BATCH_ROWS
+from ..engines.slots import slot_name
+from ..methods.fusion import is_fusion, member_refs
+from ..switching.execute.inputs import Text, check_input, input_list
+from ..tasks import Task
+from ..training.fusion_subject import insert_version
+
+
+class Place(NamedTuple):
+    """Where a fusion layer is."""
+
+    layer: int
+    """The base's layer, from 0; of one that the base goes through several times (ALBERT), the last time counts."""
+    location: str
+    """After attention (``mh_adapter``) or after the feed-forward block (``output_adapter``)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FusionAttention:
+    """How much inputs listen to the members of a fusion."""
+
+    members: tuple[str, ...]
+    """Their refs, in the fusion's order."""
+    places: tuple[Place, ...]
+    """From the lowest to the highest."""
+    weights: Tensor
+    """``(inputs, places, members)`` in float32: means over an input's tokens without padding; members add up to 1."""
+
+
+def fusion_attention(
+    ref: str | Ref,
+    inputs: Sequence[Text],
+    *,
+    base: str | None = None,
+    registry: Registry | None = None,
+    device: str = "cpu",
+) -> FusionAttention:
+    """The attention of a registered fusion for some inputs (Pfeiffer et al. 2021, arXiv:2005.00247, section 6).
+
+    Args:
+        ref: A version of the method ``fuse``.
+        inputs: Texts, or pairs of texts for a task of pairs.
+        base: Where to load the base from; by default where it was at training.
+        registry: Where the version is; by default the default registry.
+        device: Where to compute, as torch names it.
+
+    Raises:
+        NotFoundError: There is no such version, or a member of it is no longer there.
+        SettingsError: It is no fusion, or the inputs are none, or not what its task takes.
+        UnusableBaseError, BaseNotFoundError, BaseMismatchError: The base cannot be loaded, or is another one.
+        StoreError, WeightsError: Files are missing, damaged or do not fit.
+    """
+    with open_registry(registry) as opened:
+        version = opened.version(ref)
+        if not is_fusion(version):
+            raise SettingsError(
+                f"{version.ref} is no fusion ({version.method}), and only a fusion has attention over members"
+            )
+        task = Task.from_dict(version.task)
+        rows = [check_input(task, text, number) for number, text in enumerate(input_list(inputs))]
+        if not rows:
+            raise SettingsError("there is nothing to attend to: the list of inputs is empty")
+        loaded = load_base(base or version.base.name, device=device)
+        if loaded.record.fingerprint != version.base.fingerprint:
+            raise BaseMismatchError(
+                f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
+                f"not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
+            )
+        block = insert_version(loaded.model, opened, version, slot_name(0))
+        tokens = tokenise(loaded.tokenizer, rows, max_length=version.max_length)
+        places, found = attention(loaded.model.eval(), block, tokens)
+        return FusionAttention(members=member_refs(version.config), places=places, weights=found)
+
+
+def attention(model: Any, block: Fuse, rows: TokenRows) -> tuple[tuple[Place, ...], Tensor]:
+    """The attention of a fusion in a model: its places, and ``(rows, places, members)`` in float32 on the CPU.
+
+    Args:
+        model: An adapters model in evaluation mode, with the fusion and its members in it.
+        block: What activates the fusion.
+        rows: The inputs, one at least.
+    """
+    order = np.argsort(-rows.lengths, kind="stable")
+    places: tuple[Place, ...] = ()
+    parts = []
+    with torch.inference_mode(), AdapterSetup(block):
+        for chosen in cut(rows.lengths[order], BATCH_ROWS, exact_lengths=False):
+            batch = {name: tensor.to(model.device) for name, tensor in rows.batch(order[chosen].tolist()).items()}
+            by_layer = model(**batch, output_adapter_fusion_attentions=True).adapter_fusion_attentions[block.name]
+            places = tuple(Place(layer, location) for layer in sorted(by_layer) for location in by_layer[layer])
+            # (rows, places, tokens, members)
+            given = torch.from_numpy(np.stack([by_layer[layer][location] for layer, location in places], axis=1))
+            mask = batch["attention_mask"].cpu()[:, None, :, None]
+            parts.append((given.float() * mask).sum(dim=2) / mask.sum(dim=2))
+    found = torch.cat(parts)
+    back = torch.empty_like(found)
+    back[torch.from_numpy(order)] = found
+    return places, back

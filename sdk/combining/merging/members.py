@@ -1,0 +1,199 @@
+"""The versions that are merged: read from the registry, and refused where they do not go together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pointsman.registry import Ref, Registry, Version
+from pointsman.registry.errors import BaseMismatchError, SettingsError, WeightsError
+
+from ...formats.native import Stored, read_adapter, read_head
+from ...methods import ONLY_TRAINING, is_vera, parts_of
+from .recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """A version with its content."""
+
+    version: Version
+    files: Mapping[str, bytes]
+    adapter: Stored
+    head: Stored
+
+    @property
+    def ref(self) -> str:
+        """The version's ``name@number``."""
+        return self.version.ref
+
+    @property
+    def scaling(self) -> float:
+        """What a LoRA multiplies ``B A`` by."""
+        return float(self.version.config["alpha"] / self.version.config["r"])
+
+
+def read_members(registry: Registry, refs: Sequence[str | Ref], recipe: Recipe) -> list[Member]:
+    """Read the versions that refs mean now.
+
+    Raises:
+        NotFoundError: There is no such version.
+        BaseMismatchError: Two were trained on different bases.
+        SettingsError: Two differ in method or configuration, or the method cannot be merged in this way.
+        StoreError, WeightsError: Files are missing, damaged, or do not fit to each other.
+    """
+    versions = [registry.version(ref) for ref in refs]
+    first = versions[0]
+    for version in versions[1:]:
+        _check_same(first, version, recipe.how)
+    _check_method(first, recipe.how)
+    members = [_read(registry, version) for version in versions]
+    for member in members[1:]:
+        if _layout(member, recipe.how) != _layout(members[0], recipe.how):
+            raise WeightsError(
+                f"{first.ref} and {member.ref} do not hold the same tensors: export one, and look into it"
+            )
+        _check_shared(members[0], member)
+    return members
+
+
+def member_of_head(
+    members: Sequence[Member], head_of: str | Ref | None, registry: Registry, recipe: Recipe
+) -> Member | None:
+    """The member whose head the outcome gets; None if it is the mean of all heads.
+
+    A head is no task vector: there is no neutral one to add to or to take away from. Heads of one task have a mean,
+    where the weights are those of a mean; in all other cases somebody has to say whose head it is.
+
+    Raises:
+        NotFoundError: ``head_of`` means no version.
+        SettingsError: It means none of the members, or has to be given and is not.
+    """
+    if head_of is not None:
+        wanted = registry.version(head_of).ref
+        for member in members:
+            if member.ref == wanted:
+                return member
+        raise SettingsError(
+            f"the head of {wanted} is asked for, which is none of the members: {', '.join(m.ref for m in members)}"
+        )
+    first, *others = members
+    if not others:
+        return first
+    for other in others:
+        for field in ("name", "text", "labels"):
+            one, two = first.version.task[field], other.version.task[field]
+            if one != two:
+                what = "tasks" if field == "name" else f"{field} of the task {first.version.task['name']}"
+                raise SettingsError(
+                    f"{first.ref} and {other.ref} learned different {what}, {_said(one)} and {_said(two)}, and their "
+                    "heads cannot be merged: say whose it is to be (head_of, --head-of)"
+                )
+        if first.head.config != other.head.config or _shapes(first.head) != _shapes(other.head):
+            raise SettingsError(
+                f"the heads of {first.ref} and {other.ref} are built differently: say whose it is to be "
+                "(head_of, --head-of)"
+            )
+    if not recipe.is_mean:
+        raise SettingsError(
+            f"weights that are no shares of one ({', '.join(f'{weight:g}' for weight in recipe.weights)}) give the "
+            "heads no mean: say whose head it is to be (head_of, --head-of)"
+        )
+    return None
+
+
+def _read(registry: Registry, version: Version) -> Member:
+    files = {file.name: registry.read_file(version, file.name) for file in version.files}
+    try:
+        return Member(version=version, files=files, adapter=read_adapter(files), head=read_head(files))
+    except WeightsError as error:
+        raise WeightsError(f"{version.ref} cannot be merged: {error}") from error
+
+
+def _check_same(first: Version, other: Version, how: str) -> None:
+    together = f"{first.ref} and {other.ref} cannot be merged:"
+    if first.base.fingerprint != other.base.fingerprint:
+        bases = " and ".join(f"'{v.base.name}' ({v.base.fingerprint[:12]})" for v in (first, other))
+        raise BaseMismatchError(f"{together} they were trained on different bases, {bases}")
+    if first.method != other.method:
+        raise SettingsError(f"{together} they are of different methods, {first.method} and {other.method}")
+    ignored = ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())
+    for mine, its in zip(parts_of(first.config), parts_of(other.config), strict=False):
+        for field in sorted(mine.keys() | its.keys()):
+            if field not in ignored and mine.get(field) != its.get(field):
+                advice = "; how 'svd' merges LoRAs of different ranks" if field in ("r", "alpha") else ""
+                raise SettingsError(
+                    f"{together} their {first.method} differs in {field}, "
+                    f"{mine.get(field)!r} and {its.get(field)!r}{advice}"
+                )
+
+
+def _check_method(version: Version, how: str) -> None:
+    """Refuse a method that cannot be merged in this way."""
+    parts = parts_of(version.config)
+    if any(part.get("architecture") == "reft" and part.get("orthogonality") for part in parts):
+        raise SettingsError(
+            f"{version.method} cannot be merged: its matrices are orthogonal, and a mean of such matrices is not"
+        )
+    if how == "svd" and not _is_plain_lora(parts):
+        raise SettingsError(
+            f"svd merges plain LoRA only, whose updates are products of two matrices; found {version.method}"
+        )
+    if how in ("arithmetic", "ties", "dare"):
+        for part in parts:
+            if reason := _no_task_vector(part):
+                raise SettingsError(f"{how} has no meaning for {version.method}: {reason}; how 'linear' merges it")
+
+
+def _is_plain_lora(parts: Sequence[Mapping[str, Any]]) -> bool:
+    (first, *others) = parts
+    return (
+        not others
+        and first.get("architecture") == "lora"
+        and first["composition_mode"] == "add"
+        and (_no_task_vector(first) is None)
+    )
+
+
+def _no_task_vector(part: Mapping[str, Any]) -> str | None:
+    """Why the tensors of a method are no task vectors, or None if they are."""
+    reasons = {
+        "it is not added to the base's weights or outputs": part.get("architecture") not in ("lora", None),
+        "its vectors scale random matrices": is_vera(part),
+        "its magnitudes are the base's own, and not added to them": part.get("use_dora"),
+        "its matrices are products with a shared one": part.get("phm_layer"),
+        "its invertible adapter is not added to the base": part.get("inv_adapter"),
+        "its layer norms are not added to the base": part.get("ln_before") or part.get("ln_after"),
+        "no value of its gates leaves the base as it is": part.get("use_gating"),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _check_shared(first: Member, other: Member) -> None:
+    """Refuse VeRAs of different random matrices: a mean of their vectors fits neither."""
+    if not any(is_vera(part) for part in parts_of(first.version.config)):
+        return
+    for key, tensor in first.adapter.tensors.items():
+        if ".shared_parameters." in f".{key}" and not torch.equal(tensor, other.adapter.tensors[key]):
+            raise SettingsError(
+                f"{first.ref} and {other.ref} cannot be merged: their {first.version.method} has different random "
+                "matrices; train them with the same init_weights_seed"
+            )
+
+
+def _layout(member: Member, how: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Type and shape of every tensor; where ranks may differ, without them."""
+    free = {"lora_A": 0, "lora_B": 1} if how == "svd" else {}
+    return {
+        key: (tensor.dtype, tuple(n for axis, n in enumerate(tensor.shape) if axis != free.get(key.rpartition(".")[2])))
+        for key, tensor in member.adapter.tensors.items()
+    }
+
+
+def _shapes(head: Stored) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in head.tensors.items()}
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) or "a score" if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,104 @@
+"""Search for the weights of a merge: those that score best on the validation rows of the task."""
+
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Final
+
+from pointsman.registry.errors import BaseMismatchError, DataError, SettingsError
+
+from ...bases.load import load_base
+from ...data.source import DataSource
+from ...data.tokens import tokenise
+from ...engines.scoring import Scorer
+from ...engines.slots import insert_adapter, remove_slot, slot_name
+from ...methods.support import reads_padding
+from ...tasks import Task
+from .merged import Merged
+
+MOST: Final = 66
+"""Combinations of weights that are tried, unless there are more members: all in tenths for three members."""
+
+_FINEST: Final = 10
+_SLOT: Final = slot_name(0)
+
+
+def grid(members: int) -> list[tuple[float, ...]]:
+    """Weights to try, all adding up to 1: the even ones first, then a grid, what is nearer to even before what is not.
+
+    The grid is as fine as it can be with no more than ``MOST`` points, in tenths at most.
+    """
+    parts = max(n for n in range(1, _FINEST + 1) if n == 1 or math.comb(n + members - 1, n) <= MOST)
+    points = sorted(_parted(parts, members), key=lambda point: (sum(part**2 for part in point), point))
+    found = [(1 / members,) * members, *(tuple(part / parts for part in point) for point in points)]
+    return list(dict.fromkeys(found))
+
+
+def best_of(
+    merged: Merged, source: DataSource, *, max_rows: int | None, base: str | None, device: str
+) -> tuple[Merged, dict[str, float]]:
+    """The merge with the weights that score best by the task's primary metric, and its metrics.
+
+    Of equals, the first of ``grid``.
+
+    Args:
+        merged: A merge of the same members, by the recipe whose weights are searched.
+        source: Where the rows come from; scored are those of the first split that the task is evaluated on.
+        max_rows: Only the first so many.
+        base: Where to load the base from; None: from where it was at training.
+        device: Where to compute.
+
+    Raises:
+        DataError, TaskNotFoundError: The rows cannot be had.
+        SettingsError: They are of another task.
+        BaseNotFoundError, UnusableBaseError, BaseMismatchError: The base cannot be loaded, or is another one.
+    """
+    task = Task.from_dict(merged.like.task)
+    data = source.load(task.name)
+    if (data.task.text, data.task.labels) != (task.text, task.labels):
+        raise SettingsError(
+            f"{data.source} is of another task than {merged.like.ref} learned: text {', '.join(data.task.text)} and "
+            f"labels {', '.join(data.task.labels) or 'a score'}, not text {', '.join(task.text)} and labels "
+            f"{', '.join(task.labels) or 'a score'}"
+        )
+    rows = data.splits[task.validation[0]]
+    if not rows.labelled:
+        raise DataError(
+            f"the split '{task.validation[0]}' of {task.name} has no labels here: there is nothing to score"
+        )
+    if max_rows is not None:
+        rows = rows.head(max_rows)
+    loaded = load_base(base or merged.like.base.name, device=device)
+    if loaded.record.fingerprint != merged.like.base.fingerprint:
+        raise BaseMismatchError(
+            f"{merged.like.ref} was trained on the base '{merged.like.base.name}' "
+            f"({merged.like.base.fingerprint[:12]}), not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
+        )
+    tokens = tokenise(loaded.tokenizer, rows.texts(), max_length=merged.max_length)
+    exact_lengths = reads_padding(merged.adapter.config, loaded.model.config)
+    scorer = Scorer(
+        loaded.model, _SLOT, task, {"eval": (rows, tokens)}, exact_lengths=exact_lengths, exactly=nullcontext
+    )
+    best: tuple[float, Merged, dict[str, float]] | None = None
+    for shares in grid(len(merged.members)):
+        tried = Merged.of(merged.name, merged.members, replace(merged.recipe, weights=shares), merged.head_of)
+        insert_adapter(loaded.model, _SLOT, tried.files)
+        metrics = scorer.scores()
+        remove_slot(loaded.model, _SLOT)
+        score = metrics[f"eval/{task.primary}"]
+        score = -math.inf if math.isnan(score) else score
+        if best is None or score > best[0]:
+            best = score, tried, metrics
+    assert best is not None
+    return best[1:]
+
+
+def _parted(parts: int, members: int) -> Iterator[tuple[int, ...]]:
+    """All ways to give so many parts to so many members."""
+    if members == 1:
+        yield (parts,)
+        return
+    for own in range(parts + 1):
+        for others in _parted(parts - own, members - 1):
+            yield (own, *others)

@@ -1,0 +1,1 @@
+"""What every room builds on: refs and compositions, checked arguments, locks, devices, process memory."""

@@ -1,0 +1,179 @@
+"""Tokenised rows: packed without padding, and cached on disk."""
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
+
+from pointsman.registry.storage.files import write_atomically
+
+from .batches import round_length
+
+CHUNK: Final = 4096
+"""Rows that are tokenised at a time."""
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenRows:
+    """Tokenised rows, one after another in flat arrays: memory for their tokens and for nothing else.
+
+    ``ids`` is ``(tokens,)``; ``segments`` likewise, where the base tells the two texts of a pair apart, or None;
+    ``offsets`` is ``(rows + 1,)``: row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+    """
+
+    ids: torch.Tensor
+    segments: torch.Tensor | None
+    offsets: torch.Tensor
+    pad_id: int
+    padding_side: str
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Tokens of each row, ``(rows,)``."""
+        lengths: np.ndarray[Any, np.dtype[np.int64]] = np.diff(self.offsets.numpy())
+        return lengths
+
+    def take(self, rows: Sequence[int]) -> "TokenRows":
+        """Some of the rows, in this order."""
+        bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
+        return replace(
+            self,
+            ids=torch.cat([self.ids[slice(*bound)] for bound in bounds]),
+            segments=None
+            if self.segments is None
+            else torch.cat([self.segments[start:stop] for start, stop in bounds]),
+            offsets=torch.tensor([0, *itertools.accumulate(stop - start for start, stop in bounds)]),
+        )
+
+    def batch(self, rows: Sequence[int], *, rounded_to: int | None = None) -> dict[str, torch.Tensor]:
+        """Model inputs for some rows, ``(len(rows), tokens)`` each, padded to the longest of them.
+
+        Args:
+            rows: Which rows.
+            rounded_to: Pad to one of few lengths, see ``round_length``, but to no more than this.
+        """
+        chosen = torch.as_tensor(rows)
+        starts, stops = self.offsets[chosen, None], self.offsets[chosen + 1, None]
+        lengths = stops - starts
+        longest = int(lengths.max())
+        if rounded_to is not None:
+            longest = min(round_length(longest), max(longest, rounded_to))
+        columns = torch.arange(longest)
+        if self.padding_side == "left":
+            places, kept = stops - longest + columns, columns >= longest - lengths
+        else:
+            places, kept = starts + columns, columns < lengths
+        places[~kept] = 0
+        inputs = {
+            "input_ids": self.ids[places].long().masked_fill_(~kept, self.pad_id),
+            "attention_mask": kept.long(),
+        }
+        if self.segments is not None:
+            inputs["token_type_ids"] = self.segments[places].long().masked_fill_(~kept, 0)
+        return inputs
+
+
+def joined(parts: Sequence[TokenRows]) -> TokenRows:
+    """Rows of the same tokenizer, one part after the other."""
+    segments = [part.segments for part in parts if part.segments is not None]
+    lengths = np.concatenate([part.lengths for part in parts])
+    return replace(
+        parts[0],
+        ids=torch.cat([part.ids for part in parts]),
+        segments=torch.cat(segments) if segments else None,
+        offsets=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int64)),
+    )
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], *, max_length: int, cache: Path | None = None
+) -> TokenRows:
+    """Tokenise rows of one text or two, each cut to ``max_length`` tokens (of a pair, the longer text is cut).
+
+    Args:
+        tokenizer: The base's.
+        rows: All with one text, or all with two.
+        max_length: Tokens, special ones included.
+        cache: A directory that keeps the outcome, by the content of rows and tokenizer.
+    """
+    path = None if cache is None else cache / f"{_key(tokenizer, rows, max_length)}.safetensors"
+    tensors = _cached(path)
+    if tensors is None:
+        tensors = _tokenised(tokenizer, rows, max_length)
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, [safetensors.torch.save(tensors)])
+            except OSError as error:
+                _log.warning("tokens cannot be kept in %s (%s): the next training makes them again", cache, error)
+    return TokenRows(
+        ids=tensors["ids"],
+        segments=tensors.get("segments"),
+        offsets=tensors["offsets"],
+        pad_id=int(tokenizer.pad_token_id or 0),
+        padding_side=str(tokenizer.padding_side),
+    )
+
+
+def _tokenised(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int
+) -> dict[str, torch.Tensor]:
+    ids: list[np.ndarray[Any, Any]] = []
+    segments: list[np.ndarray[Any, Any]] = []
+    lengths: list[int] = []
+    for start in range(0, len(rows), CHUNK):
+        columns = [list(column) for column in zip(*rows[start : start + CHUNK], strict=True)]
+        encoded = tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=False)
+        lengths += [len(row) for row in encoded["input_ids"]]
+        ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]))
+        if "token_type_ids" in encoded:
+            segments.append(np.concatenate([np.asarray(row, dtype=np.uint8) for row in encoded["token_type_ids"]]))
+    tensors = {
+        "ids": torch.from_numpy(np.concatenate(ids)),
+        "offsets": torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int64)),
+    }
+    if segments:
+        tensors["segments"] = torch.from_numpy(np.concatenate(segments))
+    return tensors
+
+
+def _cached(path: Path | None) -> dict[str, torch.Tensor] | None:
+    if path is None:
+        return None
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except OSError:
+        return None  # there is none, or it was deleted just now
+    except SafetensorError as error:
+        _log.warning("cached tokens %s are damaged (%s): tokenising again", path.name, error)
+        return None
+
+
+def _key(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # The whole of a fast tokenizer as JSON, but for what a call with truncation leaves in it.
+    description = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
+    description.pop("truncation", None)
+    description.pop("padding", None)
+    # What of its outcome the base reads, and which end is cut, are not in there.
+    about = [description, max_length, tokenizer.model_input_names, tokenizer.truncation_side]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

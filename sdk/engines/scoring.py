@@ -1,0 +1,100 @@
+"""Score the adapter in a model: a task's metrics on labelled rows."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import torch
+
+from ..data.splits import Split
+from ..data.tokens import TokenRows
+from ..tasks import Task
+from ..tasks.metrics import compute
+from .single import adapter_outputs
+
+_ROWS_IN_TRAINING: Final = 32
+"""Rows in a batch: as fast as more, and training's own memory does for it."""
+
+
+_ROWS_TO_JUDGE_BY: Final = 64
+
+
+class Scorer:
+    """Scores an adapter in a model, again and again as it is trained, always in float32.
+
+    Args:
+        model: An adapters model.
+        slot: The adapter and head in it.
+        task: Says which metrics.
+        evaluated: The rows to score on, with their labels and tokenised, by the prefix of their metrics.
+        exact_lengths: Never pad.
+        exactly: Opens a block in which the model computes in float32.
+        setup: What is active, where that is not the adapter in ``slot``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        slot: str,
+        task: Task,
+        evaluated: Mapping[str, tuple[Split, TokenRows]],
+        *,
+        exact_lengths: bool,
+        exactly: Callable[[], AbstractContextManager[Any]],
+        setup: Any = None,
+    ) -> None:
+        self._model, self._slot, self._task, self._setup = model, slot, task, setup
+        self._evaluated, self._exact_lengths, self._exactly = evaluated, exact_lengths, exactly
+
+    def scores(self) -> dict[str, float]:
+        """The task's metrics and the mean loss of the weights as they are now."""
+        return {
+            f"{prefix}/{metric}": value
+            for prefix, (split, rows) in self._evaluated.items()
+            for metric, value in measure(self._task, self._outputs(rows), split).items()
+        }
+
+    def seconds(self) -> float:
+        """How long ``scores`` may take, judged by some rows."""
+        total = 0.0
+        for _, rows in self._evaluated.values():
+            some = rows.take(range(0, len(rows), math.ceil(len(rows) / _ROWS_TO_JUDGE_BY)))
+            self._outputs(some.take(range(1)))  # the first pass of all takes longer
+            began = time.monotonic()
+            self._outputs(some)
+            total += (time.monotonic() - began) * len(rows.ids) / len(some.ids)
+        return total
+
+    def _outputs(self, rows: TokenRows) -> torch.Tensor:
+        self._model.eval()
+        with self._exactly():
+            found = adapter_outputs(
+                self._model,
+                self._slot,
+                rows,
+                exact_lengths=self._exact_lengths,
+                batch_rows=_ROWS_IN_TRAINING,
+                setup=self._setup,
+            )
+        self._model.train()
+        return found
+
+
+def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:
+    """The task's metrics of a head's outputs, and the mean loss.
+
+    Args:
+        task: Says which metrics.
+        logits: ``(rows, labels)``, or ``(rows, 1)`` for a regression.
+        split: The rows with their labels.
+    """
+    labels = torch.tensor(split.labels())
+    if task.is_regression:
+        predictions = logits[:, 0]
+        loss = torch.nn.functional.mse_loss(predictions, labels)
+    else:
+        predictions = logits.argmax(dim=1)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+    return {**compute(task.metrics, predictions.numpy(), labels.numpy()), "loss": float(loss)}

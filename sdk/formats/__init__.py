@@ -1,0 +1,1 @@
+"""The files of a version: strict readers and writers of one in-memory form."""

@@ -1,1 +1,0 @@
-"""AdapterFusion: attention over what several registered adapters say, trained for one task."""

@@ -1,0 +1,1 @@
+"""Every change to a module of adapters or transformers, one file each."""

@@ -1,0 +1,36 @@
+"""Averages that are averages.
+
+adapters 1.3 divides the weighted mean by the number of members once more, fails at layers that no member has a part in,
+and lets a stack in an average add the residual and normalise twice.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from adapters.composition import AdapterCompositionBlock, Average
+from adapters.methods.adapter_layer_base import ComposableAdapterLayerBase
+
+
+def install(model: Any) -> None:
+    """Let the adapter layers of this model compute averages of outputs as they are defined."""
+    for layer in model.modules():
+        if isinstance(layer, ComposableAdapterLayerBase):
+            layer.compose_average = MethodType(_compose_average, layer)
+
+
+def _compose_average(layer: Any, setup: Average, state: Any, lvl: int = 0) -> Any:
+    """The weighted sum of what the members make of the state, each by itself; the state, where none does anything."""
+    states, weights = [], []
+    for member, weight in zip(setup, setup.weights, strict=True):
+        if isinstance(member, AdapterCompositionBlock):
+            states.append(layer._get_compose_func(type(member))(member, state, lvl=lvl + 1))
+        elif member in layer.adapter_modules:
+            states.append(layer.compose_single(member, layer.pre_block(member, state), lvl=lvl + 1))
+        else:
+            continue
+        weights.append(weight)
+    if not states:
+        return state
+    # The layer's mean divides the weighed sum by their number.
+    return layer.mean(states, torch.tensor(weights, device=state[0].device)[:, None, None, None] * len(weights))

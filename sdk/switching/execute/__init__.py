@@ -1,0 +1,1 @@
+"""From requests to predictions, in as few forward passes as possible."""

@@ -1,0 +1,32 @@
+"""What an adapter says of an input, out of its head's outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What an adapter says of one input."""
+
+    label: str | None
+    """The most probable class; None for a regression."""
+    score: float
+    """That class's probability, or the value of a regression."""
+    probabilities: Mapping[str, float] | None = None
+    """Every class's probability by name; None for a regression."""
+
+
+def predictions(task: Task, logits: Tensor) -> list[Prediction]:
+    """Read a head's outputs, ``(rows, labels)`` or ``(rows, 1)`` of a regression, row by row."""
+    if task.is_regression:
+        return [Prediction(None, value) for value in logits[:, 0].tolist()]
+    return [
+        Prediction(label, probabilities[label], probabilities)
+        for row in logits.softmax(dim=1).tolist()
+        for probabilities in [dict(zip(task.labels, row, strict=True))]
+        for label in [max(probabilities, key=probabilities.__getitem__)]
+    ]

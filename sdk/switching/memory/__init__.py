@@ -1,0 +1,1 @@
+"""The versions in memory: loaded, leased, evicted."""

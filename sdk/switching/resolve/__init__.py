@@ -1,0 +1,1 @@
+"""From refs and compositions to versions and routes."""

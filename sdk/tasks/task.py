@@ -1,0 +1,146 @@
+"""What an adapter learns: a task with its text columns, labels or score, and metrics."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from pointsman.registry.errors import SettingsError
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "accuracy": "share of rows whose predicted class is the right one",
+        "f1": "F1 of the positive class, which is class 1",
+        "f1_macro": "F1 averaged over the classes, each counting the same",
+        "matthews_correlation": "Matthews' correlation coefficient, -1 to 1",
+        "pearson": "Pearson's correlation of scores, -1 to 1",
+        "spearmanr": "Spearman's rank correlation of scores, -1 to 1",
+        "mse": "mean squared error of scores",
+    }
+)
+"""Every metric a task can name, and what it says. All are better when greater, but for ``mse``."""
+
+
+_REGRESSION_METRICS = frozenset({"pearson", "spearmanr", "mse"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is learned: text columns, labels or a score, metrics and the primary one.
+
+    Raises:
+        SettingsError: a field that contradicts another or is of the wrong type.
+    """
+
+    name: str
+    """What the task is called, `sst2`."""
+    description: str
+    """One line for people."""
+    text: tuple[str, ...]
+    """The one or two columns of text, in the order the encoder reads them."""
+    label: str = "label"
+    """The column of the label or score."""
+    labels: tuple[str, ...]
+    """Class names in the order of their ids; empty for a regression."""
+    metrics: tuple[str, ...]
+    """Names out of `METRICS`, in the order they are shown."""
+    primary: str
+    """The metric that picks the best checkpoint and version: one of `metrics` that is better when greater."""
+    validation: tuple[str, ...] = ("validation",)
+    """The splits it is evaluated on; the first one picks the best checkpoint."""
+    bounds: tuple[float, float] | None = None
+    """Lowest and highest score of a regression, where they are known."""
+    scored_with: str | None = None
+    """The task whose adapter this one is scored on, for a task without training data of its own."""
+
+    def __post_init__(self) -> None:
+        for field in ("name", "description", "label", "primary"):
+            if not isinstance(getattr(self, field), str) or not getattr(self, field).strip():
+                raise SettingsError(f"task {field} must be a non-empty string; found {getattr(self, field)!r}")
+        for field in ("text", "labels", "metrics", "validation"):
+            self._check_names(field)
+        if len(self.text) not in (1, 2):
+            raise SettingsError(f"task {self.name!r}: text takes one or two columns; found {list(self.text)}")
+        if self.label in self.text:
+            raise SettingsError(f"task {self.name!r}: column {self.label!r} cannot be both text and label")
+        if len(self.labels) == 1:
+            raise SettingsError(
+                f"task {self.name!r}: one class, {self.labels[0]!r}, is nothing to learn; give two or more"
+            )
+        if not self.validation:
+            raise SettingsError(f"task {self.name!r}: name at least one split to evaluate on")
+        self._check_metrics()
+        self._check_bounds()
+        if self.scored_with is not None and (not isinstance(self.scored_with, str) or self.scored_with == self.name):
+            raise SettingsError(f"task {self.name!r}: scored_with names another task; found {self.scored_with!r}")
+
+    def _check_names(self, field: str) -> None:
+        value = getattr(self, field)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+            raise SettingsError(f"task {self.name!r}: {field} must be a tuple of non-empty strings; found {value!r}")
+        if len(set(value)) != len(value):
+            raise SettingsError(f"task {self.name!r}: {field} names something twice: {list(value)}")
+
+    def _check_metrics(self) -> None:
+        fitting = [name for name in METRICS if (name in _REGRESSION_METRICS) == self.is_regression]
+        if wrong := [name for name in self.metrics if name not in fitting]:
+            kind = "regression" if self.is_regression else "classification"
+            raise SettingsError(f"task {self.name!r}: {kind} has no metric {wrong[0]!r}; known: {', '.join(fitting)}")
+        if "f1" in self.metrics and len(self.labels) != 2:
+            raise SettingsError(
+                f"task {self.name!r}: f1 is of the positive class out of two; found {len(self.labels)}; use f1_macro"
+            )
+        if self.primary not in self.metrics or self.primary == "mse":
+            able = [name for name in self.metrics if name != "mse"]
+            raise SettingsError(
+                f"task {self.name!r}: primary must be one of its metrics that is better when greater; "
+                f"found {self.primary!r}; possible: {', '.join(able)}"
+            )
+
+    def _check_bounds(self) -> None:
+        if self.bounds is None:
+            return
+        shaped = isinstance(self.bounds, tuple) and len(self.bounds) == 2
+        if not shaped or not self.is_regression or not self.bounds[0] < self.bounds[1]:
+            raise SettingsError(
+                f"task {self.name!r}: bounds are (lowest, highest) of a regression's score; found {self.bounds!r}"
+            )
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it has training data of its own."""
+        return self.scored_with is None
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a row is two texts."""
+        return len(self.text) == 2
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a score is learned rather than a class."""
+        return not self.labels
+
+    @property
+    def num_labels(self) -> int:
+        """How many outputs the head has: one a class, or 1 for a regression."""
+        return len(self.labels) or 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, in types that JSON has; `from_dict` reads it back."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Task":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            SettingsError: a key is missing or unknown, or a value does not fit.
+        """
+        known = [field.name for field in fields(cls)]
+        if strange := sorted(set(values) - set(known)):
+            raise SettingsError(f"a task has no field {', '.join(map(repr, strange))}; known: {', '.join(known)}")
+        if missing := [name for name in known if name not in values]:
+            raise SettingsError(f"a task needs the field {', '.join(map(repr, missing))}; found: {', '.join(values)}")
+        read: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**read)

@@ -1,0 +1,81 @@
+"""A fusion as what a training trains: members that stay as they are, and a fusion layer over them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from pointsman.registry import Registry, Version
+
+from ..engines.fusion_layers import add_fusion, extract_fusion, fuse_block, insert_fusion, regularisation
+from ..engines.slots import extract_head, fill_slot, slot_name
+from ..formats.native import read_adapter
+from ..methods.fusion import member_refs
+from .fusion_members import find_members
+
+
+class FusionSubject:
+    """The fusion layer over some versions, and the versions.
+
+    Args:
+        registry: Where the members are.
+        config: A fusion's full configuration.
+
+    Raises:
+        PointsmanError: As ``find_members``.
+    """
+
+    def __init__(self, registry: Registry, config: Mapping[str, Any]) -> None:
+        self._registry, self._config = registry, config
+        self._members = find_members(registry, member_refs(config))
+        self.fingerprint: str | None = self._members[0].base.fingerprint
+        self.parents: Sequence[tuple[str, str]] = [("member", member.ref) for member in self._members]
+
+    def insert(self, model: Any, slot: str) -> Any:
+        """Put the members into the model, frozen, and a fresh fusion layer over them under ``slot``, to be trained."""
+        names = insert_members(model, self._registry, self._members)
+        add_fusion(model, slot, names, self._config["fusion"])
+        block = fuse_block(slot, names)
+        model.train_adapter_fusion(block)
+        return block
+
+    def penalty(self, model: Any, slot: str) -> Callable[[], Tensor] | None:
+        """What the value matrices cost for being far from the identity."""
+        return regularisation(model, slot)
+
+    def files(self, model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
+        """The files of the fusion layer and the head; the members have theirs."""
+        fusion = extract_fusion(model, slot, name=name, base=base, members=member_refs(self._config))
+        return {**fusion, **extract_head(model, slot, name=name, base=base)}
+
+
+def insert_members(model: Any, registry: Registry, members: Sequence[Version]) -> list[str]:
+    """Put versions into a model without their heads, each into a slot of its own from 1 on, and return the slots.
+
+    Raises:
+        StoreError, WeightsError: Files are missing, damaged or do not fit.
+    """
+    slots = []
+    for number, member in enumerate(members, start=1):
+        files = {file.name: registry.read_file(member, file.name) for file in member.files}
+        slots.append(slot_name(number))
+        fill_slot(model, slots[-1], read_adapter(files))
+    return slots
+
+
+def insert_version(model: Any, registry: Registry, version: Version, slot: str) -> Any:
+    """Put a registered fusion into a model, with its members and without its head, and return what activates it.
+
+    Args:
+        model: An adapters model without adapters.
+        registry: Where the version and its members are.
+        version: A version of the method ``fuse``.
+        slot: The name that the fusion gets inside the model.
+
+    Raises:
+        NotFoundError: A member is no longer there.
+        StoreError, WeightsError: Files are missing, damaged or do not fit.
+    """
+    names = insert_members(model, registry, [registry.version(ref) for ref in member_refs(version.config)])
+    insert_fusion(model, slot, names, {file.name: registry.read_file(version, file.name) for file in version.files})
+    return fuse_block(slot, names)

@@ -13,6 +13,7 @@ import click
 
 from pointsman.registry.errors import PointsmanError
 
+from .advice import render
 from .output import no_color, printable
 
 SECTIONS: Final = {
@@ -80,6 +81,8 @@ def main() -> None:
         status = error.exit_code
     except PointsmanError as error:
         status = _failed(str(error))
+        if error.advice is not None:
+            click.echo(f"try: {printable(render(error.advice))}", err=True)
     except (click.Abort, KeyboardInterrupt):
         status = _failed("interrupted")
     except BrokenPipeError:

@@ -1,6 +1,6 @@
 """The registry: adapters, versions, runs and metric history. Knows nothing of torch, transformers or adapters."""
 
-from .errors import PointsmanError
+from .errors import Action, Advice, PointsmanError
 from .records import (
     Base,
     ComparedField,
@@ -21,6 +21,8 @@ from .registry import Registry, default_home
 from .runs.recorder import RunRecorder
 
 __all__ = [
+    "Action",
+    "Advice",
     "Base",
     "ComparedField",
     "Event",

@@ -33,19 +33,80 @@
     └── TrainingError             a training that cannot go on
         └── PrunedError           one that was given up on purpose: it was not promising
 
-Each message says what was wrong, what was found and what to do. This module imports nothing of pointsman's.
+Each message says what was wrong and what was found. What to do next is in the message where it is plain in any
+setting ("name an empty directory"); where it is an operation of pointsman's, it is the error's ``advice``, which the
+command line prints as a command and a server sends as a field. This module imports nothing of pointsman's.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 _E = TypeVar("_E", bound="PointsmanError")
 
 
+class Action(StrEnum):
+    """An operation that helps after an error."""
+
+    BENCHMARK = "benchmark"
+    """Train a benchmark's cells."""
+    FUSE = "fuse"
+    """Train a fusion layer over ``members``."""
+    INSTALL_EXTRA = "install_extra"
+    """Install the optional dependencies ``extra``."""
+    LIST_RUNS = "list_runs"
+    """List the runs, of ``adapter`` where it is given."""
+    LIST_VERSIONS = "list_versions"
+    """List all versions, of ``adapter`` where it is given."""
+    REMOVE_VERSION = "remove_version"
+    """Remove the version ``ref``; with ``force``, also one that is in use."""
+    REPAIR = "repair"
+    """Bring missing or damaged files back from a good copy."""
+    RESUME = "resume"
+    """Continue the run ``run``."""
+    SET_ARGUMENTS = "set_arguments"
+    """Call the same again with these arguments; a value of None leaves the choice to the caller."""
+    SHOW_HISTORY = "show_history"
+    """Read the metric history of the run ``run``."""
+    SHOW_VERSION = "show_version"
+    """Show the version ``ref``."""
+    TRAIN = "train"
+    """Train an adapter."""
+    TRAIN_LIKE = "train_like"
+    """Repeat the training of ``ref``, with all other arguments changed."""
+    UPGRADE_DATABASE = "upgrade_database"
+    """Upgrade the database's schema, in ``home`` where it is given."""
+    VERIFY = "verify"
+    """Check every row and every file."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do after an error, as data.
+
+    Example:
+        >>> Advice(Action.RESUME, {"run": "3fa912bc04d1"})
+    """
+
+    action: Action
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
 class PointsmanError(Exception):
     """The root: ``except PointsmanError`` catches everything pointsman raises on purpose."""
+
+    def __init__(self, message: str = "", *, advice: Advice | None = None) -> None:
+        """Keep the advice beside the message.
+
+        Args:
+            message: What was wrong and what was found.
+            advice: The operation that helps, if one does.
+        """
+        super().__init__(message)
+        self.advice = advice
 
 
 class InvalidNameError(PointsmanError):
@@ -172,23 +233,34 @@ class PrunedError(TrainingError):
     """A training that was given up on purpose, because it was not promising."""
 
 
-def unknown(kind: type[_E], what: str, name: str, known: Iterable[object], advice: str = "") -> _E:
-    """An error for a name that is not there, with the near ones first among those that are."""
+def unknown(
+    kind: type[_E], what: str, name: str, known: Iterable[object], hint: str = "", *, advice: Advice | None = None
+) -> _E:
+    """An error for an unknown name, which lists the known ones, similar ones first.
+
+    Args:
+        kind: The error's class.
+        what: What the name is of: "adapter".
+        name: The unknown name.
+        known: The known names.
+        hint: More, for the end of the message.
+        advice: The error's advice.
+    """
     names = [str(item) for item in known]
     lowered = {item.lower(): item for item in names}
     near = [lowered[item] for item in get_close_matches(name.lower(), lowered, n=3)]
-    shown = ascii(name if len(name) <= 80 else name[:77] + "...")
-    parts = [f"no {what} {shown}"]
+    quoted = ascii(name if len(name) <= 80 else name[:77] + "...")
+    parts = [f"unknown {what} {quoted}"]
     if near:
         parts.append(f"did you mean {' or '.join(near)}?")
     if names:
         rest = f", and {len(names) - 20} more" if len(names) > 20 else ""
-        parts.append(f"there is: {', '.join(names[:20])}{rest}")
+        parts.append(f"known: {', '.join(names[:20])}{rest}")
     else:
-        parts.append("there is none yet")
-    if advice:
-        parts.append(advice)
-    return kind("; ".join(parts))
+        parts.append("none exists yet")
+    if hint:
+        parts.append(hint)
+    return kind("; ".join(parts), advice=advice)
 
 
 def pointed(kind: type[_E], subject: str, text: str, position: int, what: str) -> _E:

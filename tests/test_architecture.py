@@ -17,6 +17,42 @@ from pointsman.registry import Registry, errors
 LAYERS = ("registry", "sdk", "cli")
 """From the bottom to the top: each may import itself and what stands before it."""
 
+ROOMS = {
+    "registry": (
+        ("errors",),
+        ("records", "refs"),
+        ("storage",),
+        ("database",),
+        ("metrics",),
+        ("runs",),
+        ("search",),
+        ("versions",),
+        ("registry",),
+        ("upkeep",),
+    ),
+    "sdk": (
+        ("core",),
+        ("tasks",),
+        ("data",),
+        ("methods",),
+        ("patches",),
+        ("bases",),
+        ("formats",),
+        ("engines",),
+        ("training",),
+        ("switching.memory",),
+        ("switching.resolve",),
+        ("switching.execute",),
+        ("switching",),
+        ("combining",),
+        ("tuning", "benchmark"),
+    ),
+}
+"""The rooms of a layer, from the bottom to the top: each may import itself and those above it in this table. Rooms of
+one line know nothing of each other."""
+
+LONGEST_FILE = 400
+
 FEWEST_MODULES = {"registry": 12, "sdk": 15, "cli": 1}
 HEAVY = {"torch", "transformers", "adapters", "datasets"}
 
@@ -58,6 +94,42 @@ def test_imports_run_one_way(layer):
                 assert ".".join(target.split(".")[:2]) in allowed, f"{name} imports {target}"
         checked += 1
     assert checked >= FEWEST_MODULES[layer]
+
+
+def room_of(layer, name):
+    """The line and the room of the table that a module, or a name in one, is in; None: the layer's own face."""
+    inside = name.removeprefix(f"pointsman.{layer}").lstrip(".")
+    names = [
+        (len(room), line, room)
+        for line, rooms in enumerate(ROOMS[layer])
+        for room in rooms
+        if f"{inside}.".startswith(f"{room}.")
+    ]
+    return max(names)[1:] if names else None
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_rooms_import_one_way(layer):
+    rooms = set()
+    for name, path in modules(layer):
+        home = room_of(layer, name)
+        if name == f"pointsman.{layer}":
+            continue  # the face, which shows what is in the rooms
+        assert home is not None, f"{name} is in no room: give it one in ROOMS"
+        rooms.add(home[1])
+        for target in imported(name, path):
+            if not f"{target}.".startswith(f"pointsman.{layer}."):
+                continue
+            other = room_of(layer, target)
+            assert other is None or other == home or other[0] < home[0], f"{name} ({home[1]}) imports {target}"
+            assert other is not None or target == f"pointsman.{layer}", f"{name} imports {target}, which is in no room"
+    assert rooms == {room for line in ROOMS[layer] for room in line}
+
+
+def test_no_file_is_long():
+    lengths = {name: path.read_text(encoding="utf-8").count("\n") for layer in LAYERS for name, path in modules(layer)}
+    assert len(lengths) >= 150
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
 def test_the_registry_knows_nothing_of_models():

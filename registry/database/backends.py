@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol
 import sqlalchemy as sa
 
 from ..errors import (
+    Action,
+    Advice,
     BusyError,
     DatabaseError,
     DiskFullError,
@@ -198,7 +200,8 @@ class Postgres:
             engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_json)
         except ModuleNotFoundError as error:
             raise SettingsError(
-                f"{self.label} needs the PostgreSQL driver: pip install 'pointsman[postgres]'"
+                f"{self.label} needs the PostgreSQL driver, which is not installed",
+                advice=Advice(Action.INSTALL_EXTRA, {"extra": "postgres"}),
             ) from error
         sa.event.listen(engine, "begin", self._begin)
         return engine

@@ -1,7 +1,6 @@
 """The one place where transactions open, schemas are checked and upgraded, and a database's errors become ours."""
 
 import errno
-import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -11,6 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from ..errors import (
+    Action,
+    Advice,
     ConflictError,
     DatabaseError,
     DiskFullError,
@@ -159,13 +160,15 @@ class Database:
             self.backup = self._back_up(revision)
             self.migrate()
         elif revision in REVISIONS[:-1]:
-            where = ""
-            # Of a database of any other name, the environment says where it is, for that command as for this.
-            if isinstance(self.backend, Sqlite) and self.backend.path.name == DATABASE_NAME:
-                where = f"--home {shlex.quote(str(self.backend.path.parent))} "
+            # Where a database of any other name is, the environment says, for the upgrade as for this call.
+            in_home = isinstance(self.backend, Sqlite) and self.backend.path.name == DATABASE_NAME
             raise OldSchemaError(
-                f"{self.label} has schema {revision}, this pointsman needs {REVISIONS[-1]}; upgrade it "
-                f"(a backup is made first): registry {where}db upgrade"
+                f"{self.label} has schema {revision}, this pointsman needs {REVISIONS[-1]}: upgrade it (a backup is "
+                "made first)",
+                advice=Advice(
+                    Action.UPGRADE_DATABASE,
+                    {"home": str(self.backend.path.parent)} if in_home and isinstance(self.backend, Sqlite) else {},
+                ),
             )
         elif revision != REVISIONS[-1]:
             raise NewSchemaError(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.bases import base_columns, base_id, base_record
 from ..database.events import now, record
-from ..errors import ConflictError, RunNotFoundError, SettingsError, unknown
+from ..errors import Action, Advice, ConflictError, RunNotFoundError, SettingsError, unknown
 from ..metrics import cutting
 from ..records import Base, Run, RunStatus
 from ..refs import Ref
@@ -89,11 +89,11 @@ def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
     """
     row = run_id(connection, uid)
     (run,) = runs(connection, where=[t.run.c.id == row])
-    another = f"start another with the same settings: registry train --like run:{run.uid}"
+    another = Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"})
     if run.version is not None:
-        raise ConflictError(f"run {run.uid} has made {run.version} and cannot be taken up again: {another}")
+        raise ConflictError(f"run {run.uid} has made {run.version} and cannot be resumed", advice=another)
     if run.status == RunStatus.FINISHED:
-        raise ConflictError(f"run {run.uid} has finished and cannot be taken up again: {another}")
+        raise ConflictError(f"run {run.uid} has finished and cannot be resumed", advice=another)
     if connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == row)) == RunStatus.RUNNING:
         _refuse_living(run, process(connection, row))
     return row, run
@@ -224,4 +224,4 @@ def run_id(connection: sa.Connection, uid: str) -> int:
     if found:
         raise RunNotFoundError(f"run {uid!a} is ambiguous: {', '.join(row.uid for row in found)}")
     uids = connection.scalars(sa.select(t.run.c.uid).order_by(t.run.c.id.desc()).limit(20))
-    raise unknown(RunNotFoundError, "run", uid, uids, "see 'registry runs'")
+    raise unknown(RunNotFoundError, "run", uid, uids, advice=Advice(Action.LIST_RUNS))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from ..errors import DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
+from ..errors import Action, Advice, DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
 from .files import _sync_directory, write_atomically
 
 CHUNK: Final = 1 << 20
@@ -203,7 +203,7 @@ def digest_of(path: str) -> str | None:
 
 def missing(digest: str, label: str) -> ObjectMissingError:
     """The error for an object that is not there."""
-    return ObjectMissingError(f"object {digest} is missing from {label}: 'registry verify --repair' can bring it back")
+    return ObjectMissingError(f"object {digest} is missing from {label}", advice=Advice(Action.REPAIR))
 
 
 def checked(chunks: Iterable[bytes], digest: str, what: str) -> Iterator[bytes]:
@@ -223,7 +223,7 @@ def checked(chunks: Iterable[bytes], digest: str, what: str) -> Iterator[bytes]:
         held = chunk
     if hashed.hexdigest() != digest:
         raise ObjectCorruptError(
-            f"{what} is damaged: its {size} bytes have the sha256 {hashed.hexdigest()}, not {digest}; "
-            "'registry verify --repair' can bring it back from a backup"
+            f"{what} is damaged: its {size} bytes have the sha256 {hashed.hexdigest()}, not {digest}",
+            advice=Advice(Action.REPAIR),
         )
     yield held

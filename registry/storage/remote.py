@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from ..errors import Action, Advice, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
 from .objects import CHUNK, LocalStore, Store, Stored, check_digest, checked, digest_of, missing
 
 
@@ -48,9 +48,8 @@ class RemoteStore:
             # Others write there as well: what was listed a moment ago is no answer.
             self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
-            extra = "s3" if url.startswith("s3") else None
-            advice = f"pip install 'pointsman[{extra}]'" if extra else str(error)
-            raise SettingsError(f"the object store {url} needs a driver: {advice}") from error
+            advice = Advice(Action.INSTALL_EXTRA, {"extra": "s3"}) if url.startswith("s3") else None
+            raise SettingsError(f"the object store {url} needs a driver: {error}", advice=advice) from error
         except ValueError as error:
             raise SettingsError(f"the object store {url} cannot be used: {error}") from error
 

@@ -24,7 +24,7 @@ from typing import IO, Any, Final, Self
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..errors import BundleError, ConflictError, StoreError
+from ..errors import Action, Advice, BundleError, ConflictError, StoreError
 from ..records import Parent, Run, Version
 from ..refs import Ref
 from ..registry import Registry
@@ -282,7 +282,7 @@ def _member(name: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
         written += len(chunk)
         yield chunk
     if written != size:
-        raise BundleError(f"{name} has {written} bytes, not {size}: run 'registry verify'")
+        raise BundleError(f"{name} has {written} bytes, not {size}", advice=Advice(Action.VERIFY))
     yield bytes(-size % tarfile.BLOCKSIZE)
 
 

@@ -16,7 +16,9 @@ from ..database import tables as t
 from ..database.bases import base_id
 from ..database.events import now, record
 from ..errors import (
+    Action,
     AdapterNotFoundError,
+    Advice,
     ConflictError,
     InUseError,
     RunNotFoundError,
@@ -188,23 +190,25 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
     live = sa.exists().where(v.adapter_id == a.id)
     names = connection.scalars(sa.select(a.name).where(live).order_by(a.name)).all()
     if ref.name not in names:
-        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, _advice(connection, ref.name))
+        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, advice=_advice(connection, ref.name))
     of_adapter = (v.adapter_id == a.id) & (a.name == ref.name)
     numbers = connection.scalars(sa.select(v.number).where(of_adapter).order_by(v.number))
     aliases = connection.scalars(
         sa.select(t.alias.c.name).where(t.alias.c.adapter_id == a.id, a.name == ref.name).order_by(t.alias.c.name)
     )
     known = [f"{ref.name}@{selector}" for selector in (*numbers, *aliases)]
-    raise unknown(VersionNotFoundError, "version", str(ref), known, "see 'registry list --all'")
+    raise unknown(
+        VersionNotFoundError, "version", str(ref), known, advice=Advice(Action.LIST_VERSIONS, {"adapter": ref.name})
+    )
 
 
-def _advice(connection: sa.Connection, name: str) -> str:
+def _advice(connection: sa.Connection, name: str) -> Advice:
     """What to do where an adapter has no version: it may have a run, which is under way or made none that is left."""
     newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
     uid = connection.scalar(newest)
     if uid is None:
-        return "train one with 'registry train'"
-    return f"it has a run, {uid}: see 'registry runs' and 'registry history run:{uid}'"
+        return Advice(Action.TRAIN)
+    return Advice(Action.SHOW_HISTORY, {"run": uid})
 
 
 def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
@@ -229,7 +233,10 @@ def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
         if aliases:
             named = " and ".join(f"{ref.name}@{name}" for name in sorted(aliases))
             reasons.append(f"the aliases {named} mean it" if len(aliases) > 1 else f"the alias {named} means it")
-        raise InUseError(f"{found} is in use: {', and '.join(reasons)}; force its removal (--force), or keep it")
+        raise InUseError(
+            f"{found} is in use: {', and '.join(reasons)}",
+            advice=Advice(Action.REMOVE_VERSION, {"ref": str(found), "force": True}),
+        )
     connection.execute(t.alias.delete().where(t.alias.c.version_id == version.id))
     connection.execute(t.version.delete().where(t.version.c.id == version.id))
     record(connection, "remove", found, {"digest": version.digest, "aliases": list(aliases)})

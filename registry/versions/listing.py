@@ -72,7 +72,7 @@ def page(
     if metric is not None and not offset and rows[0].key_0 is None:
         known = pages.metrics(connection)
         if metric not in known:
-            raise unknown(MetricNotFoundError, "version has the metric", metric, known)
+            raise unknown(MetricNotFoundError, "metric", metric, known)
     return Page(tuple(_records(rows, details)), total, offset)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pointsman.registry import Base, Registry, Run, RunStatus
-from pointsman.registry.errors import RunNotFoundError, unknown
+from pointsman.registry.errors import Action, Advice, RunNotFoundError, unknown
 from pointsman.registry.refs import check_name
 
 from ..core.registries import open_registry
@@ -216,7 +216,7 @@ def _table(
             raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; it has: {there}")
         runs = [run for task in TASKS for run in registry.runs(adapter=task)]
         names = sorted({str(benchmark_of(run)) for run in runs} - {"None"})
-        raise unknown(RunNotFoundError, "benchmark", name, names, "'registry glue' trains one")
+        raise unknown(RunNotFoundError, "benchmark", name, names, advice=Advice(Action.BENCHMARK))
     return collect(
         registry,
         name,

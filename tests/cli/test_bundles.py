@@ -112,7 +112,7 @@ def test_a_damaged_file_is_never_exported(run: Any, mine: Path, tmp_path: Path) 
         (["sst2@1", "letter"], "letter", 1),
         (["sst2@1", "letter/x.tar"], "letter/x.tar", 1),
         (["sst2@1", "nosuch/x.tar"], "nosuch/x.tar", 1),
-        (["sst3", "x.tar"], "there is: cola, mix, sst2", 1),
+        (["sst3", "x.tar"], "known: cola, mix, sst2", 1),
         (["sst2@1", "sst2@9", "x.tar"], "sst2@9", 1),
         (["sst2@", "x.tar"], "not valid", 1),
         (["run:0123456789ab", "x.tar"], "not valid", 1),

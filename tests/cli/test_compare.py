@@ -96,7 +96,7 @@ def test_aliases_and_best(run: Any, ready: Path) -> None:
         (["sst2"], "two or more", 2),
         (["sst2", "cola", "--csv", "--json"], "exclude each other", 2),
         (["sst2", "cola", "--plot"], "--plot", 2),
-        (["sst2", "sst3"], "there is: cola, mix, sst2", 1),
+        (["sst2", "sst3"], "known: cola, mix, sst2", 1),
         (["sst2", "sst2@9"], "sst2@9", 1),
         (["sst2", "sst2@"], "not valid", 1),
         (["sst2", "run:"], "registry runs", 1),

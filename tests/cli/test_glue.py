@@ -220,7 +220,7 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
         (["--seed", "-1"], ["seed", "-1"]),
         (["--lr", "0"], ["learning_rate"]),
         (["--name", "No Good"], ["benchmark name"]),
-        (["--table", "--name", "other"], ["no benchmark 'other'", "glue"]),
+        (["--table", "--name", "other"], ["unknown benchmark 'other'", "glue"]),
         (["--table", "--method", "lora"], ["none of these cells"]),
     ],
     ids=lambda value: " ".join(map(str, value)),
@@ -242,4 +242,4 @@ def test_wrong_usage(arguments: list[str], run: Any, home: Path) -> None:
 
 
 def test_the_table_of_an_empty_home(run: Any, home: Path) -> None:
-    run("glue", "--table").refused("no benchmark 'glue'", "there is none yet", "'registry glue' trains one")
+    run("glue", "--table").refused("unknown benchmark 'glue'", "none exists yet", "'registry glue' trains one")

@@ -64,7 +64,7 @@ def test_an_alias_is_removed(run: Any) -> None:
     assert (result.code, result.out, result.err) == (0, "", "sst2@production is no alias any more\n")
     assert aliases(run) == {"staging": 3}
     assert run("show", "sst2@2").code == 0
-    run("alias", "sst2@production", "--remove").refused("there is: sst2@staging")
+    run("alias", "sst2@production", "--remove").refused("known: sst2@staging")
     run("show", "sst2@production").refused("production")
 
 
@@ -79,10 +79,10 @@ def test_an_alias_is_removed(run: Any) -> None:
         (["sst2", "--remove"], "sst2@production", 2),
         (["sst2@production", "production", "--remove"], "one argument", 2),
         (["sst2@production", "--remove", "--if-currently", "2"], "one argument", 2),
-        (["sst2@latest", "--remove"], "there is: sst2@production, sst2@staging", 1),
-        (["sst2@2", "--remove"], "there is: sst2@production, sst2@staging", 1),
+        (["sst2@latest", "--remove"], "known: sst2@production, sst2@staging", 1),
+        (["sst2@2", "--remove"], "known: sst2@production, sst2@staging", 1),
         (["sst3@production", "--remove"], "sst3", 1),
-        (["sst3@1", "a"], "there is: cola, mix, sst2", 1),
+        (["sst3@1", "a"], "known: cola, mix, sst2", 1),
         (["sst2@9", "a"], "sst2@9", 1),
         (["sst2@1", "latest"], "reserved", 1),
         (["sst2@1", "best"], "reserved", 1),
@@ -135,7 +135,7 @@ def test_tags_are_of_one_version(run: Any) -> None:
         (["sst2@2", f"a={'x' * 5_001}"], "5,000", 1),
         (["sst2@2", "a=\x1b[31mred"], "x1b", 1),
         (["sst2@2", "a=\udcff"], "udcff", 1),
-        (["sst3", "a=1"], "there is: cola, mix, sst2", 1),
+        (["sst3", "a=1"], "known: cola, mix, sst2", 1),
         (["sst2@9", "a=1"], "sst2@9", 1),
     ],
     ids=lambda value: ascii(" ".join(value))[:30] if isinstance(value, list) else "",
@@ -177,7 +177,7 @@ def test_lines_of_a_note_pass_for_nothing_else(run: Any) -> None:
         ([], b"", "REF", 2),
         (["sst2", "a", "b"], b"", "b", 2),
         (["sst2", "a", "--remove"], b"", "--remove takes no text", 2),
-        (["sst3", "a"], b"", "there is: cola, mix, sst2", 1),
+        (["sst3", "a"], b"", "known: cola, mix, sst2", 1),
         (["sst2@9"], b"", "sst2@9", 1),
         (["sst2", "\x1b]0;title\x07"], b"", "x1b", 1),
         (["sst2", "-"], b"\xff\xfe", "udcff", 1),

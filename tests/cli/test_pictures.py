@@ -241,7 +241,7 @@ def test_versions_of_several_adapters(run: Any, ready: Path, tmp_path: Path) -> 
         (["sst2", "--metric", "train/lose", "--versions"], "did you mean train/loss?", 1),
         (["sst2@1", *LOSS, "--versions"], "not valid", 1),
         (["run:0123", *LOSS, "--versions"], "not valid", 1),
-        (["sst3", *LOSS, "--versions"], "there is: cola, mix, sst2", 1),
+        (["sst3", *LOSS, "--versions"], "known: cola, mix, sst2", 1),
     ],
     ids=lambda value: ascii(" ".join(value)) if isinstance(value, list) else "",
 )  # fmt: skip

@@ -17,7 +17,7 @@ def test_what_nothing_needs_goes(run: Any) -> None:
     result = run("rm", "mix@1")
     assert (result.code, result.out, result.err) == (0, "", "mix@1 is removed\n")
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
-    run("show", "mix").refused("there is: cola, sst2")
+    run("show", "mix").refused("known: cola, sst2")
     assert run("verify").code == 0
 
 
@@ -64,7 +64,7 @@ def test_what_is_forced_out_is_still_named(run: Any) -> None:
 def test_aliases_of_what_is_forced_out_go(run: Any) -> None:
     run("rm", "sst2@production", "--force")
     assert refs(run) == ["cola@1", "mix@1", "sst2@1", "sst2@3"]
-    run("show", "sst2@production").refused("there is: sst2@1, sst2@3, sst2@staging")
+    run("show", "sst2@production").refused("known: sst2@1, sst2@3, sst2@staging")
 
 
 def test_a_number_is_never_given_again(run: Any, mine: Path, add_version: Any) -> None:
@@ -79,7 +79,7 @@ def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
     assert result.code == 1
     removed, error = result.err.splitlines()
     assert removed == "mix@1 is removed"
-    assert error.startswith("error: no version 'sst2@9'")
+    assert error.startswith("error: unknown version 'sst2@9'")
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
 
 
@@ -93,7 +93,7 @@ def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
         (["sst2@best", "--force"], "as in sst2@2", 1),
         (["sst2@9"], "sst2@9", 1),
         (["sst2@canary"], "sst2@canary", 1),
-        (["sst3@1"], "there is: cola, mix, sst2", 1),
+        (["sst3@1"], "known: cola, mix, sst2", 1),
         (["sst2@"], "not valid", 1),
         (["run:0123456789ab"], "not valid", 1),
         (["*"], "not valid", 1),

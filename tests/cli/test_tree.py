@@ -106,7 +106,7 @@ def test_many_ways_to_the_same_end(run: Any, home: Path, add_version: Any) -> No
     [
         (["--tree"], "REF", 2),
         (["sst2", "cola", "--tree"], "cola", 2),
-        (["sst3", "--tree"], "there is: cola, mix, sst2", 1),
+        (["sst3", "--tree"], "known: cola, mix, sst2", 1),
         (["sst2@9", "--tree", "--json"], "sst2@9", 1),
         (["run:0123456789ab", "--tree"], "not valid", 1),
     ],

@@ -18,7 +18,7 @@ from pointsman.registry.database.database import REVISIONS
 from pointsman.registry.errors import ConflictError, DiskFullError, OldSchemaError
 from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
-from pointsman.registry.runs.runs import runs
+from pointsman.registry.runs import runs
 
 from helpers import dump, interrupted_before, lines
 

@@ -11,7 +11,7 @@ import pytest
 from pointsman.registry import PointsmanError, Registry
 from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
-from pointsman.registry.runs.runs import runs
+from pointsman.registry.runs import runs
 
 from shapes import BASE, FIELDS, RUN
 

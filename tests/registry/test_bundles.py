@@ -153,7 +153,7 @@ def test_an_export_refuses(source, tmp_path, bundle):
     with pytest.raises(ConflictError, match="exists: name another file"):
         export_bundle(source, ["mix"], bundle)
     assert bundle.read_bytes() == before
-    with pytest.raises(PointsmanError, match="no adapter 'nosuch'"):
+    with pytest.raises(PointsmanError, match="unknown adapter 'nosuch'"):
         export_bundle(source, ["nosuch"], tmp_path / "no.tar")
     digest = source.version("sst2@2").files[0].sha256
     source.store.path(digest).write_bytes(b"damaged")

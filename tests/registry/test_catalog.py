@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pointsman.registry import File, Registry
 from pointsman.registry.errors import (
+    Action,
     AdapterNotFoundError,
+    Advice,
     ConflictError,
     InvalidNameError,
     NotFoundError,
@@ -235,13 +237,14 @@ def test_the_best_without_any_score_is_the_newest(registry, add):
 
 
 def test_unknown_names_list_what_there_is(registry, add):
-    with pytest.raises(AdapterNotFoundError, match="there is none yet; train one with 'registry train'"):
+    with pytest.raises(AdapterNotFoundError, match=r"none exists yet$") as error:
         registry.version("sst2")
+    assert error.value.advice == Advice(Action.TRAIN)
     add(), add(), add("cola")
     registry.set_alias("sst2@1", "production")
-    with pytest.raises(AdapterNotFoundError, match=r"no adapter 'sst'; did you mean sst2[?]; there is: cola, sst2;"):
+    with pytest.raises(AdapterNotFoundError, match=r"unknown adapter 'sst'; did you mean sst2[?]; known: cola, sst2$"):
         registry.version("sst")
-    with pytest.raises(VersionNotFoundError, match=r"no version 'sst2@7'; .*sst2@1, sst2@2, sst2@production"):
+    with pytest.raises(VersionNotFoundError, match=r"unknown version 'sst2@7'; .*sst2@1, sst2@2, sst2@production"):
         registry.version("sst2@7")
     with pytest.raises(VersionNotFoundError, match="did you mean sst2@production"):
         registry.version("sst2@prodcution")

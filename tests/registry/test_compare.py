@@ -144,9 +144,9 @@ def test_nothing_beside_nothing(registry):
 
 def test_what_is_not_there_is_not_compared(registry, add):
     add()
-    with pytest.raises(AdapterNotFoundError, match=r"no adapter 'cola'.*there is: sst2"):
+    with pytest.raises(AdapterNotFoundError, match=r"unknown adapter 'cola'.*known: sst2"):
         registry.compare(["sst2", "cola"])
-    with pytest.raises(RunNotFoundError, match="no run 'abc'"):
+    with pytest.raises(RunNotFoundError, match="unknown run 'abc'"):
         registry.compare(["sst2", "run:abc"])
     with pytest.raises(InvalidNameError):
         registry.compare(["sst2", "../sst2"])

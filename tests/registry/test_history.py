@@ -95,7 +95,7 @@ def test_a_window_has_both_its_ends(registry, ten, window, numbers, more):
 
 def test_an_unknown_metric_in_a_window_lists_those_known(registry, ten):
     for window in ({"first_step": 1_000}, {"since": at(1), "max_points": 8}):
-        with pytest.raises(MetricNotFoundError, match=r"no metric 'los'; did you mean loss[?]; there is: loss"):
+        with pytest.raises(MetricNotFoundError, match=r"unknown metric 'los'; did you mean loss[?]; known: loss"):
             registry.history(ten, "los", **window)
 
 
@@ -389,13 +389,13 @@ def test_a_metric_across_versions(registry, add, log_points):
 
 
 def test_an_unknown_metric_across_versions_lists_those_of_the_adapter(registry, add, start):
-    with pytest.raises(AdapterNotFoundError, match="there is none yet"):
+    with pytest.raises(AdapterNotFoundError, match="none exists yet"):
         registry.version_history("sst2", "eval/accuracy")
     with start() as run:
         run.log({"train/loss": 1.0}, step=1)
     add(run=run.uid)
     add("cola", metrics={"eval/mcc": 0.5}, primary_metric=None)
-    with pytest.raises(MetricNotFoundError, match=r"no metric 'eval/mcc'.*; there is: eval/accuracy, train/loss$"):
+    with pytest.raises(MetricNotFoundError, match=r"unknown metric 'eval/mcc'.*; known: eval/accuracy, train/loss$"):
         registry.version_history("sst2", "eval/mcc")
     with pytest.raises(InvalidNameError):
         registry.version_history("sst2", "a b")

@@ -119,7 +119,7 @@ def test_an_alias_is_removed_and_the_version_stays(registry, two):
     registry.remove_alias("sst2", "canary")
     assert registry.version("sst2@1").aliases == ("production",)
     assert registry.version("sst2@1").digest == two[0].digest
-    with pytest.raises(VersionNotFoundError, match="no version 'sst2@canary'"):
+    with pytest.raises(VersionNotFoundError, match="unknown version 'sst2@canary'"):
         registry.version("sst2@canary")
     assert registry.set_alias("sst2@2", "canary", if_currently=0).number == 2
 
@@ -128,16 +128,16 @@ def test_an_alias_is_removed_and_the_version_stays(registry, two):
 def test_an_unknown_alias_lists_those_known(registry, add):
     add("cola")
     registry.set_alias("cola", "elsewhere")
-    with pytest.raises(VersionNotFoundError, match="no alias 'sst2@canary'; there is none yet"):
+    with pytest.raises(VersionNotFoundError, match="unknown alias 'sst2@canary'; none exists yet"):
         registry.remove_alias("sst2", "canary")
     for alias in ("production", "canary"):
         registry.set_alias("sst2@1", alias)
     for text in ("prodcution", "elsewhere", "latest", "1", "", "\x1b[2J", "a\0"):
-        with pytest.raises(VersionNotFoundError, match=r"; there is: sst2@canary, sst2@production$") as error:
+        with pytest.raises(VersionNotFoundError, match=r"; known: sst2@canary, sst2@production$") as error:
             registry.remove_alias("sst2", text)
         assert str(error.value).isprintable()
         assert ("did you mean sst2@production?" in str(error.value)) == (text == "prodcution")
-    with pytest.raises(AdapterNotFoundError, match=r"no adapter 'sst'; did you mean sst2[?]; there is: cola, sst2"):
+    with pytest.raises(AdapterNotFoundError, match=r"unknown adapter 'sst'; did you mean sst2[?]; known: cola, sst2"):
         registry.remove_alias("sst", "canary")
     with pytest.raises(InvalidNameError):
         registry.remove_alias("../sst2", "canary")
@@ -339,7 +339,7 @@ def test_events_come_a_page_at_a_time(registry):
 
 @pytest.mark.usefixtures("logged")
 def test_events_of_a_bad_ref_are_refused(registry):
-    with pytest.raises(VersionNotFoundError, match=r"no version 'sst2@nightly'; .*sst2@canary, sst2@production"):
+    with pytest.raises(VersionNotFoundError, match=r"unknown version 'sst2@nightly'; .*sst2@canary, sst2@production"):
         registry.events("sst2@nightly")
     with pytest.raises(InvalidNameError):
         registry.events("'; drop table event; --")

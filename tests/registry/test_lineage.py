@@ -195,7 +195,7 @@ def test_force_takes_the_aliases_along(registry, make):
         registry.set_alias("a@1", alias)
     registry.set_alias("a@2", "kept")
     assert str(registry.remove("a@production", force=True)) == "a@1"
-    with pytest.raises(VersionNotFoundError, match=r"there is: a@2, a@kept; see"):
+    with pytest.raises(VersionNotFoundError, match=r"known: a@2, a@kept; see"):
         registry.version("a@production")
     (event,) = registry.events(limit=1)
     assert (event.action, event.subject) == ("remove", "a@1")

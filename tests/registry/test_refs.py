@@ -166,14 +166,14 @@ def test_an_unknown_name_is_shown_safely(text):
 def test_an_unknown_name_lists_the_near_ones_first():
     with pytest.raises(AdapterNotFoundError) as error:
         _unknown("ssst2", ["cola", "mrpc", "sst2"])
-    assert str(error.value) == "no adapter 'ssst2'; did you mean sst2?; there is: cola, mrpc, sst2"
+    assert str(error.value) == "unknown adapter 'ssst2'; did you mean sst2?; known: cola, mrpc, sst2"
 
 
 def test_an_unknown_name_among_many_lists_twenty():
     error = unknown(AdapterNotFoundError, "adapter", "x", [f"name{number}" for number in range(25)], "ask someone")
     assert str(error).endswith("name19, and 5 more; ask someone")
     assert isinstance(error, PointsmanError)
-    assert "there is none yet" in str(unknown(AdapterNotFoundError, "adapter", "x", []))
+    assert "none exists yet" in str(unknown(AdapterNotFoundError, "adapter", "x", []))
 
 
 def _unknown(name, known):

@@ -23,8 +23,7 @@ from pointsman.registry.errors import ConflictError, PrunedError, RunNotFoundErr
 from pointsman.registry.metrics import cutting
 from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
-from pointsman.registry.runs import liveness
-from pointsman.registry.runs.runs import runs
+from pointsman.registry.runs import liveness, runs
 from pointsman.registry.upkeep import export_bundle, verify
 
 from helpers import interrupted_before
@@ -367,7 +366,7 @@ def test_a_run_that_has_finished_is_refused(registry, start, pruned):
 def test_a_run_that_is_not_there_is_refused(registry, interrupted):
     for uid in ("abc000000001", "abc000000002"):
         change(registry, interrupted(), uid=uid)
-    with pytest.raises(RunNotFoundError, match="no run 'abd'"):
+    with pytest.raises(RunNotFoundError, match="unknown run 'abd'"):
         registry.resume_run("abd", last_step=0)
     with pytest.raises(RunNotFoundError, match="run 'abc' is ambiguous"):
         registry.resume_run("abc", last_step=0)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pointsman.registry import MetricPoint, Registry, RunStatus
 from pointsman.registry.database import backends
 from pointsman.registry.errors import (
+    Action,
     AdapterNotFoundError,
+    Advice,
     BusyError,
     InvalidNameError,
     MetricNotFoundError,
@@ -112,7 +114,7 @@ def test_an_unknown_metric_lists_those_known(registry, start):
     with start() as other:
         other.log({"eval/f1": 0.5}, step=1)
     for metric in ("eval/acuracy", "eval/f1"):
-        with pytest.raises(MetricNotFoundError, match=f"no metric '{metric}'; .*there is: eval/accuracy, loss"):
+        with pytest.raises(MetricNotFoundError, match=f"unknown metric '{metric}'; .*known: eval/accuracy, loss"):
             registry.history(f"run:{run.uid}", metric)
 
 
@@ -168,7 +170,7 @@ def test_a_run_without_points(registry, start):
         run.log({}, step=1)
         run.flush()
     assert registry.summaries(f"run:{run.uid}") == []
-    with pytest.raises(MetricNotFoundError, match="no metric 'loss'; there is none yet"):
+    with pytest.raises(MetricNotFoundError, match="unknown metric 'loss'; none exists yet"):
         registry.history(f"run:{run.uid}", "loss")
 
 
@@ -391,7 +393,7 @@ def test_a_run_is_found_by_the_beginning_of_its_uid(registry, start, path):
     assert registry.run("abd000000002").uid == "abd000000002"
     with pytest.raises(RunNotFoundError, match="run 'ab' is ambiguous: abc000000001, abd000000002"):
         registry.run("ab")
-    with pytest.raises(RunNotFoundError, match=r"no run 'abf000000001'; did you mean abc000000001.*; there is: e000"):
+    with pytest.raises(RunNotFoundError, match=r"unknown run 'abf000000001'; did you mean abc000000001.*; known: e000"):
         registry.run("abf000000001")
 
 
@@ -528,6 +530,7 @@ def test_an_error_while_the_database_is_busy_is_not_hidden(held, start_run):
 
 def test_an_adapter_without_a_version_has_a_run_to_look_at(registry, start_run):
     with start_run(registry, "sst2") as run:
-        advice = f"no adapter 'sst2'.*'registry history run:{run.uid}'"
-    with pytest.raises(AdapterNotFoundError, match=advice):
+        advice = Advice(Action.SHOW_HISTORY, {"run": run.uid})
+    with pytest.raises(AdapterNotFoundError, match="unknown adapter 'sst2'") as error:
         registry.history("sst2", "train/loss")
+    assert error.value.advice == advice

@@ -179,9 +179,9 @@ def test_an_error_points_at_its_place(registry, query, position, said):
 
 
 def test_a_metric_that_nothing_has_is_an_error(registry):
-    with pytest.raises(MetricNotFoundError, match=r"no metric 'eval/acuracy'; did you mean eval/accuracy\?"):
+    with pytest.raises(MetricNotFoundError, match=r"unknown metric 'eval/acuracy'; did you mean eval/accuracy\?"):
         registry.versions("eval/acuracy > 0.5")
-    with pytest.raises(MetricNotFoundError, match="no metric 'train/lost'"):
+    with pytest.raises(MetricNotFoundError, match="unknown metric 'train/lost'"):
         registry.versions("last(train/lost) > 0.5")
     # One that there is, and that no version has like this, is an answer.
     assert refs(registry, "eval/accuracy > 2") == []
@@ -237,7 +237,7 @@ def test_the_newest_of_each(registry):
 
 
 def test_a_sort_that_nothing_has(registry):
-    with pytest.raises(MetricNotFoundError, match=r"no version has the metric 'eval/f1'.*eval/accuracy"):
+    with pytest.raises(MetricNotFoundError, match=r"unknown metric 'eval/f1'.*eval/accuracy"):
         registry.versions(sort="eval/f1")
     with pytest.raises(InvalidNameError):
         registry.versions(sort="a b")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import events
 from pointsman.registry.errors import ConflictError, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
-from pointsman.registry.runs.runs import runs
+from pointsman.registry.runs import runs
 from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
 
 from shapes import FIELDS, RUN

@@ -538,7 +538,7 @@ def test_the_table_alone(begun: Registry) -> None:
         ("rte", 0, None),
         ("rte", 7, "not trained"),
     ]
-    with pytest.raises(RunNotFoundError, match="no benchmark 'other'; there is: glue"):
+    with pytest.raises(RunNotFoundError, match="unknown benchmark 'other'; known: glue"):
         glue_results(registry=begun, name="other")
     with pytest.raises(RunNotFoundError, match="none of these cells; it has: mrpc, seq_bn, seed 0; rte, seq_bn"):
         glue_results(registry=begun, methods=["lora"])

@@ -462,7 +462,7 @@ def test_a_constructor_names_the_rule_too() -> None:
         ("stack(a @2)", 8, "expected ',' or ')', found '@2'"),
         ("stack(a\u202e)", 6, "adapter name 'a\\u202e' is not valid"),
         ("stack(\u00a0a)", 6, "adapter name '\\xa0a' is not valid"),
-        ("stac\u212a(a)", 0, "no block 'stac\\u212a'"),
+        ("stac\u212a(a)", 0, "unknown block 'stac\\u212a'"),
     ],
 )
 def test_an_error_says_what_was_expected_and_where(text: str, at: int, what: str) -> None:
@@ -472,10 +472,10 @@ def test_an_error_says_what_was_expected_and_where(text: str, at: int, what: str
 
 
 def test_an_unknown_block_gets_near_names_and_the_list() -> None:
-    everything = "there is: stack, fuse, parallel, average, batchsplit"
-    assert refused("stack(a, avrage(b, c))") == (f"no block 'avrage'; did you mean average?; {everything}", 9)
-    assert refused("sst2(a)") == (f"no block 'sst2'; {everything}", 0)
-    assert refused("stack@2(a)")[0].startswith("no block 'stack@2'; did you mean stack?")
+    everything = "known: stack, fuse, parallel, average, batchsplit"
+    assert refused("stack(a, avrage(b, c))") == (f"unknown block 'avrage'; did you mean average?; {everything}", 9)
+    assert refused("sst2(a)") == (f"unknown block 'sst2'; {everything}", 0)
+    assert refused("stack@2(a)")[0].startswith("unknown block 'stack@2'; did you mean stack?")
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \r\n"])
@@ -525,8 +525,8 @@ def test_whatever_the_text_either_it_is_read_or_the_error_is_ours(text: str) -> 
         ({"é" * 1_000: 2}, r"batchsplit, found '\xe9\xe9"),
         ({1: 2}, "expected one of the keys stack, fuse, parallel, average, batchsplit, found 1"),
         ({"stack": ["a"], "fuse": ["a", "b"]}, "expected one of the keys stack, .*, found 'stack' and 'fuse'"),
-        ({"stack": ["a"], "weights": [1]}, "no key of stack 'weights'; there is: stack"),
-        ({"average": ["a"], "weight": [1]}, "no key of average 'weight'; did you mean weights?"),
+        ({"stack": ["a"], "weights": [1]}, "unknown key of stack 'weights'; known: stack"),
+        ({"average": ["a"], "weight": [1]}, "unknown key of average 'weight'; did you mean weights?"),
         ({"average": ["a"], "weights": 1}, "expected a list as weights, found 1"),
         ({"average": ["a"], "weights": None}, "expected a list as weights, found None"),
         ({"average": ["a", "b"], "weights": []}, "one weight a member, or none at all: found 0 for 2"),

@@ -342,7 +342,7 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
         ({"weights": 0.5}, "a list of numbers, one for each member; found 0.5"),
         ({"weights": {"a": 0.5, "b": 0.5}}, "a list of numbers, one for each member; found {'a'"),
         ({"how": "arithmetic"}, "arithmetic needs weights"),
-        ({"how": "average"}, "no way to merge 'average'.*linear"),
+        ({"how": "average"}, "unknown way to merge 'average'.*linear"),
         ({"how": "ties", "density": 0}, "above 0 and at most 1; found 0"),
         ({"how": "dare", "density": 1.5}, "above 0 and at most 1; found 1.5"),
         ({"how": "dare", "density": float("nan")}, "above 0 and at most 1; found nan"),

@@ -89,7 +89,7 @@ def test_any_text_is_read_as_it_stands_or_refused(text: str) -> None:
 def test_the_part_that_is_wrong_is_named(name: str, wrong: str) -> None:
     with pytest.raises(MethodNotFoundError) as caught:
         find_method(name)
-    assert f"no method {wrong}" in str(caught.value)
+    assert f"unknown method {wrong}" in str(caught.value)
 
 
 def test_a_union_has_the_configurations_of_its_parts() -> None:
@@ -169,19 +169,19 @@ def test_the_parts_of_the_librarys_own_unions_have_names_too() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("seq_bn", {"reduction": 8}, "no field of seq_bn 'reduction'; did you mean reduction_factor"),
+        ("seq_bn", {"reduction": 8}, "unknown field of seq_bn 'reduction'; did you mean reduction_factor"),
         ("seq_bn", {"reduction_factor": "many"}, "has to be"),
         ("seq_bn", {"reduction_factor": 0}, "greater than 0"),
         ("seq_bn", {"ln_before": 1}, "bool"),
         ("seq_bn", {"architecture": "lora"}, "no field"),
         ("lora+seq_bn", {"configs": []}, "no field"),
-        ("lora+seq_bn", {"lora.architecture": None}, "no field of lora"),
-        ("lora+seq_bn", {"seq_bn.r": 1}, "no field of seq_bn 'r'"),
-        ("lora+seq_bn", {"seqbn.r": 1}, r"no part of lora\+seq_bn 'seqbn'; did you mean seq_bn"),
-        ("lora+seq_bn", {".r": 1}, "no part of"),
-        ("lora+seq_bn", {"lora.": 1}, "no field of lora ''"),
+        ("lora+seq_bn", {"lora.architecture": None}, "unknown field of lora"),
+        ("lora+seq_bn", {"seq_bn.r": 1}, "unknown field of seq_bn 'r'"),
+        ("lora+seq_bn", {"seqbn.r": 1}, r"unknown part of lora\+seq_bn 'seqbn'; did you mean seq_bn"),
+        ("lora+seq_bn", {".r": 1}, "unknown part of"),
+        ("lora+seq_bn", {"lora.": 1}, "unknown field of lora ''"),
         ("lora+seq_bn", {"lora.r": "x"}, "lora: r has to be"),
-        ("mam", {"lora.r": 1}, "no part of mam 'lora'; there is: prefix_tuning, par_bn"),
+        ("mam", {"lora.r": 1}, "unknown part of mam 'lora'; known: prefix_tuning, par_bn"),
     ],
 )
 def test_fields_that_cannot_be_are_refused(name: str, overrides: dict[str, Any], message: str) -> None:

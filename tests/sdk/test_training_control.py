@@ -227,7 +227,7 @@ def test_class_weights_that_cannot_be_are_refused(registry: Registry, tiny_base:
     labels = load_task_data("stsb", "sample").splits["train"].labels()
     with pytest.raises(SettingsError, match="'stsb' learns a score and has no classes"):
         class_weights(GLUE["stsb"], "balanced", labels)
-    with pytest.raises(SettingsError, match=r"no class of sst2 for class_weights 'good'.*negative, positive"):
+    with pytest.raises(SettingsError, match=r"unknown class of sst2 for class_weights 'good'.*negative, positive"):
         train("sst2", base=str(tiny_base), registry=registry, class_weights={"good": 2.0}, **SMALL)
 
 

@@ -354,7 +354,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"space": {"reduction_factor": "4"}}, "nothing to search"),
     ({"space": {"r": "4,8"}}, "there is no 'r' to search; of the training, there is: epochs, .*of seq_bn: .*dropout"),
     ({"space": {"learning_rat": "1..2"}}, "there is no 'learning_rat' to search; .* learning_rate, "),
-    ({"space": {"lora.r": "4,8"}}, "no part of seq_bn 'lora'"),
+    ({"space": {"lora.r": "4,8"}}, "unknown part of seq_bn 'lora'"),
     ({"space": {"eval_every": "1,2"}}, "eval_every is fixed and searched at once"),
     ({"space": {"device": "cpu,cuda"}}, "device cannot be searched: .* cannot be compared"),
     ({"space": {"batch_size": "8,16"}}, "batch_size is fixed and searched at once"),
@@ -374,7 +374,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed has to be"),
     ({"lr": 0.1}, "there is no setting 'lr'"),
     ({"name": "Mine"}, "Mine"),
-    ({"method": "lora+nothing"}, "no method 'nothing'"),
+    ({"method": "lora+nothing"}, "unknown method 'nothing'"),
     ({"task": "nothing"}, "nothing"),
 ]
 

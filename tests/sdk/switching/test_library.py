@@ -625,7 +625,7 @@ DAMAGES: dict[str, Callable[[dict[str, bytes]], Any]] = {
     ),
     "no JSON": lambda files: files.update({"adapter_config.json": b"{"}),
     "another JSON": lambda files: files.update({"adapter_config.json": b"[1, 2]"}),
-    "no method": config_changed("adapter_config.json", architecture="nothing"),
+    "unknown method": config_changed("adapter_config.json", architecture="nothing"),
     "the head's truncated": lambda files: files.update(
         {"model_head.safetensors": files["model_head.safetensors"][:99]}
     ),

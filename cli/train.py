@@ -164,7 +164,7 @@ def _compare(registry: Registry, before: Run, version: Version) -> None:
     if before.version is None or version.run is None:
         return
     first, now = registry.version(before.version), registry.run(version.run)
-    if same_weights(*({f.name: registry.read_file(one, f.name) for f in one.files} for one in (first, version))):
+    if same_weights(*(registry.read_files(one) for one in (first, version))):
         click.echo(f"the weights are those of {first.ref}, bit for bit")
         return
     pairs_of = [

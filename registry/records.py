@@ -33,6 +33,16 @@ class Base:
     parameters: int
     size: int
     """Bytes of all its weights in the precision they are loaded in."""
+    former_fingerprint: str | None = None
+    """The fingerprint that earlier releases gave the same base; None where it has none, or none is known."""
+
+    def is_same(self, other: "Base") -> bool:
+        """Whether both are one base, by any fingerprint that they have."""
+        return bool(self._fingerprints & other._fingerprints)
+
+    @property
+    def _fingerprints(self) -> set[str]:
+        return {self.fingerprint, self.former_fingerprint or self.fingerprint}
 
 
 @dataclass(frozen=True, kw_only=True)

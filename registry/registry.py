@@ -329,6 +329,14 @@ class Registry:
                 return self.store.read(file.sha256)
         raise StoreError(f"{version.ref} has no file {name[:80]!a}; it has: {', '.join(f.name for f in version.files)}")
 
+    def read_files(self, version: Version) -> dict[str, bytes]:
+        """All files of a version by name, the sha256 of each checked.
+
+        Raises:
+            ObjectMissingError, ObjectCorruptError: The store has lost or damaged one.
+        """
+        return {file.name: self.store.read(file.sha256) for file in version.files}
+
     def export(self, ref: str | Ref, directory: str | Path) -> Path:
         """Write a version's files into ``directory``, made if it does not exist, in the format of ``adapters``.
 
@@ -341,7 +349,7 @@ class Registry:
         """
         directory = Path(directory)
         version = self.version(ref)
-        contents = {file.name: self.read_file(version, file.name) for file in version.files}
+        contents = self.read_files(version)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             missing = {directory / name: content for name, content in contents.items()}

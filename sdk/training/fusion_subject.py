@@ -57,7 +57,7 @@ def insert_members(model: Any, registry: Registry, members: Sequence[Version]) -
     """
     slots = []
     for number, member in enumerate(members, start=1):
-        files = {file.name: registry.read_file(member, file.name) for file in member.files}
+        files = registry.read_files(member)
         slots.append(slot_name(number))
         fill_slot(model, slots[-1], read_adapter(files))
     return slots
@@ -77,5 +77,5 @@ def insert_version(model: Any, registry: Registry, version: Version, slot: str) 
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
     names = insert_members(model, registry, [registry.version(ref) for ref in member_refs(version.config)])
-    insert_fusion(model, slot, names, {file.name: registry.read_file(version, file.name) for file in version.files})
+    insert_fusion(model, slot, names, registry.read_files(version))
     return fuse_block(slot, names)

@@ -64,7 +64,7 @@ def known(registry, ref):
             points = registry.history(ref, summary.key)
             histories[summary.key] = (repr(summary), [(repr(point)) for point in points])
     run = None if version.run is None else registry.run(version.run)
-    files = {file.name: registry.read_file(version, file.name) for file in version.files}
+    files = registry.read_files(version)
     return repr(version), files, run, histories, registry.lineage(ref).parents
 
 

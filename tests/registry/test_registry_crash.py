@@ -77,7 +77,7 @@ def assert_sound(registry, added, logged, aliased):
     assert [version.number for version in versions] == list(range(1, len(versions) + 1))
     assert set(added) <= {version.ref for version in versions}
     for version in versions:
-        contents = {file.name: registry.read_file(version, file.name) for file in version.files}
+        contents = registry.read_files(version)
         assert set(contents) == {"weights", "same"}
         assert {file.name: file.sha256 for file in version.files} == {
             name: hashlib.sha256(content).hexdigest() for name, content in contents.items()

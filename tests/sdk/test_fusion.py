@@ -555,7 +555,7 @@ from pointsman.sdk.data.tokens import tokenise
 
 torch.set_num_threads(1)
 registry, version = Registry(sys.argv[1]), Registry(sys.argv[1]).version("fused")
-files = lambda found: {file.name: registry.read_file(found, file.name) for file in found.files}
+files = lambda found: registry.read_files(found)
 loaded = load_base(version.base.name)
 model, names = loaded.model, {}
 for ref in reversed(version.config["composition"]["fuse"]):

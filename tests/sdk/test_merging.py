@@ -75,7 +75,7 @@ def make(registry: Registry, loaded: LoadedBase) -> Make:
 
 
 def files_of(registry: Registry, version: Version) -> dict[str, bytes]:
-    return {file.name: registry.read_file(version, file.name) for file in version.files}
+    return registry.read_files(version)
 
 
 def tensors_of(registry: Registry, version: Version, file: str = ADAPTER_WEIGHTS) -> dict[str, torch.Tensor]:

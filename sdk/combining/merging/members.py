@@ -104,7 +104,7 @@ def member_of_head(
 
 
 def _read(registry: Registry, version: Version) -> Member:
-    files = {file.name: registry.read_file(version, file.name) for file in version.files}
+    files = registry.read_files(version)
     try:
         return Member(version=version, files=files, adapter=read_adapter(files), head=read_head(files))
     except WeightsError as error:

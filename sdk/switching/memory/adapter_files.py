@@ -41,7 +41,7 @@ class AdapterFiles:
         Raises:
             StoreError, WeightsError: A file is missing or damaged, or the head is not one of the version's task.
         """
-        files = {file.name: registry.read_file(version, file.name) for file in version.files}
+        files = registry.read_files(version)
         head = Head(read_head(files), model, dtype=dtype)
         task = Task.from_dict(version.task)
         if head.outputs != task.num_labels:

@@ -264,7 +264,7 @@ def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
     with pytest.raises(CompositionError, match=r"fuse\(a, b\) is f@1 already: set an alias"):
         compose("x", "fuse(a, b)", registry=registry)
     assert compose("x", "stack(c, fuse(a, b))", registry=registry).config == {"composition": {"stack": ["c@1", "f@1"]}}
-    files = {file.name: registry.read_file(made, file.name) for file in made.files}
+    files = registry.read_files(made)
     registry.add_version("g", files=files, task=GLUE["cola"].to_dict(), method=made.method, config=made.config,
                          base=made.base, max_length=16, parameters=1)  # fmt: skip
     switcher.refresh("a")

@@ -74,7 +74,7 @@ def test_an_invertible_adapter_is_the_first_of_its_stack(
 
 def files_of(registry: Registry, ref: str) -> dict[str, bytes]:
     version = registry.version(ref)
-    return {file.name: registry.read_file(version, file.name) for file in version.files}
+    return registry.read_files(version)
 
 
 def as_one_bottleneck(registry: Registry, weights: Mapping[str, float], directory: Path) -> Path:

@@ -388,4 +388,4 @@ def test_fusions_are_dropped_with_their_members(make_version: MakeVersion, regis
 
 
 def files_of(registry: Registry, version: Version) -> dict[str, bytes]:
-    return {file.name: registry.read_file(version, file.name) for file in version.files}
+    return registry.read_files(version)

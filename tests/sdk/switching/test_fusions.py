@@ -42,7 +42,7 @@ def plain_logits(
 
     def files(ref: str) -> dict[str, bytes]:
         found = registry.version(ref)
-        return {file.name: registry.read_file(found, file.name) for file in found.files}
+        return registry.read_files(found)
 
     loaded = load_base(str(base))
     for name in dict.fromkeys([*members, *([below] if below else [])]):

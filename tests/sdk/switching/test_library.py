@@ -64,7 +64,7 @@ def altered(
     registry: Registry, version: Version, name: str, change: Callable[[dict[str, bytes]], None], **fields: Any
 ) -> Version:
     """A version with other files, whose digests are right."""
-    files = {file.name: registry.read_file(version, file.name) for file in version.files}
+    files = registry.read_files(version)
     change(files)
     about = {"task": version.task, "method": version.method, "config": version.config, "base": version.base}
     return registry.add_version(name, files=files, max_length=32, parameters=1, **{**about, **fields})

@@ -79,7 +79,7 @@ def make_cases(make_version: MakeVersion, registry: Registry, base: Path, *, row
     names = [f"m{number}" for number in range(len(METHODS))]
     for number, (name, method) in enumerate(zip(names, METHODS, strict=True)):
         made = make_version(f"{name}-long", GLUE[TASKS[number % len(TASKS)]], method=method, seed=number)
-        files = {file.name: registry.read_file(made, file.name) for file in made.files}
+        files = registry.read_files(made)
         registry.add_version(name, files=files, task=made.task, method=method, config=made.config, base=made.base,
                              max_length=8 + number % 7, parameters=1)  # fmt: skip
     add_random_fusion(registry, base, "f", ["m0@1", "m1@1"])
@@ -296,7 +296,7 @@ def test_tasks_of_other_lengths_are_cut_to_their_own_in_every_thread(
 ) -> None:
     """A tokenizer of the library keeps the length that the last call asked for, and fails where two ask at once."""
     made = make_version("a")
-    files = {file.name: registry.read_file(made, file.name) for file in made.files}
+    files = registry.read_files(made)
     for length in range(8, 16):
         registry.add_version(f"cut{length}", files=files, task=made.task, method=made.method, config=made.config,
                              base=made.base, max_length=length, parameters=1)  # fmt: skip

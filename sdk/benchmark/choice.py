@@ -1,4 +1,4 @@
-"""What a benchmark may be asked for: some of GLUE's tasks, methods and seeds."""
+"""Check a benchmark's lists of tasks, methods and seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,28 +11,28 @@ from .score import TASKS
 
 
 def chosen_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    """These tasks in the order of GLUE's tables.
+    """Check task names, and return them in the order of GLUE's tables.
 
     Raises:
-        SettingsError: There are none, one is there twice, or one has no training rows.
-        TaskNotFoundError: GLUE has no such task; the message lists those it has.
+        SettingsError: The list is empty, has a duplicate, or names a task without training rows.
+        TaskNotFoundError: A task is unknown; the message lists the known ones.
     """
     _check_list("tasks", tasks)
     for task in tasks:
         if task in GLUE and not GLUE[task].trainable:
             other = GLUE[task].scored_with
-            raise SettingsError(f"'{task}' has no training data: score {other}'s adapter on it (evaluate)")
+            raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter, by evaluate")
         if task not in TASKS:
             raise unknown(TaskNotFoundError, "GLUE task", str(task), TASKS)
     return tuple(task for task in TASKS if task in tasks)
 
 
 def chosen_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """These methods by their names of today.
+    """Check method names, and return their current names.
 
     Raises:
-        SettingsError: There are none, one is there twice, or a union cannot be.
-        MethodNotFoundError: There is no such method; the message lists those there are.
+        SettingsError: The list is empty, has a duplicate, or names a union that is not possible.
+        MethodNotFoundError: A method is unknown; the message lists the known ones.
     """
     _check_list("methods", methods)
     names = [find_method(method).name for method in methods]
@@ -41,10 +41,10 @@ def chosen_methods(methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def chosen_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """These seeds.
+    """Check seeds.
 
     Raises:
-        SettingsError: There are none, or one is there twice.
+        SettingsError: The list is empty or has a duplicate.
     """
     _check_list("seeds", seeds)
     return tuple(seeds)
@@ -52,8 +52,8 @@ def chosen_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
 
 def _check_list(what: str, values: Sequence[Any]) -> None:
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise SettingsError(f"{what} are a list; found {values!r}: put it into a list")
+        raise SettingsError(f"{what} must be a list; found {values!r}")
     if not values:
-        raise SettingsError(f"the list of {what} is empty: give at least one")
-    if twice := [value for place, value in enumerate(values) if value in values[:place]]:
-        raise SettingsError(f"{what} has {twice[0]!r} twice: each is trained once")
+        raise SettingsError(f"the list of {what} is empty; give at least one")
+    if duplicates := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise SettingsError(f"{what} has the duplicate {duplicates[0]!r}")

@@ -1,4 +1,4 @@
-"""The GLUE score: what a task's metrics come to, the average over the tasks, and their spread over seeds.
+"""The GLUE score: a task's score from its metrics, the average over tasks, mean and deviation over seeds.
 
 A task's score is the unweighted mean of its metrics, and the GLUE score is the unweighted mean of the tasks' scores
 (Wang et al. 2019, https://openreview.net/pdf?id=rJ4km2R5t7, section 3.4; so does https://gluebenchmark.com):
@@ -7,12 +7,12 @@ A task's score is the unweighted mean of its metrics, and the GLUE score is the 
 - MRPC, QQP: accuracy and F1; STS-B: Pearson's and Spearman's correlation;
 - MNLI: accuracy on the matched and on the mismatched rows.
 
-All are times 100. WNLI takes no part in the average unless it is asked to: its validation rows are built to mislead
-what was learned in training, and BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805, Table 1) and the first
-adapters (Houlsby et al. 2019, https://arxiv.org/abs/1902.00751) left it out. The diagnostic set (AX) never does.
+All scores are times 100. WNLI is not in the average unless requested: its validation rows are adversarial to its
+training rows, and BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805, Table 1) and the first
+adapters (Houlsby et al. 2019, https://arxiv.org/abs/1902.00751) left it out. The diagnostic set (AX) is never in it.
 
-Over several seeds a score is a mean and a sample standard deviation (n - 1). That of the average is taken over the
-seeds' own averages, and so knows how the tasks go together; a seed that lacks a task has none.
+Over several seeds a score is a mean and a sample standard deviation (n - 1). The deviation of the average is taken over
+the averages of the seeds, so that it includes the covariance of the tasks; a seed that lacks a task has no average.
 """
 
 import math
@@ -31,14 +31,14 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "rte": ("eval/accuracy",),
     "wnli": ("eval/accuracy",),
 }
-"""The metrics of a version that make its task's score, by task, in the order of GLUE's tables."""
+"""By task, the metrics of a version whose mean is the task's score; in the order of GLUE's tables."""
 
 TASKS: Final = tuple(METRICS)
-"""GLUE's tasks that have training rows, in the order of its tables."""
+"""GLUE's tasks with training rows, in the order of its tables."""
 
 
 def averaged_tasks(tasks: Sequence[str], *, with_wnli: bool = False) -> tuple[str, ...]:
-    """Those of some tasks that the average is over."""
+    """The tasks of a list that are in the average."""
     return tuple(task for task in TASKS if task in tasks and (with_wnli or task != "wnli"))
 
 
@@ -54,21 +54,21 @@ def task_score(task: str, metrics: Mapping[str, float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A score over some seeds."""
+    """A score over several seeds."""
 
     mean: float
     std: float | None
-    """The sample standard deviation; None of one seed."""
+    """The sample standard deviation; None for one seed."""
     seeds: tuple[int, ...]
 
     @classmethod
     def of(cls, scores: Mapping[int, float]) -> "Spread | None":
-        """That of scores by seed; None of none."""
+        """The spread of scores by seed; None if there are no scores."""
         if not scores:
             return None
         values = list(scores.values())
         mean = _mean(values)
-        # Not the statistics module's, which fails at NaN.
+        # The statistics module's stdev fails at NaN.
         squares = math.fsum((value - mean) ** 2 for value in values)
         std = math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else None
         return cls(mean=mean, std=std, seeds=tuple(scores))
@@ -76,17 +76,17 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one method comes to."""
+    """One method's row of the table."""
 
     method: str
     scores: Mapping[str, Spread]
-    """By task, of those that any seed has."""
+    """By task; only tasks with a score."""
     average: Spread | None
-    """Over the seeds that have every one of ``averaged``; None where no seed has, or there are none."""
+    """Over the seeds that have all tasks of ``averaged``; None if there is no such seed or no such task."""
     averaged: tuple[str, ...]
-    """The tasks that the average is over."""
+    """The tasks in the average."""
     incomplete: Mapping[int, tuple[str, ...]]
-    """The seeds that take no part in the average, with the tasks that each lacks."""
+    """The seeds that are not in the average, with the tasks that each lacks."""
 
 
 def row(
@@ -97,14 +97,14 @@ def row(
     seeds: Sequence[int],
     with_wnli: bool = False,
 ) -> Row:
-    """A method's row of the table.
+    """Make a method's row of the table.
 
     Args:
         method: The method.
-        scores: Its scores by task and seed, as far as there are any.
-        tasks: All tasks that there should be.
-        seeds: All seeds that there should be.
-        with_wnli: Whether WNLI takes part in the average.
+        scores: Its scores by task and seed; missing ones are left out.
+        tasks: All tasks of the benchmark.
+        seeds: All seeds of the benchmark.
+        with_wnli: Include WNLI in the average.
     """
     averaged = averaged_tasks(tasks, with_wnli=with_wnli)
     spreads = {

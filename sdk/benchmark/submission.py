@@ -15,7 +15,7 @@ from typing import Final
 
 import torch
 
-from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, WeightsError
+from pointsman.registry.errors import Action, Advice, ConflictError, DataError, SettingsError, StoreError, WeightsError
 from pointsman.registry.storage.files import write_atomically
 
 from ..data import load_task_data, splits_there
@@ -27,24 +27,24 @@ from ..tasks import GLUE, Task
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialFile:
-    """One file that the leaderboard asks for."""
+    """One file of a complete submission."""
 
     name: str
     task: str
     split: str
-    """The split of the task whose rows it answers."""
+    """The split of the task that it has predictions for."""
     rows: int
-    """How many rows the published test file has."""
+    """The number of rows of the published test file."""
     spelling: Mapping[str, str]
-    """What is written for each of the task's classes, by its name; empty for a score."""
+    """The text that stands for each class, by the class name; empty for a score."""
 
     @property
     def adapter(self) -> str:
-        """The task whose adapter answers it: of ax, mnli."""
+        """The task whose adapter predicts it: mnli for ax."""
         return GLUE[self.task].scored_with or self.task
 
     def written(self, logits: torch.Tensor) -> list[str]:
-        """What is written for a head's outputs: ``(rows, labels)``, or ``(rows, 1)`` for a score."""
+        """The lines for a head's outputs, ``(rows, labels)`` or ``(rows, 1)`` for a score."""
         task = GLUE[self.task]
         if task.bounds is not None:
             low, high = task.bounds
@@ -57,7 +57,7 @@ _TWO_WAY: Final = {"entailment": "entailment", "not_entailment": "not_entailment
 
 # fmt: off
 _TABLE: Final[tuple[tuple[str, str, str, int, Mapping[str, str]], ...]] = (
-    # file         task    split              rows     what is written for each class
+    # file         task    split              rows     the text for each class
     ("AX.tsv",      "ax",   "test",            1_104,   _NLI),
     ("CoLA.tsv",    "cola", "test",            1_063,   {"unacceptable": "0", "acceptable": "1"}),
     ("MNLI-m.tsv",  "mnli", "test_matched",    9_796,   _NLI),
@@ -76,7 +76,7 @@ FILES: Final = tuple(
     OfficialFile(name=name, task=task, split=split, rows=rows, spelling=spelling)
     for name, task, split, rows, spelling in _TABLE
 )
-"""The files of a complete submission, in the order they have in the zip."""
+"""The files of a complete submission, in the order of the zip."""
 
 _TASKS: Final = tuple(name for name, task in GLUE.items() if task.trainable)
 
@@ -88,27 +88,27 @@ class SubmittedFile:
     name: str
     rows: int
     official_rows: int
-    """How many rows the leaderboard takes."""
+    """The number of rows that the leaderboard expects."""
     ref: str | None
-    """The version that predicted it, as ``name@number``; None where it was filled."""
+    """The version that predicted it, as ``name@number``; None if it was filled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What ``submit`` wrote."""
+    """The submission that ``submit`` wrote."""
 
     path: Path
     source: str
-    """Where the rows came from, in a few words."""
+    """Where the rows came from, for people."""
     files: tuple[SubmittedFile, ...]
     missing: tuple[str, ...]
-    """Files that the leaderboard asks for and that were not written."""
+    """Files of a complete submission that were not written."""
     filled: tuple[str, ...]
-    """Files without predictions: each task's class 0, or 0, on every row."""
+    """Files without predictions, with class 0 (or the score 0) on every row."""
 
     @property
     def misfits(self) -> tuple[SubmittedFile, ...]:
-        """Files with more or fewer rows than the leaderboard takes."""
+        """Files whose number of rows is not the one that the leaderboard expects."""
         return tuple(file for file in self.files if file.rows != file.official_rows)
 
 
@@ -122,30 +122,34 @@ def submit(
     force: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> Submission:
-    """Predict GLUE's test rows with registered versions, and write the zip that its leaderboard takes.
+    """Predict GLUE's test rows with registered versions, and write the zip that the leaderboard takes.
 
     Args:
         switcher: A Switcher on the base of the versions.
-        refs: At most one version of each task of GLUE. The one of mnli also answers the diagnostic rows (ax), where the
+        refs: At most one version of each GLUE task. The version of mnli also predicts the diagnostic rows (ax), if the
             data have them.
-        path: The zip; appears when it is complete.
+        path: The zip; it appears when it is complete.
         data: A directory in the hub's or GLUE's own layout, ``sample``, or None for the hub.
-        fill: Write files for the other tasks, too, with each one's class 0 (for stsb 0) on every row: the leaderboard
-            takes complete submissions only.
-        force: Overwrite a file that is there.
-        report: Called with the number of rows done and of all rows, time and again.
+        fill: Write the files of the other tasks as well, with class 0 (for stsb the score 0) on every row, since the
+            leaderboard takes complete submissions only.
+        force: Overwrite an existing file.
+        report: Called from time to time with the number of predicted rows and the number of all rows.
 
     Returns:
-        Which file came from which version, and what is missing. Rows in another number than the official one are
-        written all the same: see ``misfits``.
+        Which version predicted which file, and what is missing. A file with an unexpected number of rows is written
+        all the same, see ``misfits``.
 
     Raises:
-        SettingsError: No version, two of one task, one of another task than GLUE's, or a path that cannot be.
-        ConflictError: Something is at the path already.
+        SettingsError: There is no version, two versions of one task, a version of a task that is not GLUE's, or a path
+            that is not a zip in an existing directory.
+        ConflictError: The path exists.
         DataError: The data lack a task's test rows, or do not fit it. Nothing was predicted.
-        NotFoundError, BaseMismatchError and the other errors of ``Switcher.load``.
+        NotFoundError, BaseMismatchError: And the other errors of ``Switcher.load``.
         WeightsError: A version's outputs are NaN.
         StoreError: The zip cannot be written.
+
+    Example:
+        >>> submit(switcher, ["sst2@best", "mnli@best"], data="glue/", path="glue.zip").missing
     """
     path = Path(path)
     _check_target(path, force=force)
@@ -170,7 +174,7 @@ def submit(
             continue
         members[file.name] = _tsv(answers)
         written.append(SubmittedFile(name=file.name, rows=len(answers), official_rows=file.rows, ref=ref))
-    _check_target(path, force=force)  # that took its time: something may be there by now
+    _check_target(path, force=force)  # another process may have written it during the predictions
     try:
         write_atomically(path, [_zipped(members)])
     except OSError as error:
@@ -186,33 +190,34 @@ def submit(
 
 def _check_target(path: Path, *, force: bool) -> None:
     if path.suffix.lower() != ".zip":
-        raise SettingsError(f"a submission is a file that ends in .zip; found {str(path)!a}")
+        raise SettingsError(f"a submission must be a file with the suffix .zip; found {str(path)!a}")
     if not path.parent.is_dir():
-        raise SettingsError(f"the directory {path.parent} does not exist: make it first")
+        raise SettingsError(f"the directory {path.parent} does not exist; create it first")
     if path.is_dir() or (path.exists() and not force):
-        raise ConflictError(f"{path} exists: name another file" + ("" if path.is_dir() else ", or force it (--force)"))
+        advice = None if path.is_dir() else Advice(Action.SET_ARGUMENTS, {"force": True})
+        raise ConflictError(f"{path} exists; name another file", advice=advice)
     if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"the submission {path} cannot be written: its directory does not let you")
+        raise StoreError(f"the submission {path} cannot be written: no permission to write to its directory")
 
 
 def _by_task(switcher: Switcher, refs: Sequence[str]) -> dict[str, str]:
-    """The versions, as ``name@number``, by the task that each has learned; all of them loaded."""
+    """Load the versions; return them, as ``name@number``, by the task that each was trained on."""
     if isinstance(refs, str):
-        raise SettingsError(f"refs are a list of versions; found the string {refs!r}: put it into a list")
+        raise SettingsError(f"refs must be a list of versions; found the string {refs!r}")
     if not refs:
-        raise SettingsError(f"name the versions to submit: one of each task, of {', '.join(_TASKS)}")
+        raise SettingsError(f"the list of refs is empty; name one version of each task: {', '.join(_TASKS)}")
     chosen: dict[str, str] = {}
     for ref in refs:
-        found, learned = switcher.load(ref), switcher.task(ref)
+        version, learned = switcher.load(ref), switcher.task(ref)
         if learned.name not in _TASKS or not _same(learned, GLUE[learned.name]):
             raise SettingsError(
-                f"{found} learned {learned.name!r}, which is none of GLUE's tasks: the leaderboard takes "
+                f"{version} was trained on {learned.name!r}, which is not a GLUE task; the leaderboard takes: "
                 f"{', '.join(_TASKS)}"
             )
         if learned.name in chosen:
-            both = f"{chosen[learned.name]} and {found}"
-            raise SettingsError(f"two versions of {learned.name}, {both}: a submission has one of each task")
-        chosen[learned.name] = found
+            both = f"{chosen[learned.name]} and {version}"
+            raise SettingsError(f"{both} are two versions of {learned.name}; a submission takes one of each task")
+        chosen[learned.name] = version
     return chosen
 
 
@@ -221,21 +226,21 @@ def _same(learned: Task, official: Task) -> bool:
 
 
 def _test_rows(chosen: Mapping[str, str], source: str | Path | None) -> tuple[dict[str, Split], str]:
-    """The rows to predict, by the file they are for, and where they came from. All are read before any is predicted."""
+    """The rows to predict by file name, and where they came from; all are read before any is predicted."""
     wanted = [file for file in FILES if file.adapter in chosen]
-    there = {name: _splits(GLUE[name], source) for name in dict.fromkeys(file.task for file in wanted)}
-    # The diagnostic rows are a folder of their own, which those who only want mnli's may well not have.
-    if lacking := [file for file in wanted if GLUE[file.task].trainable and file.split not in there[file.task]]:
+    available = {name: _splits(GLUE[name], source) for name in dict.fromkeys(file.task for file in wanted)}
+    # The diagnostic rows are in a folder of their own, which is optional.
+    if lacking := [file for file in wanted if GLUE[file.task].trainable and file.split not in available[file.task]]:
         looked_for = "; ".join(
             f"{file.task}: {file.task}/{file.split}-00000-of-00001.parquet or "
             f"{folder_name(GLUE[file.task])}/{file.split}.tsv"
             for file in lacking
         )
         raise DataError(
-            f"{source or 'the hub'} lacks test rows; looked for {looked_for}. Add them, or leave out the versions of "
+            f"{source or 'the hub'} lacks test rows; looked for {looked_for}; add them, or leave out the versions of "
             f"{', '.join(dict.fromkeys(file.task for file in lacking))}"
         )
-    wanted = [file for file in wanted if file.split in there[file.task]]
+    wanted = [file for file in wanted if file.split in available[file.task]]
     loaded = {
         name: load_task_data(GLUE[name], source, splits=[file.split for file in wanted if file.task == name])
         for name in dict.fromkeys(file.task for file in wanted)
@@ -245,18 +250,18 @@ def _test_rows(chosen: Mapping[str, str], source: str | Path | None) -> tuple[di
 
 
 def _splits(task: Task, source: str | Path | None) -> set[str]:
-    """The splits of a task that a source has; none where it has no folder of the task."""
+    """The splits of a task that a source has; empty if it has no folder of the task."""
     try:
         return splits_there(task, source)
     except DataError:
-        # A directory is asked for every task, so that one message tells of all that it lacks.
+        # For a directory, the caller collects what all tasks lack, for one message.
         if task.trainable and (source is None or not Path(source).is_dir()):
             raise
         return set()
 
 
 def _chunks(rows: Split) -> Iterator[list[tuple[str, ...]]]:
-    """The texts of some rows at a time: those of all of qqp's take hundreds of megabytes as Python's strings."""
+    """The texts of ``STREAM_ROWS`` rows at a time: all of qqp's as Python strings take hundreds of megabytes."""
     for start in range(0, len(rows), STREAM_ROWS):
         columns = rows.dataset[start : start + STREAM_ROWS]
         yield list(zip(*(columns[name] for name in rows.task.text), strict=True))
@@ -265,7 +270,7 @@ def _chunks(rows: Split) -> Iterator[list[tuple[str, ...]]]:
 def _logits(switcher: Switcher, ref: str, texts: Sequence[tuple[str, ...]]) -> torch.Tensor:
     logits = switcher.logits(ref, texts)
     if bool(logits.isnan().any()):
-        raise WeightsError(f"{ref} answers NaN, from which nothing can be read: submit another version")
+        raise WeightsError(f"the outputs of {ref} are NaN; submit another version")
     return logits
 
 
@@ -278,7 +283,7 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            # What would be the time and the system of this call is the same in every one.
+            # A fixed time and system, so that the same predictions make the same bytes.
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(info, content)

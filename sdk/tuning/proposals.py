@@ -1,9 +1,12 @@
-"""What to try next, and what to give up: Optuna's, on a study that is made anew from the trials the registry has.
+"""Optuna's sampler and pruner, on a study that is rebuilt from the registry's trials at each call.
 
-Nothing of Optuna's is stored. Its sampler is seeded by the search's seed and the number of the trial: the same trials
-give the same next parameters, in whatever process.
+Nothing of Optuna's is stored. The sampler's seed is made of the search's seed and the trial's number: the same trials
+give the same next parameters in every process.
 """
 
+import logging
+import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -21,9 +24,10 @@ from .studies import Trial, TrialState
 
 _ATTEMPTS: Final = 50
 _STARTUP: Final = 4
-"""Trials that are complete before one is pruned."""
+"""Complete trials before the first one is pruned."""
 
-# What fails, as a loss that diverges, is to be kept away from as what is pruned; Optuna would forget its own FAIL.
+# A failed trial, as of a diverged loss, counts like a pruned one, so that the sampler avoids its parameters; Optuna
+# ignores its own FAIL.
 _STATES: Final = {
     TrialState.COMPLETE: State.COMPLETE,
     TrialState.PRUNED: State.PRUNED,
@@ -32,17 +36,17 @@ _STATES: Final = {
 
 
 def default_pruner() -> BasePruner:
-    """Gives up what is below the median of the trials that came so far."""
+    """Optuna's median pruner: it stops a trial whose best score is below the median of the others at that step."""
     return MedianPruner(n_startup_trials=_STARTUP)
 
 
 def propose(space: Space, trials: Sequence[Trial], *, number: int, seed: int, grain: float) -> dict[str, Value] | None:
-    """The parameters to try next, none that were tried before; None where all were.
+    """Propose the parameters of a trial, distinct from those of all others; None if all combinations were tried.
 
     Args:
         space: The space.
-        trials: Those that were.
-        number: The next one's.
+        trials: All trials, also those that are running.
+        number: The number of the new trial.
         seed: The search's.
         grain: As for ``progress``.
     """
@@ -58,7 +62,7 @@ def propose(space: Space, trials: Sequence[Trial], *, number: int, seed: int, gr
         params = {name: _short(asked[name], dimension) for name, dimension in space.dimensions.items()}
         if params not in tried:
             return params
-    # It keeps to what is best; of what can be counted, the first that is left.
+    # The sampler keeps returning to the best parameters: take the first combination that was not tried.
     if space.size is None:
         return params
     return next(params for index in range(space.size) if (params := space.combination(index)) not in tried)
@@ -67,13 +71,13 @@ def propose(space: Space, trials: Sequence[Trial], *, number: int, seed: int, gr
 def is_hopeless(
     pruner: BasePruner, space: Space, trials: Sequence[Trial], values: Mapping[int, float], *, grain: float
 ) -> bool:
-    """Whether to give a trial up.
+    """Whether to prune a trial.
 
     Args:
-        pruner: One that judges by intermediate values alone.
+        pruner: A pruner that reads intermediate values only.
         space: The space.
-        trials: All there are; those that have ended count.
-        values: What the trial has come to, by ``progress``, the last one last.
+        trials: All trials; only those that have ended count.
+        values: The trial's scores by ``progress``, in order.
         grain: As for ``progress``.
     """
     trial = optuna.trial.create_trial(state=State.RUNNING, intermediate_values=dict(values))
@@ -81,14 +85,14 @@ def is_hopeless(
 
 
 def progress(step: int, epoch: float | None, grain: float) -> int:
-    """Where in its training an evaluation was made, so that trials are compared where they have come as far.
+    """The number of an evaluation within its training, by which trials are compared.
 
-    Batches may be of different sizes: evaluations that are made every so much of an epoch are told by that.
+    Trials may have different batch sizes: evaluations at fractions of an epoch are counted by fractions, not by steps.
 
     Args:
         step: The optimiser step.
-        epoch: Passes over the rows until then.
-        grain: ``eval_every``: so many steps, or, below 1, so much of an epoch.
+        epoch: The epochs that were done at that step.
+        grain: The setting ``eval_every``: a number of steps, or, below 1, a fraction of an epoch.
     """
     return step if grain >= 1 or epoch is None else round(epoch / grain)
 
@@ -104,7 +108,7 @@ def _study(
 
 
 def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], grain: float) -> FrozenTrial:
-    scored = trial.score is not None and trial.score == trial.score
+    scored = trial.score is not None and not math.isnan(trial.score)
     state = _STATES[trial.state] if scored or trial.state is not TrialState.COMPLETE else State.PRUNED
     return optuna.trial.create_trial(
         state=state,
@@ -114,7 +118,7 @@ def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], grain: flo
         intermediate_values={
             progress(point.step, point.epoch, grain): point.value
             for point in trial.points
-            if point.value == point.value
+            if not math.isnan(point.value)
         },
     )
 
@@ -132,7 +136,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _short(value: Value, dimension: Dimension) -> Value:
-    """A number with as few digits as tell a thousand of the range apart, three at least: it can be typed."""
+    """Round a float to the fewest digits, at least three, that still tell a thousand values of the range apart."""
     if not isinstance(dimension, Range) or dimension.whole:
         return value
     assert isinstance(value, float)
@@ -146,10 +150,18 @@ def _short(value: Value, dimension: Dimension) -> Value:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Optuna's line for each study that is made."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    """Drop what Optuna's storage logs below a warning in this thread: a line for each new study.
+
+    Optuna's verbosity is one for the whole process, which may have studies of its own.
+    """
+    thread = threading.get_ident()
+
+    def is_for_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.WARNING
+
+    logger = logging.getLogger(optuna.storages.InMemoryStorage.__module__)
+    logger.addFilter(is_for_others)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(before)
+        logger.removeFilter(is_for_others)

@@ -1,8 +1,8 @@
-"""What a search goes through: ranges and choices of settings and of fields of the adapter method.
+"""Search spaces: ranges and choices of settings and of fields of the adapter method.
 
-They are written as people type them: ``learning_rate=1e-4..1e-2:log``, ``weight_decay=0..0.1``,
-``reduction_factor=4,8,16``, ``schedule=constant,linear``. A range is of whole numbers where both its ends are written
-as such; a choice is a number, true, false, null or a word, as after ``--set``.
+As text: ``learning_rate=1e-4..1e-2:log``, ``weight_decay=0..0.1``, ``reduction_factor=4,8,16``,
+``schedule=constant,linear``. A range holds integers if both ends are written as integers. A choice is a JSON number,
+true, false, null or a word.
 """
 
 import json
@@ -17,7 +17,7 @@ from pointsman.registry.errors import SettingsError
 Value = None | bool | int | float | str
 
 _MOST: Final = 2**53
-"""Whole numbers up to here are exact in floating point, in which samplers compute."""
+"""Integers up to this are exact as floats, which samplers compute with."""
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE: Final = re.compile(r"[+-]?\d+")
@@ -29,49 +29,53 @@ _GRAMMAR: Final = "write LOW..HIGH, LOW..HIGH:log or A,B,C"
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included: whole ones where both ends are of type int.
+    """Numbers from ``low`` to ``high``, both included; integers if both ends are integers.
 
     Raises:
-        SettingsError: Ends that are not finite numbers, of which the first is not below the second, or the first is
-            not above 0 where the logarithm is taken.
+        SettingsError: An end is not a finite number, ``low`` is not below ``high``, or ``low`` is not above 0 although
+            ``log`` is set.
+
+    Example:
+        >>> str(Range(low=1e-4, high=1e-2, log=True))
+        '0.0001..0.01:log'
     """
 
     low: float
     high: float
     log: bool = False
-    """Whether the logarithm is drawn evenly, not the number: for what counts by factors, as a learning rate."""
+    """Sample uniformly in the logarithm, as suits a learning rate."""
 
     def __post_init__(self) -> None:
         ends = (self.low, self.high)
         if any(isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end) for end in ends):
-            raise SettingsError(f"a range has to be between two finite numbers; found {self.low!r} and {self.high!r}")
+            raise SettingsError(f"a range must have two finite ends; found {self.low!r} and {self.high!r}")
         if self.low >= self.high:
             raise SettingsError(
-                f"the range {self} does not rise: its low end has to be below its high one; one value is named alone"
+                f"the range {self} is empty: its low end must be below its high end; write a single value alone"
             )
         if self.log and self.low <= 0:
-            raise SettingsError(f"the range {self} takes the logarithm, so it has to begin above 0")
+            raise SettingsError(f"the range {self} is logarithmic, so its low end must be above 0")
         if not self.whole:
             object.__setattr__(self, "low", float(self.low))
             object.__setattr__(self, "high", float(self.high))
             if not math.isfinite(self.high - self.low):
-                raise SettingsError(f"the range {self} is too wide to draw from")
+                raise SettingsError(f"the range {self} is too wide to sample")
         elif max(map(abs, ends)) > _MOST:
-            raise SettingsError(f"the range {self} goes beyond 2**53, the greatest whole number that is drawn exactly")
+            raise SettingsError(f"the range {self} exceeds 2**53, the largest integer that is sampled exactly")
 
     @property
     def whole(self) -> bool:
-        """Whether it is of whole numbers."""
+        """Whether it holds integers only."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None: more than can be counted."""
+        """The number of values; None for a range of floats."""
         return int(self.high) - int(self.low) + 1 if self.whole else None
 
     @property
     def samples(self) -> tuple[Value, ...]:
-        """Values that stand for all: both ends."""
+        """Values to check in place of all: both ends."""
         return self.low, self.high
 
     def __str__(self) -> str:
@@ -80,31 +84,31 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Some values, each different; one alone is a value that stays as it is.
+    """Distinct values to choose from; a single value is fixed.
 
     Raises:
-        SettingsError: There is none, one twice, or one that is no number, true, false, null or word.
+        SettingsError: There is no value, a duplicate, or a value that is not a number, true, false, null or a word.
     """
 
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
         if not self.values:
-            raise SettingsError(f"there is nothing to choose from: {_GRAMMAR}")
+            raise SettingsError(f"the list of choices is empty: {_GRAMMAR}")
         for value in self.values:
             if not isinstance(value, Value) or (isinstance(value, float) and not math.isfinite(value)):
-                raise SettingsError(f"a choice has to be a finite number, true, false, null or a word; found {value!r}")
+                raise SettingsError(f"a choice must be a finite number, true, false, null or a word; found {value!r}")
         if len(set(self.values)) < len(self.values):
-            raise SettingsError(f"the choices {self} name a value twice")
+            raise SettingsError(f"the choices {self} have a duplicate value")
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of values."""
         return len(self.values)
 
     @property
     def samples(self) -> tuple[Value, ...]:
-        """All of them."""
+        """All values."""
         return self.values
 
     def __str__(self) -> str:
@@ -118,10 +122,14 @@ Dimension = Range | Choices
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions by the name of the setting or field, in the order of these names.
+    """Dimensions by the name of the setting or field, sorted by name.
 
     Raises:
-        SettingsError: There is none, or each has one value only.
+        SettingsError: There is no dimension, or every dimension has a single value.
+
+    Example:
+        >>> Space.parse(["learning_rate=1e-4..1e-2:log", "reduction_factor=4,8,16"]).texts
+        ('learning_rate=0.0001..0.01:log', 'reduction_factor=4,8,16')
     """
 
     dimensions: Mapping[str, Dimension]
@@ -129,19 +137,19 @@ class Space:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", dict(sorted(self.dimensions.items())))
         if not self.dimensions:
-            raise SettingsError("the space is empty: name what to search, as learning_rate=1e-4..1e-2:log")
+            raise SettingsError("the space is empty: name at least one dimension, as learning_rate=1e-4..1e-2:log")
         if self.size == 1:
             raise SettingsError(
-                f"there is nothing to search: {', '.join(self.texts)} has one value each; give one of them a range or "
+                f"nothing to search: each of {', '.join(self.texts)} has one value; give one of them a range or "
                 "several choices, or train with these values"
             )
 
     @classmethod
     def of(cls, given: Mapping[str, str | Dimension]) -> Self:
-        """The space of dimensions, some of them as text, by name.
+        """Make a space of dimensions by name, given as text or as ``Range`` and ``Choices``.
 
         Raises:
-            SettingsError: What is no space.
+            SettingsError: A dimension cannot be read.
         """
         return cls(
             {name: parse(name, value) if isinstance(value, str) else _dimension(value) for name, value in given.items()}
@@ -149,61 +157,61 @@ class Space:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Self:
-        """The space that is written ``NAME=…``, a dimension each.
+        """Read texts of the form ``NAME=…``, one a dimension.
 
         Raises:
-            SettingsError: What cannot be read, or names a dimension twice.
+            SettingsError: A text cannot be read, or a dimension is named twice.
         """
-        found: dict[str, Dimension] = {}
+        dimensions: dict[str, Dimension] = {}
         for text in texts:
             name, equals, rest = text.partition("=")
             name = name.strip()
             if not name or not equals:
                 raise SettingsError(f"a dimension is written NAME=…, as learning_rate=1e-4..1e-2:log; found {text!a}")
-            if name in found:
-                raise SettingsError(f"the space names {name} twice: {found[name]} and {rest}")
-            found[name] = parse(name, rest)
-        return cls(found)
+            if name in dimensions:
+                raise SettingsError(f"the space names {name} twice: {dimensions[name]} and {rest}")
+            dimensions[name] = parse(name, rest)
+        return cls(dimensions)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Every dimension as ``NAME=…``; ``parse`` makes the same space of them."""
+        """Every dimension as ``NAME=…``, which ``parse`` reads back."""
         return tuple(f"{name}={dimension}" for name, dimension in self.dimensions.items())
 
     @property
     def size(self) -> int | None:
-        """How many combinations there are; None: more than can be counted."""
+        """The number of combinations; None if a dimension is a range of floats."""
         sizes = [dimension.size for dimension in self.dimensions.values()]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     def combination(self, index: int) -> dict[str, Value]:
-        """The combination of that number, below ``size``, of a space whose combinations can be counted."""
-        found: dict[str, Value] = {}
+        """The combination with that number, from 0 to ``size - 1``; only of a space with a size."""
+        params: dict[str, Value] = {}
         for name, dimension in self.dimensions.items():
             assert dimension.size is not None
             index, place = divmod(index, dimension.size)
-            found[name] = dimension.values[place] if isinstance(dimension, Choices) else int(dimension.low) + place
-        return found
+            params[name] = dimension.values[place] if isinstance(dimension, Choices) else int(dimension.low) + place
+        return params
 
 
 def format_value(value: Value) -> str:
-    """A value as people type it: words without quotes."""
+    """Format a value as it is typed: words without quotes."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def format_params(params: Mapping[str, Value]) -> str:
-    """Parameters as people read them: ``learning_rate=0.001 r=8``."""
+    """Format parameters for people: ``learning_rate=0.001 r=8``."""
     return " ".join(f"{name}={format_value(value)}" for name, value in params.items())
 
 
 def parse(name: str, text: str) -> Dimension:
-    """What is written after ``NAME=``.
+    """Read the text after ``NAME=``.
 
     Raises:
         SettingsError: It cannot be read; the message names the dimension.
     """
     try:
-        # In quotes, two points are part of a word.
+        # Inside quotes, two dots are part of a word.
         return _range(text.strip()) if ".." in text and '"' not in text else Choices(_values(text))
     except SettingsError as error:
         raise SettingsError(f"{name}: {error}") from error
@@ -213,7 +221,7 @@ def _range(text: str) -> Range:
     ends, colon, scale = text.partition(":")
     low, _, high = ends.partition("..")
     if not (_NUMBER.fullmatch(low) and _NUMBER.fullmatch(high)) or scale != ("log" if colon else ""):
-        raise SettingsError(f"{text!a} is no range: {_GRAMMAR}")
+        raise SettingsError(f"{text!a} is not a range: {_GRAMMAR}")
     numbers = float(low), float(high)
     if _WHOLE.fullmatch(low) and _WHOLE.fullmatch(high) and max(map(abs, numbers)) <= _MOST:
         return Range(low=int(low), high=int(high), log=bool(colon))
@@ -223,7 +231,7 @@ def _range(text: str) -> Range:
 def _values(text: str) -> tuple[Value, ...]:
     try:
         return tuple(_json(f"[{text}]"))
-    except ValueError:  # some of it is words, or nothing
+    except ValueError:  # words without quotes, or an empty choice
         pieces = [piece.strip() for piece in text.split(",")]
     if "" in pieces:
         raise SettingsError(f"{text!a} has an empty choice: {_GRAMMAR}")
@@ -236,7 +244,7 @@ def _value(text: str) -> Value:
     except ValueError:
         value = text
     if not isinstance(value, Value) or not text.isprintable() or set(text) & set('"[]{}'):
-        raise SettingsError(f"{text!a} is no choice: write a number, true, false, null or a word")
+        raise SettingsError(f"{text!a} is not a choice: write a number, true, false, null or a word")
     return value
 
 
@@ -253,5 +261,5 @@ def _no_number(text: str) -> NoReturn:
 
 def _dimension(value: Any) -> Dimension:
     if not isinstance(value, Dimension):
-        raise SettingsError(f"a dimension is a text as '1e-4..1e-2:log', a Range or Choices; found {value!r}")
+        raise SettingsError(f"a dimension must be a text such as '1e-4..1e-2:log', a Range or Choices; found {value!r}")
     return value

@@ -156,7 +156,7 @@ def test_ctrl_c_says_how_to_go_on(run: Any, start: Callable[..., Any], tuned: Pa
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        (("--space", "reduction_factor=8..4"), ["--space: reduction_factor: the range 8..4 does not rise"], 2),
+        (("--space", "reduction_factor=8..4"), ["--space: reduction_factor: the range 8..4 is empty"], 2),
         (("--space", "reduction_factor"), ["--space: a dimension is written NAME=…"], 2),
         (("--space", "r=4,8", "--space", "r=4"), ["names r twice"], 2),
         (("--space", "reduction_factor=4"), ["nothing to search"], 2),

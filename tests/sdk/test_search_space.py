@@ -114,28 +114,28 @@ def test_what_people_type() -> None:
 REFUSED = {
     "learning_rate": "written NAME=",
     "=1..2": "written NAME=",
-    "r=": "nothing to choose from",
+    "r=": "list of choices is empty",
     "r=4,,8": "an empty choice",
-    "r=8..4": "does not rise",
-    "r=4..4": "does not rise",
-    "r=4..x": "is no range",
-    "r=4..": "is no range",
-    "r=..": "is no range",
-    "r=1..2..3": "is no range",
-    "r=1..2:linear": "is no range",
-    "r=1..2:": "is no range",
-    "r=1..2,5": "is no range",
-    "r=nan..2": "is no range",
+    "r=8..4": "is empty",
+    "r=4..4": "is empty",
+    "r=4..x": "is not a range",
+    "r=4..": "is not a range",
+    "r=..": "is not a range",
+    "r=1..2..3": "is not a range",
+    "r=1..2:linear": "is not a range",
+    "r=1..2:": "is not a range",
+    "r=1..2,5": "is not a range",
+    "r=nan..2": "is not a range",
     "r=0..1:log": "above 0",
     "r=-1.5..1:log": "above 0",
     "r=1..1e999": "finite",
     "r=-1e308..1e308": "too wide",
-    "r=4,4": "twice",
-    "r=1,true": "twice",
+    "r=4,4": "a duplicate value",
+    "r=1,true": "a duplicate value",
     "r=[1],[2]": "a finite number, true, false, null or a word",
     "r={}": "a finite number, true, false, null or a word",
-    'r="a': "is no choice",
-    "r=a]": "is no choice",
+    'r="a': "is not a choice",
+    "r=a]": "is not a choice",
     "r=4": "nothing to search",
 }
 
@@ -151,13 +151,13 @@ def test_what_cannot_be_searched_is_refused(text: str) -> None:
 def test_a_space_needs_something_to_search() -> None:
     with pytest.raises(SettingsError, match="empty"):
         Space({})
-    with pytest.raises(SettingsError, match="a=4, b=relu has one value each"):
+    with pytest.raises(SettingsError, match="each of a=4, b=relu has one value"):
         Space.parse(["b=relu", "a=4"])
     with pytest.raises(SettingsError, match=r"names r twice: 4,8 and 16"):
         Space.parse(["r=4,8", "r=16"])
     with pytest.raises(SettingsError, match=r"2\*\*53"):
         Range(low=0, high=2**53 + 1)
-    with pytest.raises(SettingsError, match="two finite numbers"):
+    with pytest.raises(SettingsError, match="two finite ends"):
         Range(low=False, high=2)
-    with pytest.raises(SettingsError, match="a dimension is a text"):
+    with pytest.raises(SettingsError, match="a dimension must be a text"):
         Space.of({"r": [4, 8]})  # type: ignore[dict-item]

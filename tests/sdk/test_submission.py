@@ -348,12 +348,12 @@ def test_versions_that_make_no_submission(
     make_version("turned", type(GLUE["rte"]).from_dict(turned))
     target = tmp_path / "glue.zip"
     for refs, kind, said in [
-        (["sst2", "films"], SettingsError, "two versions of sst2, sst2@1 and films@1"),
-        (["sst2", "sst2@1"], SettingsError, "two versions of sst2"),
-        (["reviews"], SettingsError, f"reviews@1 learned 'reviews'.*{', '.join(sorted(TASKS)[:1])}.*wnli"),
-        (["turned"], SettingsError, "none of GLUE's"),
+        (["sst2", "films"], SettingsError, "sst2@1 and films@1 are two versions of sst2"),
+        (["sst2", "sst2@1"], SettingsError, "are two versions of sst2"),
+        (["reviews"], SettingsError, f"reviews@1 was trained on 'reviews'.*{', '.join(sorted(TASKS)[:1])}.*wnli"),
+        (["turned"], SettingsError, "not a GLUE task"),
         (["sst2", "elsewhere"], BaseMismatchError, "elsewhere@1 was trained on the base '.*other-bert'"),
-        ([], SettingsError, "one of each task"),
+        ([], SettingsError, "one version of each task"),
         ("sst2", SettingsError, "list"),
     ]:
         refused(kind, said, lambda r, refs=refs: submit(switcher, refs, data="sample", path=target, report=r))
@@ -368,8 +368,8 @@ def test_a_path_that_cannot_be_written(make: Make, switcher: Switcher, tmp_path:
     for path, kind, said in [
         (there, ConflictError, "there.zip exists"),
         (folder, ConflictError, "folder.zip exists"),
-        (tmp_path / "no" / "glue.zip", SettingsError, "no does not exist: make it first"),
-        (tmp_path / "glue.tar", SettingsError, "ends in .zip"),
+        (tmp_path / "no" / "glue.zip", SettingsError, "no does not exist; create it first"),
+        (tmp_path / "glue.tar", SettingsError, "with the suffix .zip"),
     ]:
         refused(kind, said, lambda r, path=path: submit(switcher, ["sst2"], data="sample", path=path, report=r))
     refused(
@@ -394,7 +394,7 @@ def test_a_file_that_came_in_between_is_kept(make: Make, switcher: Switcher, tmp
 def test_answers_that_are_no_numbers_are_not_submitted(make: Make, switcher: Switcher, tmp_path: Path) -> None:
     for name in ("sst2", "stsb"):
         make(name, factor=float("nan"))
-        with pytest.raises(WeightsError, match=f"{name}@1 answers NaN"):
+        with pytest.raises(WeightsError, match=f"the outputs of {name}@1 are NaN"):
             submit(switcher, [name], data="sample", path=tmp_path / "glue.zip")
     assert not (tmp_path / "glue.zip").exists()
 

@@ -104,7 +104,7 @@ def test_diagnostic_rows_that_the_data_lack(run: Any, own: Path, tmp_path: Path)
         (["sst2"], ["hub", "--data"]),
         (["sst2", "--data", "nowhere"], ["nowhere"]),
         (["sst2", "mrpc", "--data", "."], ["lacks", "SST-2/test.tsv", "MRPC/test.tsv"]),
-        (["sst2", *SAMPLE, "--out", "no/glue.zip"], ["directory no ", "make it"]),
+        (["sst2", *SAMPLE, "--out", "no/glue.zip"], ["directory no ", "create it"]),
         (["sst2", *SAMPLE, "--out", "glue.tar"], [".zip"]),
         (["sst2", *SAMPLE, "--out", "there.zip"], ["there.zip exists", "--force"]),
         (["sst2", *SAMPLE, "--base", "nowhere"], ["nowhere"]),

@@ -1,6 +1,6 @@
-"""The cells of a benchmark, as the registry has them: which there are, how each stands, and what they come to.
+"""The cells of a benchmark, read from the registry: their runs, their versions and their scores.
 
-This module imports nothing heavy, so that a table is there at once.
+This module imports no heavy library, so that a table is printed at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from .score import TASKS, Row, row, task_score
 CELL: Final = "cell"
 """The kind of a cell's origin."""
 SETTINGS: Final = "settings"
-"""The key of a cell's origin with the settings that were asked for."""
+"""The key of the requested settings in the details of a cell's origin."""
 
 
 class Cell(NamedTuple):
@@ -31,57 +31,61 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         return f"{self.task}, {self.method}, seed {self.seed}"
 
+    @property
+    def item(self) -> str:
+        """The item of the origin of its runs."""
+        return f"{self.task}/{self.method}/{self.seed}"
+
     def origin(self, benchmark: str, settings: Mapping[str, Any]) -> Origin:
         """The origin of its runs."""
-        item = f"{self.task}/{self.method}/{self.seed}"
-        return Origin(kind=CELL, name=benchmark, item=item, details={SETTINGS: dict(settings)})
+        return Origin(kind=CELL, name=benchmark, item=self.item, details={SETTINGS: dict(settings)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What a cell came to."""
+    """The outcome of a cell."""
 
     task: str
     method: str
     seed: int
     ref: str | None
-    """The version, if there is one."""
+    """The version; None if there is none."""
     score: float | None
     """The task's score, times 100."""
     metrics: Mapping[str, float]
-    """The version's."""
+    """The version's metrics."""
     run: str | None
-    """The uid of its run; the newest, if several were tried."""
+    """The uid of its run, of the newest one if it was started several times."""
     seconds: float | None
-    """From the beginning of the run to its end, and a pause between."""
+    """From the start of the run to its end, pauses included."""
     trouble: str | None
     """Why there is no version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GlueResults:
-    """A benchmark's cells, and its table."""
+    """The cells of a benchmark, and its table."""
 
     name: str
     base: Base | None
-    """None where nothing was trained."""
+    """None if nothing was trained."""
     sources: tuple[str, ...]
-    """Where the rows came from, in a few words each."""
+    """Where the rows came from, for people."""
     settings: Mapping[str, Any]
-    """The settings that were asked for, by name; all others were the defaults."""
+    """The requested settings by name; all others were the defaults."""
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     left_out: tuple[str, ...]
-    """Tasks of GLUE that the data lack, where all were to be trained."""
+    """GLUE tasks that the data lack, if all tasks were requested."""
     cells: tuple[CellResult, ...]
     """Every task with every method and seed."""
 
     def rows(self, *, with_wnli: bool = False) -> tuple[Row, ...]:
-        """The table, one row a method; ``glue_score`` says what its numbers mean.
+        """The table, one row a method; the module ``score`` defines its numbers.
 
         Args:
-            with_wnli: Whether WNLI takes part in the average.
+            with_wnli: Include WNLI in the average.
         """
         return tuple(
             row(
@@ -105,22 +109,27 @@ class GlueResults:
 
 
 def recorded_cells(registry: Registry, name: str) -> dict[Cell, list[Run]]:
-    """The runs of every cell of a benchmark, newest first."""
-    found: dict[Cell, list[Run]] = {}
-    for run in registry.runs(f"origin.kind = {CELL} and origin.name = {quote(name)}"):
+    """The runs of every recorded cell of a benchmark, newest first."""
+    cells: dict[Cell, list[Run]] = {}
+    for run in registry.runs(_query(name)):
         if run.task in TASKS:
-            found.setdefault(Cell(run.task, run.method, run.seed), []).append(run)
-    return found
+            cells.setdefault(Cell(run.task, run.method, run.seed), []).append(run)
+    return cells
 
 
-def asked_settings(run: Run) -> Mapping[str, Any]:
-    """The settings that a cell's benchmark was asked for."""
+def runs_of_cell(registry: Registry, name: str, cell: Cell) -> list[Run]:
+    """The runs of one cell of a benchmark, newest first."""
+    return list(registry.runs(f"{_query(name)} and origin.item = {quote(cell.item)}"))
+
+
+def requested_settings(run: Run) -> Mapping[str, Any]:
+    """The settings that were requested when a cell was started."""
     settings: Mapping[str, Any] = (run.origin.details.get(SETTINGS) if run.origin else None) or {}
     return settings
 
 
 def current_run(runs: Sequence[Run]) -> Run:
-    """Of a cell's runs, newest first: the newest with a version, or else the newest."""
+    """The newest run with a version, or the newest run; ``runs`` are a cell's, newest first."""
     return next((run for run in runs if run.version is not None), runs[0])
 
 
@@ -132,27 +141,27 @@ def glue_results(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> GlueResults:
-    """What is there of a benchmark, with nothing trained.
+    """Read a benchmark's results; nothing is trained.
 
     Args:
         registry: Where it is recorded; by default the default registry.
-        name: The benchmark's.
-        tasks: Only these; by default all that a run of the benchmark was of.
-        methods: Only these; by default all that a run was of.
-        seeds: Only these; by default all that a run was of.
+        name: The benchmark's name.
+        tasks: Only these tasks; by default all with a run.
+        methods: Only these methods; by default all with a run.
+        seeds: Only these seeds; by default all with a run.
 
     Raises:
-        RunNotFoundError: Nothing of that name is recorded, or none of what was chosen; the message says what is.
+        RunNotFoundError: The benchmark is unknown, or has none of the chosen cells; the message lists what it has.
         SettingsError, NotFoundError: As ``glue``.
     """
     check_name(name, "benchmark name")
-    asked = (
+    choice = (
         None if tasks is None else chosen_tasks(tasks),
         None if methods is None else chosen_methods(methods),
         None if seeds is None else chosen_seeds(seeds),
     )
     with open_registry(registry) as opened:
-        return _table(opened, name, *asked)
+        return _table(opened, name, *choice)
 
 
 def collect(
@@ -166,32 +175,36 @@ def collect(
     left_out: tuple[str, ...] = (),
     failed: Mapping[Cell, str] | None = None,
 ) -> GlueResults:
-    """What some cells come to.
+    """Collect the results of every task with every method and seed.
 
     Args:
-        registry: Where their versions are.
-        name: The benchmark's.
-        recorded: Their runs.
-        tasks: With ``methods`` and ``seeds``, which cells.
-        methods: See there.
-        seeds: See there.
+        registry: Where the versions are.
+        name: The benchmark's name.
+        recorded: The runs by cell, newest first.
+        tasks: The tasks.
+        methods: The methods.
+        seeds: The seeds.
         left_out: Tasks that the data lack.
-        failed: Why cells failed, where no run may say so.
+        failed: Why cells failed, for those whose run does not say so.
     """
     cells = [Cell(task, method, seed) for task in tasks for method in methods for seed in seeds]
-    counting = [current_run(recorded[cell]) for cell in cells if cell in recorded]
-    newest = max(counting, key=lambda run: run.started_at, default=None)
+    current = [current_run(recorded[cell]) for cell in cells if cell in recorded]
+    newest = max(current, key=lambda run: run.started_at, default=None)
     return GlueResults(
         name=name,
         base=None if newest is None else newest.base,
-        sources=tuple(dict.fromkeys(run.data["source"] for run in counting)),
-        settings={} if newest is None else asked_settings(newest),
+        sources=tuple(dict.fromkeys(run.data["source"] for run in current)),
+        settings={} if newest is None else requested_settings(newest),
         tasks=tasks,
         methods=methods,
         seeds=seeds,
         left_out=left_out,
         cells=tuple(_result(registry, cell, recorded.get(cell, ()), (failed or {}).get(cell)) for cell in cells),
     )
+
+
+def _query(name: str) -> str:
+    return f"origin.kind = {CELL} and origin.name = {quote(name)}"
 
 
 def _table(
@@ -202,26 +215,26 @@ def _table(
     seeds: tuple[int, ...] | None,
 ) -> GlueResults:
     recorded = recorded_cells(registry, name)
-    found = [
+    chosen = [
         cell
         for cell in recorded
         if (tasks is None or cell.task in tasks)
         and (methods is None or cell.method in methods)
         and (seeds is None or cell.seed in seeds)
     ]
-    if not found:
+    if not chosen:
         if recorded:
-            there = "; ".join(map(str, sorted(recorded)[:20]))
-            raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; it has: {there}")
+            known = "; ".join(map(str, sorted(recorded)[:20]))
+            raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; known: {known}")
         names = sorted({run.origin.name for run in registry.runs(f"origin.kind = {CELL}") if run.origin})
         raise unknown(RunNotFoundError, "benchmark", name, names, advice=Advice(Action.BENCHMARK))
     return collect(
         registry,
         name,
         recorded,
-        tasks=tasks or tuple(task for task in TASKS if any(cell.task == task for cell in found)),
-        methods=methods or tuple(dict.fromkeys(cell.method for cell in sorted(found))),
-        seeds=seeds or tuple(sorted({cell.seed for cell in found})),
+        tasks=tasks or tuple(task for task in TASKS if any(cell.task == task for cell in chosen)),
+        methods=methods or tuple(dict.fromkeys(cell.method for cell in sorted(chosen))),
+        seeds=seeds or tuple(sorted({cell.seed for cell in chosen})),
     )
 
 
@@ -249,4 +262,6 @@ def _trouble(run: Run | None, failed: str | None) -> str:
         return "not trained"
     if run.status is RunStatus.FINISHED:
         return "its version was removed"
+    if run.status is RunStatus.RUNNING:
+        return f"running in another process (run {run.uid})"
     return f"{run.status}: {run.error}" if run.error else str(run.status)

@@ -1,4 +1,4 @@
-"""GLUE as a benchmark: every task with every method and seed, trained into the registry one after another."""
+"""``glue``: train every GLUE task with every method and seed into the registry."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.registry import Registry, Run, RunStatus
-from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, TrainingError
+from pointsman.registry.errors import Action, Advice, ConflictError, DataError, SettingsError, StoreError, TrainingError
 from pointsman.registry.refs import check_name
 
-from ..bases.load import LoadedBase, load_base
+from ..bases.load import LoadedBase, load_base, read_base
 from ..core.registries import open_registry
 from ..data import splits_there
 from ..data.source import DataSource
+from ..data.splits import TaskData
 from ..methods import DEFAULT_METHOD
 from ..tasks import GLUE
 from ..training.checkpoints import Checkpoints
-from ..training.loop import Report, quiet
+from ..training.prepare import prepare
+from ..training.progress import Report, quiet
 from ..training.request import TrainRequest
-from ..training.session import TrainSession
+from ..training.session import run_training
 from ..training.settings import TrainSettings
-from .cells import Cell, CellResult, GlueResults, collect, current_run, recorded_cells
+from .cells import Cell, CellResult, GlueResults, collect, current_run, recorded_cells, runs_of_cell
 from .check import is_resumable, is_usable, non_default_settings, request_differences, training_differences
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS
@@ -38,29 +40,34 @@ def glue(
     report: Report = quiet,
     **options: Any,
 ) -> GlueResults:
-    """Train GLUE's tasks with every method and seed into the registry; ``rows()`` of what comes back is the table.
+    """Train GLUE's tasks with every method and seed into the registry; ``rows()`` of the result is the table.
 
-    Each training is a version of the adapter that is called as its task. Called again with the same arguments, it
-    takes what is there as it is, goes on with what was interrupted, and trains the rest: what failed, what was removed,
-    and what is new in ``tasks``, ``methods`` or ``seeds``. Nothing is trained before all of it is known to be possible.
+    Each training makes a version of the adapter with the task's name. The same call again keeps what was trained,
+    resumes what was interrupted, and trains the rest: what failed, what was removed, and what is new in ``tasks``,
+    ``methods`` or ``seeds``. Everything is checked before the first training starts. Several processes may do so at
+    once; no cell is trained twice, and each process returns when there is nothing left for it to start.
 
     Args:
         base: ``minilm``, a directory, or a name on the Hugging Face hub.
-        tasks: Some of GLUE's tasks; by default the nine with training rows, or those of them that a directory has.
+        tasks: GLUE tasks; by default the nine with training rows, or those of them that a directory has.
         methods: Adapter methods.
-        seeds: Seeds, each of which every task is trained with.
+        seeds: Seeds.
         data: A directory in the hub's or GLUE's own layout, ``sample``, or None for the hub.
-        registry: Where they are registered; by default the default registry.
-        name: The benchmark's: all of one name is trained alike.
-        report: As for ``train``, of each training in turn.
+        registry: Where the versions are registered; by default the default registry.
+        name: The benchmark's name; all its cells are trained with the same settings.
+        report: As for ``train``, for each training.
         **options: Fields of ``TrainSettings``.
 
     Returns:
-        What every training came to. One that could not go on (TrainingError) is among ``missing``, with the reason.
+        The result of every cell. A training that failed (TrainingError), or that another process is still running, is
+        among ``missing``, with the reason.
 
     Raises:
-        ConflictError: The benchmark of that name has been begun otherwise, or a part of it is being trained.
-        PointsmanError: Something else that was asked for cannot work; the message says what.
+        ConflictError: The benchmark was started with other settings, another base or other rows.
+        PointsmanError: Something else in the request cannot work; the message says what.
+
+    Example:
+        >>> glue(base="minilm", data="glue/", methods=["seq_bn", "lora"], seeds=[0, 1, 2]).rows()
     """
     with open_registry(registry) as opened:
         benchmark = GlueBenchmark(
@@ -79,19 +86,19 @@ def glue(
 
 
 class GlueBenchmark:
-    """The cells of a benchmark, to be trained in any order; ``glue`` is all of it in one call.
+    """The cells of a benchmark, to be trained in any order; ``glue`` trains them all in one call.
 
-    When it is made, all that was asked for is checked: the data are read, the base is loaded once, and what is recorded
-    under the name is compared.
+    The constructor checks the whole request: it reads each task's rows once, loads the base once, and compares what is
+    recorded under the name.
 
     Args:
-        base: As for ``glue``, as is all else.
-        tasks: See there.
-        methods: See there.
-        seeds: See there.
-        data: See there.
-        registry: See there.
-        name: See there.
+        base: As for ``glue``.
+        tasks: As for ``glue``.
+        methods: As for ``glue``.
+        seeds: As for ``glue``.
+        data: As for ``glue``.
+        registry: Where the versions are registered.
+        name: As for ``glue``.
         options: Fields of ``TrainSettings``.
 
     Raises:
@@ -115,59 +122,69 @@ class GlueBenchmark:
         self.methods, self.seeds = chosen_methods(methods), chosen_seeds(seeds)
         chosen = None if tasks is None else chosen_tasks(tasks)
         if "seed" in (options or {}):
-            raise SettingsError("a benchmark takes a list of seeds; found the setting 'seed': give seeds=[…]")
+            raise SettingsError("a benchmark takes a list of seeds; found the setting 'seed', give seeds=[…]")
         settings = TrainSettings.of(options or {})
         self._settings = {seed: replace(settings, seed=seed) for seed in self.seeds}
         self._registry, self._base, self._source = registry, base, DataSource.of(data, None, (), "label")
-        there = _tasks_there(self._source.data)
-        self.tasks = chosen or there
-        self.left_out: tuple[str, ...] = () if chosen else tuple(task for task in TASKS if task not in there)
-        """Tasks of GLUE that the data lack, where all were to be trained."""
+        available = _available_tasks(self._source.data)
+        self.tasks = chosen or available
+        self.left_out: tuple[str, ...] = () if chosen else tuple(task for task in TASKS if task not in available)
+        """GLUE tasks that the data lack, if all tasks were requested."""
         self.cells = tuple(
             Cell(task, method, seed) for seed in self.seeds for method in self.methods for task in self.tasks
         )
-        """All of them, in the order to train them in: the table of the first seed is whole first."""
+        """All cells in the order to train them in: the table of the first seed is complete first."""
         self._failed: dict[Cell, str] = {}
-        self._check(load_base(base))
-        present = {cell: current_run(runs) for cell, runs in recorded_cells(registry, self.name).items()}
-        self.pending = tuple(cell for cell in self.cells if cell not in present or present[cell].version is None)
-        """Those that are to be trained."""
-        self.interrupted = tuple(cell for cell in self.pending if cell in present and is_resumable(present[cell]))
-        """Those of them that go on where they were interrupted."""
+        self._base_files = read_base(base)
+        self._data: dict[str, TaskData] = {}
+        recorded = {cell: current_run(runs) for cell, runs in recorded_cells(registry, self.name).items()}
+        self._check(load_base(base), {cell: run for cell, run in recorded.items() if is_usable(run)})
+        self.pending = tuple(cell for cell in self.cells if cell not in recorded or recorded[cell].version is None)
+        """The cells without a version."""
+        self.interrupted = tuple(cell for cell in self.pending if cell in recorded and is_resumable(recorded[cell]))
+        """Those of them that are resumed."""
 
     def train(self, cell: Cell, *, report: Report = quiet) -> CellResult:
-        """Train one cell, or go on with it; one that is there by now is taken as it is.
+        """Train or resume one cell, unless it has a version by now or another process is training it.
 
         Args:
             cell: One of ``cells``.
             report: As for ``train``.
 
         Returns:
-            What it came to. A training that could not go on (TrainingError) has no version, but a reason.
+            The cell's result. A training that failed (TrainingError) has no version, but a reason.
 
         Raises:
-            ConflictError: Another process is training it.
-            PointsmanError: Whatever else stops more than this one training.
+            PointsmanError: An error that concerns more than this one training.
         """
-        runs = recorded_cells(self._registry, self.name).get(cell)
-        run = None if runs is None else current_run(runs)
+        runs = runs_of_cell(self._registry, self.name, cell)
+        run = current_run(runs) if runs else None
         self._failed.pop(cell, None)
-        if run is None or run.version is None:
-            request, resumed = replace(self._request(cell), if_newest=runs[0].uid if runs else None), None
-            if run is not None and is_usable(run):
-                # The rows and the base are the same, wherever they are by now.
-                was = TrainRequest.of_run(run)
-                request, resumed = replace(was, base=self._base, source=self._source), run
+        if run is None or not (run.version or run.status is RunStatus.RUNNING):
             try:
-                TrainSession(request, registry=self._registry, report=report, resumed=resumed).run()
+                self._train(cell, runs, run if run is not None and is_resumable(run) else None, report)
             except TrainingError as error:
                 self._failed[cell] = str(error)
+            except ConflictError:
+                # Another process has started or resumed the cell meanwhile; else it is a conflict of this process.
+                if runs_of_cell(self._registry, self.name, cell) == runs:
+                    raise
         (result,) = self._collect((cell.task,), (cell.method,), (cell.seed,)).cells
         return result
 
     def results(self) -> GlueResults:
-        """What all cells have come to by now."""
+        """The results of all cells, as they are recorded now."""
         return self._collect(self.tasks, self.methods, self.seeds)
+
+    def _train(self, cell: Cell, runs: Sequence[Run], resumed: Run | None, report: Report) -> None:
+        request = replace(self._request(cell), if_newest=runs[0].uid if runs else None)
+        if resumed is not None:
+            # The rows and the base are the recorded ones, which may have moved to other places since.
+            request = replace(TrainRequest.of_run(resumed), base=self._base, source=self._source)
+        prepared = prepare(
+            request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files
+        )
+        run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 
     def _collect(self, tasks: tuple[str, ...], methods: tuple[str, ...], seeds: tuple[int, ...]) -> GlueResults:
         return collect(
@@ -194,71 +211,73 @@ class GlueBenchmark:
             origin=cell.origin(self.name, non_default_settings(settings)),
         )
 
-    def _check(self, base: LoadedBase) -> None:
-        """Refuse what cannot be trained, and what was begun otherwise."""
-        recorded = recorded_cells(self._registry, self.name)
-        present = {cell: run for cell, runs in recorded.items() if is_usable(run := current_run(runs))}
+    def _rows(self, task: str) -> TaskData:
+        """A task's rows, loaded once."""
+        if task not in self._data:
+            self._data[task] = self._source.load(task)
+        return self._data[task]
+
+    def _check(self, base: LoadedBase, recorded: Mapping[Cell, Run]) -> None:
+        """Refuse what cannot be trained, and what differs from the recorded cells."""
         settings = self._settings[self.seeds[0]]
-        for cell, run in present.items():
+        for cell, run in recorded.items():
             self._refuse(cell, run, request_differences(run, base=base.record, settings=settings))
         for task in self.tasks:
-            data = self._source.load(task)
+            data = self._rows(task)
             for method in self.methods:
                 request = self._request(Cell(task, method, self.seeds[0]))
-                # Made to be checked, and for its settings.
-                completed = TrainSession(request, registry=self._registry, report=quiet).settings
+                prepared = prepare(request, registry=self._registry, data=data, base_files=self._base_files)
                 for seed in self.seeds:
                     cell = Cell(task, method, seed)
-                    if cell in present:
-                        otherwise = training_differences(
-                            present[cell],
-                            settings=completed,
+                    if cell in recorded:
+                        differences = training_differences(
+                            recorded[cell],
+                            settings=prepared.settings.to_dict(),
                             config=request.config,
                             fingerprint=data.fingerprint,
                         )
-                        self._refuse(cell, present[cell], otherwise)
-                        self._check_standing(cell, present[cell])
+                        self._refuse(cell, recorded[cell], differences)
+                        self._check_checkpoint(cell, recorded[cell])
 
-    def _refuse(self, cell: Cell, run: Run, otherwise: Sequence[str]) -> None:
-        if otherwise:
+    def _refuse(self, cell: Cell, run: Run, differences: Sequence[str]) -> None:
+        if differences:
             raise ConflictError(
-                f"the benchmark '{self.name}' was begun otherwise, see {run.version or f'run {run.uid}'} ({cell}): "
-                f"{'; '.join(otherwise)}. Ask for the same, or choose another name (--name)"
+                f"the benchmark '{self.name}' was started with other settings, see {run.version or f'run {run.uid}'} "
+                f"({cell}): {'; '.join(differences)}; request the same, or use another name",
+                advice=Advice(Action.SET_ARGUMENTS, {"name": None}),
             )
 
-    def _check_standing(self, cell: Cell, run: Run) -> None:
-        """Refuse what is being trained, and what cannot go on."""
-        if run.version is None and run.status is RunStatus.RUNNING:
-            raise ConflictError(f"{cell} is being trained, in run {run.uid}: wait for it, or stop it")
+    def _check_checkpoint(self, cell: Cell, run: Run) -> None:
+        """Refuse an interrupted cell whose checkpoint is damaged."""
         if is_resumable(run):
             directory = self._registry.run_directory(run.uid)
             try:
                 Checkpoints(directory).load()
             except StoreError as error:
                 raise StoreError(
-                    f"{cell} cannot go on: {error}, under another name (--name); or remove {directory}, and its run "
-                    "begins anew"
+                    f"{cell} cannot be resumed: {error}; use another name, or remove {directory} to start it again",
+                    advice=Advice(Action.SET_ARGUMENTS, {"name": None}),
                 ) from error
 
 
-def _tasks_there(data: str | Path | None) -> tuple[str, ...]:
-    """The tasks that a directory has files of; elsewhere, all.
+def _available_tasks(data: str | Path | None) -> tuple[str, ...]:
+    """The tasks that a directory has files of; for other sources, all.
 
     Raises:
-        DataError: It has files of none.
+        DataError: The directory has files of no task.
     """
     if data is None or data == "sample" or not Path(data).is_dir():
         return TASKS
-    found = tuple(task for task in TASKS if _has(task, data))
-    if not found:
+    tasks = tuple(task for task in TASKS if _is_available(task, data))
+    if not tasks:
         raise DataError(
-            f"{data} has files of none of GLUE's tasks ({', '.join(TASKS)}): give a directory with a folder for each, "
-            "in the hub's or GLUE's own layout, or 'sample'"
+            f"{data} has no files of GLUE's tasks ({', '.join(TASKS)}); give a directory with a folder for each, in the "
+            "hub's or GLUE's own layout, or 'sample'"
         )
-    return found
+    return tasks
 
 
-def _has(task: str, directory: str | Path) -> bool:
+def _is_available(task: str, directory: str | Path) -> bool:
     try:
         splits_there(GLUE[task], directory)
     except DataError:

@@ -1,7 +1,7 @@
-"""Search for hyperparameters: trial after trial, each a run in the registry and each completed one a version.
+"""``tune``: search for hyperparameters; every trial is a run in the registry, every complete one a version.
 
-Optuna says what to try next and what to give up (see ``proposals``); what was tried is read from the registry (see
-``studies``), so that a search goes on wherever and whenever it is asked for again.
+Optuna proposes and prunes trials (``proposals``). The trials are read from the registry (``studies``), so that the same
+call continues a search in any process.
 """
 
 import math
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.registry import Registry
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD, find_method
-from ..training.loop import Report, quiet
+from ..training.progress import Report, quiet
 from ..training.settings import TrainSettings
 from .fields import Fixed, check_names, default_space
 from .search import Search
@@ -30,30 +30,35 @@ if TYPE_CHECKING:
 
 TRIALS: Final = 20
 EVAL_EVERY: Final = 0.25
-"""Of an epoch: pruning needs scores early."""
-
-_ABSENT: Final = "a search needs Optuna, which is not installed: pip install 'pointsman[tune]'"
+"""A fraction of an epoch: pruning needs early scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
-    """What a search has come to."""
+    """The trials of a study."""
 
     study: str
     adapter: str
-    """The adapter whose versions the completed trials are."""
+    """The adapter that complete trials made versions of."""
     metric: str
     """The primary metric; greater is better."""
     space: Space
     options: Mapping[str, Any]
-    """The settings that were the same in every trial."""
+    """The settings that all trials share."""
     trials: tuple[Trial, ...]
     """By number."""
 
     @property
     def ranked(self) -> tuple[Trial, ...]:
-        """The completed trials, the best first, then what was pruned, and what failed; of equals the newest first."""
-        order = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.INTERRUPTED, TrialState.RUNNING)
+        """The complete trials, best first, then the pruned, failed and unfinished ones; of equal scores the newest first."""
+        order = (
+            TrialState.COMPLETE,
+            TrialState.PRUNED,
+            TrialState.FAILED,
+            TrialState.INTERRUPTED,
+            TrialState.RUNNING,
+            TrialState.NEW,
+        )
 
         def place(trial: Trial) -> tuple[int, float, int]:
             score = -math.inf if trial.score is None or math.isnan(trial.score) else trial.score
@@ -63,7 +68,7 @@ class TuneResult:
 
     @property
     def best(self) -> Trial | None:
-        """The completed trial with the greatest score, of equals the newest, as ``@best``; None where none has one."""
+        """The complete trial with the greatest score, of equal scores the newest, as ``@best``; None if none has a score."""
         for first in self.ranked[:1]:
             if first.state is TrialState.COMPLETE and first.score is not None and not math.isnan(first.score):
                 return first
@@ -71,7 +76,7 @@ class TuneResult:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every combination of the space was tried."""
+        """Whether all combinations of the space were tried."""
         return self.space.size is not None and self.space.size <= len(self.trials)
 
 
@@ -100,48 +105,52 @@ def tune(
     on_trial: Callable[[Trial], None] = _ignore,
     **options: Any,
 ) -> TuneResult:
-    """Search for the settings and the method's configuration that do best, until there are so many trials in all.
+    """Search for the best settings and method configuration, until the study has ``trials`` trials.
 
-    Every trial is a run in the registry, and every one that is completed the next version of one adapter, whose
-    ``@best`` is the winner. Trials that are recorded already count: called again, it goes on where it was, begins with
-    a trial that was interrupted, and proposes what it would have proposed. Only one process at a time may do so.
+    Every trial is a run in the registry, and every complete trial is the next version of one adapter, whose ``@best`` is
+    the winner. Recorded trials count: the same call again continues the study, resumes interrupted trials first, and
+    proposes what it would have proposed. Several processes may do so at once; no trial is trained twice, and each
+    process returns when there is nothing left for it to start.
 
     Args:
         task: As for ``train``.
         base: As for ``train``.
         method: As for ``train``.
-        trials: How many trials there are to be in all.
-        space: What to search, by the name of a setting or of a field of the method's configuration, as
-            ``{"learning_rate": "1e-4..1e-2:log", "reduction_factor": "4,8,16"}``; by default the learning rate and how
-            much the method can learn.
-        overrides: Fields of the method's configuration that are the same in every trial.
+        trials: The number of trials of the study, those of earlier calls included.
+        space: Dimensions by the name of a setting or of a field of the method's configuration, as
+            ``{"learning_rate": "1e-4..1e-2:log", "reduction_factor": "4,8,16"}``; by default the learning rate and the
+            method's capacity.
+        overrides: Fields of the method's configuration that all trials share.
         data: As for ``train``.
         validation: As for ``train``.
         text: As for ``train``.
         label: As for ``train``.
         name: The adapter to make versions of; by default ``TASK-tune``.
-        study: The search's name, which says what belongs to it; by default ``TASK-METHOD``.
-        seed: Of the search, and of every trial's training, unless ``seed`` is searched.
-        pruner: Whether to give up a trial whose best score so far is below the median of those before it, where they
-            had come as far; or a pruner of Optuna's that judges by such scores alone.
+        study: The name of the study; by default ``TASK-METHOD``.
+        seed: The seed of the sampler, and of every training unless ``seed`` is a dimension.
+        pruner: True: stop a trial whose best score is below the median of the other trials at the same point of their
+            trainings; False: never; or an Optuna pruner that reads intermediate values only.
         registry: As for ``train``.
-        report: As for ``train``, of every trial.
-        on_trial: Called with every trial before it begins or goes on, and when it has ended.
-        **options: Fields of ``TrainSettings`` that are the same in every trial; ``eval_every`` is 0.25 by default.
+        report: As for ``train``, for every trial.
+        on_trial: Called with every trial before it starts or resumes, and when it has ended.
+        **options: Fields of ``TrainSettings`` that all trials share; ``eval_every`` is 0.25 by default.
 
     Returns:
-        All trials of the study, also those of earlier calls.
+        All trials of the study, also those of earlier calls and other processes.
 
     Raises:
-        SettingsError: A space with nothing to search, or with what cannot be trained; Optuna is not installed.
-        ConflictError: The study has trials of another base, task, method, space or of other data or settings, or one
-            of them is running still.
-        PointsmanError: As ``train``; a trial that fails in its training only ends itself.
+        SettingsError: The space has nothing to search or a value that cannot be trained, or Optuna is not installed.
+        ConflictError: The study was started with another base, task, method, space, other data or other settings.
+        PointsmanError: As ``train``. A trial that fails during its training ends only itself.
+
+    Example:
+        >>> tune("sst2", base="minilm", data="glue/", trials=20).best
     """
     if find_spec("optuna") is None:
-        raise SettingsError(_ABSENT)
+        advice = Advice(Action.INSTALL_EXTRA, {"extra": "tune"})
+        raise SettingsError("a search needs Optuna, which is not installed", advice=advice)
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise SettingsError(f"trials has to be a whole number, 1 or more; found {trials!r}")
+        raise SettingsError(f"trials must be an integer of at least 1; found {trials!r}")
     chosen = find_method(method).name
     settings = {"eval_every": EVAL_EVERY, "seed": seed, **{k: v for k, v in options.items() if v is not None}}
     TrainSettings.of(settings)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pointsman.registry import Base, Run, RunStatus
 
+from ..training.resolved import ResolvedSettings
 from ..training.settings import TrainSettings
 from .cells import asked_settings
 
@@ -50,13 +51,13 @@ def request_differences(run: Run, *, base: Base, settings: TrainSettings) -> lis
 
 
 def training_differences(
-    run: Run, *, settings: TrainSettings, config: Mapping[str, Any], fingerprint: str
+    run: Run, *, settings: ResolvedSettings, config: Mapping[str, Any], fingerprint: str
 ) -> list[str]:
     """What is otherwise than it was when a cell was trained, or begun.
 
     Args:
         run: The cell's.
-        settings: Those that it would be trained with now, completed: defaults may change from release to release.
+        settings: The settings that it would be trained with now: defaults may change from release to release.
         config: The method's configuration now.
         fingerprint: Of its task's data now.
     """

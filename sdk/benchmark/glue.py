@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.registry import Registry, Run, RunStatus
-from pointsman.registry.errors import ConflictError, DataError, SettingsError, StoreError, TrainingError
+from pointsman.registry.errors import Action, Advice, ConflictError, DataError, SettingsError, StoreError, TrainingError
 from pointsman.registry.refs import check_name
 
-from ..bases.load import LoadedBase, load_base
+from ..bases.load import LoadedBase, load_base, read_base
 from ..core.registries import open_registry
 from ..data import splits_there
 from ..data.source import DataSource
+from ..data.splits import TaskData
 from ..methods import DEFAULT_METHOD
 from ..tasks import GLUE
 from ..training.checkpoints import Checkpoints
-from ..training.loop import Report, quiet
+from ..training.prepare import prepare
+from ..training.progress import Report, quiet
 from ..training.request import TrainRequest
-from ..training.session import TrainSession
+from ..training.session import run_training
 from ..training.settings import TrainSettings
 from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, current_run, recorded_cells
 from .check import is_resumable, is_usable, non_default_settings, request_differences, training_differences
@@ -128,6 +130,7 @@ class GlueBenchmark:
         )
         """All of them, in the order to train them in: the table of the first seed is whole first."""
         self._failed: dict[Cell, str] = {}
+        self._data: dict[str, TaskData] = {}
         self._check(load_base(base))
         present = {cell: current_run(runs) for cell, runs in recorded_cells(registry, self.name).items()}
         self.pending = tuple(cell for cell in self.cells if cell not in present or present[cell].version is None)
@@ -159,7 +162,8 @@ class GlueBenchmark:
                 was = TrainRequest.of_run(run)
                 request, resumed = replace(was, base=self._base, source=self._source), run
             try:
-                TrainSession(request, registry=self._registry, report=report, resumed=resumed).run()
+                prepared = prepare(request, registry=self._registry, data=self._rows(cell.task))
+                run_training(prepared, registry=self._registry, report=report, resumed=resumed)
             except TrainingError as error:
                 self._failed[cell] = str(error)
         (result,) = self._collect((cell.task,), (cell.method,), (cell.seed,)).cells
@@ -194,6 +198,12 @@ class GlueBenchmark:
             origin={BENCHMARK: self.name, SETTINGS: non_default_settings(settings)},
         )
 
+    def _rows(self, task: str) -> TaskData:
+        """The rows of a task, loaded once."""
+        if task not in self._data:
+            self._data[task] = self._source.load(task)
+        return self._data[task]
+
     def _check(self, base: LoadedBase) -> None:
         """Refuse what cannot be trained, and what was begun otherwise."""
         recorded = recorded_cells(self._registry, self.name)
@@ -201,18 +211,18 @@ class GlueBenchmark:
         settings = self._settings[self.seeds[0]]
         for cell, run in present.items():
             self._refuse(cell, run, request_differences(run, base=base.record, settings=settings))
+        base_files = read_base(self._base)
         for task in self.tasks:
-            data = self._source.load(task)
+            data = self._rows(task)
             for method in self.methods:
                 request = self._request(Cell(task, method, self.seeds[0]))
-                # Made to be checked, and for its settings.
-                completed = TrainSession(request, registry=self._registry, report=quiet).settings
+                prepared = prepare(request, registry=self._registry, data=data, base_files=base_files)
                 for seed in self.seeds:
                     cell = Cell(task, method, seed)
                     if cell in present:
                         otherwise = training_differences(
                             present[cell],
-                            settings=completed,
+                            settings=prepared.settings,
                             config=request.config,
                             fingerprint=data.fingerprint,
                         )
@@ -236,8 +246,8 @@ class GlueBenchmark:
                 Checkpoints(directory).load()
             except StoreError as error:
                 raise StoreError(
-                    f"{cell} cannot go on: {error}, under another name (--name); or remove {directory}, and its run "
-                    "begins anew"
+                    f"{cell} cannot go on: {error} under another name, or remove {directory}, and its run begins anew",
+                    advice=Advice(Action.SET_ARGUMENTS, {"name": None}),
                 ) from error
 
 

@@ -10,7 +10,7 @@ from pointsman.registry.errors import ConflictError, PrunedError, SettingsError,
 
 from ..bases.load import load_base
 from ..data.source import DataSource
-from ..training.loop import Progress, Report
+from ..training.progress import Progress, Report
 from ..training.train import resume, train
 from .fields import Fixed, check_values
 from .space import Space, format_params

@@ -18,7 +18,7 @@ from pointsman.registry.refs import check_name
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD, find_method
-from ..training.loop import Report, quiet
+from ..training.progress import Report, quiet
 from ..training.settings import TrainSettings
 from .fields import Fixed, check_names, default_space
 from .search import Search

@@ -372,7 +372,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"trials": True}, "trials has to be a whole number"),
     ({"study": "a\nb"}, "a study's name"),
     ({"seed": -1}, "seed has to be"),
-    ({"lr": 0.1}, "there is no setting 'lr'"),
+    ({"lr": 0.1}, "unknown setting 'lr'"),
     ({"name": "Mine"}, "Mine"),
     ({"method": "lora+nothing"}, "unknown method 'nothing'"),
     ({"task": "nothing"}, "nothing"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .switching.execute.predictions import Prediction
     from .switching.switcher import Switcher
     from .tasks import GLUE, Task
-    from .training.loop import Progress
+    from .training.progress import Progress
     from .training.settings import TrainSettings
     from .training.train import resume, train, train_like
     from .tuning.tune import tune
@@ -57,7 +57,7 @@ _MODULES = {
     "GLUE": "tasks",
     "Parallel": "core.composition",
     "Prediction": "switching.execute.predictions",
-    "Progress": "training.loop",
+    "Progress": "training.progress",
     "Stack": "core.composition",
     "Switcher": "switching.switcher",
     "Task": "tasks",

@@ -181,9 +181,7 @@ class GlueBenchmark:
         if resumed is not None:
             # The rows and the base are the recorded ones, which may have moved to other places since.
             request = replace(TrainRequest.of_run(resumed), base=self._base, source=self._source)
-        prepared = prepare(
-            request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files
-        )
+        prepared = prepare(request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files)
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 
     def _collect(self, tasks: tuple[str, ...], methods: tuple[str, ...], seeds: tuple[int, ...]) -> GlueResults:
@@ -271,8 +269,8 @@ def _available_tasks(data: str | Path | None) -> tuple[str, ...]:
     tasks = tuple(task for task in TASKS if _is_available(task, data))
     if not tasks:
         raise DataError(
-            f"{data} has no files of GLUE's tasks ({', '.join(TASKS)}); give a directory with a folder for each, in the "
-            "hub's or GLUE's own layout, or 'sample'"
+            f"{data} has no files of GLUE's tasks ({', '.join(TASKS)}); give a directory with a folder for each, in "
+            "the hub's or GLUE's own layout, or 'sample'"
         )
     return tasks
 

@@ -14,9 +14,10 @@ from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods.fusion import FUSE, fuse_config
 from ..training.fusion_members import find_members
-from ..training.loop import Report, quiet
+from ..training.prepare import prepare
+from ..training.progress import Report, quiet
 from ..training.request import TrainRequest
-from ..training.session import TrainSession
+from ..training.session import run_training
 from ..training.settings import TrainSettings
 
 
@@ -80,6 +81,6 @@ def fuse(
             source=DataSource.of(data, validation, text, label),
             name=name,
             settings=settings,
-            asked=settings.asked,
+            requested=settings.requested,
         )
-        return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
+        return run_training(prepare(request, registry=opened), registry=opened, report=report, callbacks=callbacks)

@@ -1,7 +1,7 @@
-"""transformers' callbacks and trackers on our loop: they are told what a ``Trainer`` would tell them.
+"""transformers' callbacks and trackers on our loop, with the events of a ``Trainer``.
 
-``report_to`` and a user's own ``TrainerCallback`` come here. What they ask for with ``control`` is done: to stop, to
-evaluate, to log, to save a checkpoint; but an epoch is not cut short alone (``should_epoch_stop``).
+They come from ``report_to`` and from the user. The loop does what they request through ``control``: stop, evaluate,
+log, save a checkpoint. It ignores ``should_epoch_stop``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,107 +15,116 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 from pointsman.registry.errors import SettingsError, unknown
 
 from ..core.arguments import as_list, short_repr
-from .settings import TrainSettings
+from .schedule import Schedule
 
 
 def check_callbacks(callbacks: Iterable[Any]) -> list[TrainerCallback]:
-    """The callbacks of others, as objects of theirs or as classes to make one of.
+    """Check the user's callbacks, instances or classes of ``TrainerCallback``.
 
     Raises:
-        SettingsError: They are no list of such.
+        SettingsError: They are not a list of callbacks.
     """
-    found = as_list(callbacks)
-    for one in [callbacks] if found is None else found:
-        if not isinstance(one, TrainerCallback) and not (isinstance(one, type) and issubclass(one, TrainerCallback)):
+    checked = as_list(callbacks)
+    for callback in [callbacks] if checked is None else checked:
+        is_class = isinstance(callback, type) and issubclass(callback, TrainerCallback)
+        if not is_class and not isinstance(callback, TrainerCallback):
             raise SettingsError(
-                f"callbacks have to be a list of transformers' TrainerCallback; found {short_repr(one)}"
+                f"callbacks must be a list of transformers' TrainerCallback; found {short_repr(callback)}"
             )
-    if found is None:
-        raise SettingsError(f"callbacks have to be a list; found one alone, {short_repr(callbacks)}")
-    return found
+    if checked is None:
+        raise SettingsError(f"callbacks must be a list; found one alone, {short_repr(callbacks)}")
+    return checked
 
 
-def trackers(names: Iterable[str]) -> list[TrainerCallback]:
-    """The callbacks that tell the trackers of these names.
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse trackers that transformers does not know; whether one is installed shows when it is made.
 
     Raises:
-        SettingsError: transformers knows no such tracker, or what it needs is not installed.
+        SettingsError: A tracker is unknown.
     """
-    found = []
     for name in names:
         if name not in integration_utils.INTEGRATION_TO_CALLBACK:
             raise unknown(SettingsError, "tracker for report_to", name, integration_utils.INTEGRATION_TO_CALLBACK)
+
+
+def make_trackers(names: Iterable[str]) -> list[TrainerCallback]:
+    """The callbacks that send metrics to trackers.
+
+    Raises:
+        SettingsError: A tracker is unknown, or its package is not installed.
+    """
+    check_trackers(names)
+    callbacks = []
+    for name in names:
         try:
-            found.append(integration_utils.INTEGRATION_TO_CALLBACK[name]())
+            callbacks.append(integration_utils.INTEGRATION_TO_CALLBACK[name]())
         except (RuntimeError, ImportError) as error:
             raise SettingsError(f"report_to {name}: {error}") from error
-    return found
+    return callbacks
 
 
 class Callbacks:
-    """Tells callbacks how a training goes, and what they ask for.
+    """Calls the callbacks of a training, and keeps their requests in ``control``.
 
     Args:
-        callbacks: The callbacks; nothing is done for none.
-        settings: Completed settings.
+        callbacks: The callbacks; without any, every method returns at once.
+        schedule: The training's steps, evaluations and settings.
         model: The model.
         tokenizer: Its tokenizer.
         optimiser: torch's optimiser.
-        name: What to call the run.
-        directory: Where trackers that write files put them.
-        steps: How many steps there are.
-        epochs: How many passes over the rows that is.
-        evaluate_every: Steps between two evaluations.
-        primary: The metric that says which weights are best; greater is better.
+        name: The run's name in trackers.
+        directory: The directory for trackers that write files.
+        primary_metric: The metric that selects the best weights; greater is better.
     """
 
     def __init__(
         self,
         callbacks: Sequence[TrainerCallback],
-        settings: TrainSettings,
+        schedule: Schedule,
         *,
         model: Any,
         tokenizer: Any,
         optimiser: Any,
         name: str,
         directory: Path,
-        steps: int,
-        epochs: float,
-        evaluate_every: int,
-        primary: str,
+        primary_metric: str,
     ) -> None:
         self.control = TrainerControl()
+        """The callbacks' requests."""
         self._any = bool(callbacks)
         if not self._any:
             return
+        settings, epochs = schedule.settings, schedule.steps / schedule.steps_per_epoch
         self._arguments = TrainingArguments(
             output_dir=str(directory),
             logging_dir=str(directory),
             run_name=name,
             num_train_epochs=epochs,
-            max_steps=steps,
-            learning_rate=settings.learning_rate or 0.0,
-            per_device_train_batch_size=settings.batch_size or 1,
+            max_steps=schedule.steps,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.gradient_accumulation,
             weight_decay=settings.weight_decay,
             seed=settings.seed,
             use_cpu=settings.device.startswith("cpu"),
             logging_strategy="no",
             eval_strategy="steps",
-            eval_steps=evaluate_every,
-            metric_for_best_model=primary.replace("/", "_"),
+            eval_steps=schedule.evaluate_every,
+            metric_for_best_model=primary_metric.replace("/", "_"),
             greater_is_better=True,
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
         )
-        everyone = [DefaultFlowCallback(), *callbacks]
-        self._handler = CallbackHandler(everyone, model, tokenizer, optimiser, None)  # type: ignore[no-untyped-call]
-        self._state = TrainerState(max_steps=steps, num_train_epochs=max(1, round(epochs)), eval_steps=evaluate_every)
+        with_default = [DefaultFlowCallback(), *callbacks]
+        self._handler = CallbackHandler(with_default, model, tokenizer, optimiser, None)  # type: ignore[no-untyped-call]
+        self._state = TrainerState(
+            max_steps=schedule.steps, num_train_epochs=max(1, round(epochs)), eval_steps=schedule.evaluate_every
+        )
         self._call("on_init_end")
 
     def begin(self, step: int, epoch: float) -> None:
-        """The training begins, or goes on after a step."""
+        """The training begins, or continues after a step."""
         self._at(step, epoch)
         self._call("on_train_begin")
 
@@ -124,7 +133,7 @@ class Callbacks:
         self._call("on_step_begin")
 
     def step_ended(self, step: int, epoch: float) -> None:
-        """A step is done."""
+        """An optimiser step has ended."""
         self._at(step, epoch)
         self._call("on_step_end")
 
@@ -134,12 +143,12 @@ class Callbacks:
         self._call("on_epoch_begin")
 
     def epoch_ended(self, step: int, epoch: float) -> None:
-        """A pass over the rows is done."""
+        """A pass over the rows has ended."""
         self._at(step, epoch)
         self._call("on_epoch_end")
 
     def logged(self, values: Mapping[str, float], step: int) -> None:
-        """Values were recorded; by the names that a ``Trainer`` gives them."""
+        """Values were recorded; the callbacks get them under the names of a ``Trainer``."""
         if not self._any:
             return
         logs = {key.removeprefix("train/").replace("/", "_"): value for key, value in values.items()}
@@ -147,20 +156,20 @@ class Callbacks:
         self.control = self._handler.on_log(self._arguments, self._state, self.control, logs)
 
     def evaluated(self, metrics: Mapping[str, float], step: int, *, best: float) -> None:
-        """An evaluation is done."""
+        """An evaluation has ended."""
         if not self._any:
             return
         self.logged(metrics, step)
-        named = {key.replace("/", "_"): value for key, value in metrics.items()}
-        self.control = self._handler.on_evaluate(self._arguments, self._state, self.control, named)
-        self._state.best_metric = best  # after they were told, as a Trainer does: so they see what was gained
+        renamed = {key.replace("/", "_"): value for key, value in metrics.items()}
+        self.control = self._handler.on_evaluate(self._arguments, self._state, self.control, renamed)
+        self._state.best_metric = best  # after the event, as in a Trainer: callbacks compare with the best before it
 
     def saved(self) -> None:
         """A checkpoint was written."""
         self._call("on_save")
 
     def end(self) -> None:
-        """The training is over."""
+        """The training has ended."""
         self._call("on_train_end")
 
     def _at(self, step: int, epoch: float) -> None:

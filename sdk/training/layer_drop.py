@@ -1,7 +1,7 @@
-"""AdapterDrop in training (Rücklé et al. 2021, arXiv:2010.11918): for so many lower layers, or for any number of them.
+"""AdapterDrop in training (Rücklé et al. 2021, arXiv:2010.11918), for a fixed number of layers or for any number.
 
-The specialised form leaves the adapters of the lowest layers out for good. The robust form skips those of the lowest
-``n``, another ``n`` for every batch, so that one version does at any number: ``predict(…, drop_layers=n)``.
+The specialised form leaves out the adapters of the lowest layers. The robust form skips those of the lowest ``n``
+layers, another ``n`` for every batch, so that one version works at any number: ``predict(…, drop_layers=n)``.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,66 +19,67 @@ from .settings import layers_to_drop
 
 
 def without_layers(config: Mapping[str, Any], drop_layers: int | str, base: Any) -> Mapping[str, Any]:
-    """The configuration of what is trained: without the adapters of the lowest layers, where they are dropped for good.
+    """The configuration of a method without the adapters of the lowest layers, where ``drop_layers`` is a number.
 
     Args:
         config: A method's full configuration.
-        drop_layers: What the settings say.
+        drop_layers: The setting; a range leaves the configuration unchanged.
         base: The base's configuration, as transformers has it.
 
     Raises:
-        SettingsError: The base has fewer layers; nothing of the method is in a layer; or other layers are left out.
+        SettingsError: The base has fewer layers, no part of the method is in a layer, or the configuration already
+            leaves layers out.
     """
     dropped, layers = layers_to_drop(drop_layers), count_layers(base)
     if dropped == 0:
         return config
-    parts = [part for part in parts_of(config) if _places(part) is not None]
+    parts = [part for part in parts_of(config) if _layer_field(part) is not None]
     if not parts:
-        raise SettingsError(
-            f"drop_layers is {drop_layers}, and there are no adapters in layers that it could drop: leave it out"
-        )
+        raise SettingsError(f"drop_layers is {drop_layers}, but the method has no adapters in layers; leave it out")
     if isinstance(dropped, range):
         if dropped[-1] > layers:
-            raise SettingsError(f"drop_layers has to be within 0-{layers}, all layers of the base; found {drop_layers}")
+            raise SettingsError(f"drop_layers must be within 0-{layers}, all layers of the base; found {drop_layers}")
         return config
     if dropped >= layers:
-        raise SettingsError(f"drop_layers has to be under {layers}, the layers of the base; found {drop_layers}")
+        raise SettingsError(f"drop_layers must be under {layers}, the layers of the base; found {drop_layers}")
     if base.model_type == "albert" and base.num_hidden_groups < base.num_hidden_layers:
         raise SettingsError(
-            f"the layers of this base share their adapters: train with a range of drop_layers, as 0-{dropped}, and "
+            f"the layers of this base share their adapters; train with a range of drop_layers, as 0-{dropped}, and "
             "predict with the number"
         )
     for part in parts:
-        field = _places(part)
+        field = _layer_field(part)
         if field is not None and part[field] not in ([], "all"):
             raise SettingsError(
-                f"drop_layers {dropped} leaves out the lowest layers, and {field}={part[field]} is set as well: "
+                f"drop_layers {dropped} leaves out the lowest layers, and {field}={part[field]} is set as well; "
                 "give one of them"
             )
-    said = {"leave_out": list(range(dropped)), "layers": list(range(dropped, layers))}
-    changed = [part if (field := _places(part)) is None else {**part, field: said[field]} for part in parts_of(config)]
+    values = {"leave_out": list(range(dropped)), "layers": list(range(dropped, layers))}
+    changed = [
+        part if (field := _layer_field(part)) is None else {**part, field: values[field]} for part in parts_of(config)
+    ]
     return {**config, "configs": changed} if config.get("architecture") == "union" else changed[0]
 
 
 def with_random_drop(
     forward: Callable[[Mapping[str, Tensor]], Tensor], model: Any, counts: range
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-    """The forward pass of a training, each time without the adapters of another number of the lowest layers.
+    """A forward pass that skips the adapters of the lowest layers, another number of them for every batch.
 
     Args:
-        forward: A batch to outputs.
+        forward: Model inputs to outputs.
         model: The adapters model that it runs.
-        counts: The numbers to draw from, all equally likely.
+        counts: The numbers of layers to draw from, uniformly.
     """
     drop_by_thread(model)
 
-    def dropping(batch: Mapping[str, Tensor]) -> Tensor:
+    def dropping(inputs: Mapping[str, Tensor]) -> Tensor:
         with forward_context(ForwardContext(dropped=counts[int(torch.randint(len(counts), ()))])):
-            return forward(batch)
+            return forward(inputs)
 
     return dropping
 
 
-def _places(part: Mapping[str, Any]) -> str | None:
-    """The field that says in which layers a part is; None: it is in no layer."""
+def _layer_field(part: Mapping[str, Any]) -> str | None:
+    """The field that selects the layers of a part; None: the part is in no layer."""
     return next((field for field in ("leave_out", "layers") if field in part), None)

@@ -15,46 +15,46 @@ from ..core.devices import autocast_to
 from ..engines.bert_training import BertTrainingEngine
 from ..tasks import Task
 from .layer_drop import with_random_drop
-from .settings import BALANCED, layers_to_drop
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
+"""Model inputs, ``(rows, tokens)`` each, to outputs, ``(rows, outputs)`` in float32."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs, ``(rows, outputs)``, and labels, ``(rows,)``, to the sum of the rows' losses."""
 
 
 def forward_of(
-    model: Any, slot: str, *, fused: bool, autocast: torch.dtype | None, drop_layers: int | str = 0
+    model: Any, slot: str, *, with_engine: bool, autocast: torch.dtype | None, drop_layers: int | range = 0
 ) -> Forward:
-    """What computes the outputs of a model's adapter and head in training, ``(rows, outputs)`` in float32.
+    """The forward pass of a model's adapter and head in training.
 
     Args:
         model: An adapters model, in the mode and precision to train in, with the adapter in ``slot`` active.
         slot: The adapter and head in it.
-        fused: By what is written out for speed, of a model in float32 that ``can_fuse``, with no range of layers to
-            drop.
+        with_engine: Compute with ``BertTrainingEngine``: for a float32 model that it supports, and no range of layers
+            to drop.
         autocast: Compute matrix products in this type; None for the model's own.
-        drop_layers: As a range, skip the adapters of so many of the lowest layers, drawn anew for each batch; the
-            adapters that a number drops for good are not in the model.
+        drop_layers: A range skips the adapters of the lowest layers, another number of them for each batch. Adapters
+            that a number leaves out are not in the model.
     """
-    if fused:
+    if with_engine:
         return BertTrainingEngine(model, slot, dtype=autocast or torch.float32)
-    dropped = layers_to_drop(drop_layers)
 
-    def forward(batch: Mapping[str, Tensor]) -> Tensor:
+    def forward(inputs: Mapping[str, Tensor]) -> Tensor:
         with autocast_to(model.device, autocast):
-            outputs: Tensor = model(**batch, head=slot).logits
+            outputs: Tensor = model(**inputs, head=slot).logits
         return outputs.float()
 
-    return forward if isinstance(dropped, int) else with_random_drop(forward, model, dropped)
+    return forward if isinstance(drop_layers, int) else with_random_drop(forward, model, drop_layers)
 
 
-def loss_of(
-    task: Task, weights: Tensor | None, *, penalty: Callable[[], Tensor] | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The sum over rows of cross entropy, or of the squared error of a regression.
+def loss_of(task: Task, weights: Tensor | None, *, penalty: Callable[[], Tensor] | None = None) -> Loss:
+    """The sum over rows of the cross entropy, or of the squared error of a regression.
 
     Args:
-        task: Says which.
-        weights: What each class counts, ``(classes,)``; None: 1.
-        penalty: What the trained weights cost, a number that is added to each row's loss; None: nothing.
+        task: The task, a classification or a regression.
+        weights: The weight of each class, ``(classes,)``; None: 1.
+        penalty: The regularisation of the trained weights, a scalar added to each row's loss; None: none.
     """
 
     def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -63,37 +63,36 @@ def loss_of(
     def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, labels, weight=weights, reduction="sum")
 
-    of_rows = squared_error if task.is_regression else cross_entropy
+    rows_loss = squared_error if task.is_regression else cross_entropy
     if penalty is None:
-        return of_rows
-    return lambda outputs, labels: of_rows(outputs, labels) + len(labels) * penalty()
+        return rows_loss
+    return lambda outputs, labels: rows_loss(outputs, labels) + len(labels) * penalty()
 
 
-def class_weights(task: Task, asked: str | Mapping[str, float] | None, labels: NDArray[Any]) -> Tensor | None:
-    """What each class counts in the loss, ``(classes,)`` in float32; None where all count 1.
+def class_weights(task: Task, weights: str | Mapping[str, float] | None, labels: NDArray[Any]) -> Tensor | None:
+    """The weight of each class in the loss, ``(classes,)`` in float32; None where all are 1.
 
     Args:
-        task: Says which classes there are.
-        asked: ``balanced``, which gives every class the same total over the rows and the rows a mean of 1 (King & Zeng
-            2001), or numbers by label, where a label that is not named counts 1.
+        task: The task, with its classes.
+        weights: ``balanced`` gives every class the same total over the rows, and the rows a mean of 1 (King & Zeng
+            2001); numbers by label leave 1 for the other labels.
         labels: The class ids of the training rows, ``(rows,)``.
 
     Raises:
-        SettingsError: The task has no classes, or none of that name.
+        SettingsError: The task has no classes, none of that name, or all weights are 0.
     """
-    if asked is None:
+    if weights is None:
         return None
     if task.is_regression:
-        raise SettingsError(f"'{task.name}' learns a score and has no classes: leave class_weights out")
-    if asked == BALANCED:
+        raise SettingsError(f"'{task.name}' learns a score and has no classes; leave class_weights out")
+    if isinstance(weights, str):
         counts = Counter(labels.tolist())
         even = len(labels) / len(counts)
         return torch.tensor([even / counts[index] if counts[index] else 1.0 for index in range(task.num_labels)])
-    assert isinstance(asked, Mapping)
-    for label in asked:
+    for label in weights:
         if label not in task.labels:
             raise unknown(SettingsError, f"class of {task.name} for class_weights", label, task.labels)
-    found = torch.tensor([float(asked.get(label, 1.0)) for label in task.labels])
-    if not found.any():
-        raise SettingsError("class_weights are all 0: nothing would be learned; give at least one class more")
-    return found
+    tensor = torch.tensor([float(weights.get(label, 1.0)) for label in task.labels])
+    if not tensor.any():
+        raise SettingsError("class_weights are all 0, so nothing would be learned; give at least one class more")
+    return tensor

@@ -1,4 +1,4 @@
-"""AdamW over the trained weights as few long vectors, and the learning rate of every step."""
+"""AdamW over the trained weights as two long vectors, and the learning rate of every step."""
 
 import math
 import re
@@ -8,25 +8,24 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from .settings import TrainSettings
+from .resolved import ResolvedSettings
 
 _FUSED: Final = ("cpu", "cuda")
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 _UNDECAYED: Final = re.compile(r"\.parametrizations\.|\.adapter_fusion_layer\.[^.]+\.value\.")
-"""Matrices that must not decay towards zero: what torch makes an orthogonal one of (ReFT) has ones on its diagonal that
-stay what they are, and a fusion's value matrix is held near the identity."""
+"""Matrices that must not decay towards zero: the parametrisation of an orthogonal matrix (ReFT) has a diagonal of ones
+that never changes, and a fusion's value matrix is regularised towards the identity."""
 
 
-def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """The learning rate of a step: it rises in a line, reaches its full height, and stays or falls.
+def learning_rate(step: int, steps: int, settings: ResolvedSettings) -> float:
+    """The learning rate of a step: it rises linearly during warm-up, then stays constant or falls.
 
     Args:
         step: The step, from 1.
-        steps: How many there are.
-        settings: Completed settings.
+        steps: The number of steps in total.
+        settings: The training's settings.
     """
-    assert settings.learning_rate is not None
     rising = math.ceil(settings.warmup * steps)
     if step <= rising:
         return settings.learning_rate * (step / rising)
@@ -44,10 +43,10 @@ class Optimiser:
 
     Args:
         parameters: What is trained, by name; float32, all on one device.
-        settings: Completed settings.
+        settings: The training's settings.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, torch.nn.Parameter]], settings: TrainSettings) -> None:
+    def __init__(self, parameters: Iterable[tuple[str, torch.nn.Parameter]], settings: ResolvedSettings) -> None:
         kinds: dict[str, list[torch.nn.Parameter]] = {"matrices": [], "rest": []}
         for name, parameter in parameters:
             decays = parameter.dim() > 1 and not _UNDECAYED.search(name)
@@ -55,7 +54,7 @@ class Optimiser:
         self.vectors = {name: _flattened(members) for name, members in kinds.items() if members}
         decay = {"matrices": settings.weight_decay, "rest": 0.0}
         device = next(iter(self.vectors.values())).device
-        self._most = settings.max_grad_norm
+        self._max_norm = settings.max_grad_norm
         self._fused = device.type in _FUSED
         self.adam = torch.optim.AdamW(
             [{"params": [vector], "weight_decay": decay[name]} for name, vector in self.vectors.items()],
@@ -67,17 +66,17 @@ class Optimiser:
     def step(self, rate: float) -> None:
         """Clip the gradients, step at this learning rate, and set the gradients to zero."""
         gradients = [vector.grad for vector in self.vectors.values() if vector.grad is not None]
-        if self._most is not None:
+        if self._max_norm is not None:
             norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-            scale = (self._most / (norm + 1e-6)).clamp(max=1.0)
+            scale = (self._max_norm / (norm + 1e-6)).clamp(max=1.0)
             for gradient in gradients:
                 gradient.mul_(scale)
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
-        self.forget()
+        self.zero_gradients()
 
-    def forget(self) -> None:
+    def zero_gradients(self) -> None:
         """Set the gradients to zero."""
         self.adam.zero_grad(set_to_none=False)
 
@@ -87,26 +86,26 @@ class Optimiser:
 
     @torch.no_grad()
     def restore(self, values: Mapping[str, Tensor]) -> None:
-        """Set the weights to what ``snapshot`` gave."""
+        """Set the weights to those of a ``snapshot``."""
         for name, vector in self.vectors.items():
             vector.copy_(values[name])
 
     def state(self) -> dict[str, Tensor]:
         """Weights and moments, for a checkpoint; not copied."""
-        found = {f"weights.{name}": vector.detach() for name, vector in self.vectors.items()}
+        tensors = {f"weights.{name}": vector.detach() for name, vector in self.vectors.items()}
         for name, vector in self.vectors.items():
-            found |= {f"{moment}.{name}": self.adam.state[vector][moment] for moment in _MOMENTS}
-        return found
+            tensors |= {f"{moment}.{name}": self.adam.state[vector][moment] for moment in _MOMENTS}
+        return tensors
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor], *, steps: int) -> None:
-        """Go on from what ``state`` gave after so many steps."""
+        """Continue from a ``state`` after this number of steps."""
         self.restore({name: state[f"weights.{name}"] for name in self.vectors})
         for name, vector in self.vectors.items():
-            kept = self.adam.state[vector]
-            kept["step"] = torch.tensor(float(steps), device=vector.device if self._fused else "cpu")
+            own_state = self.adam.state[vector]
+            own_state["step"] = torch.tensor(float(steps), device=vector.device if self._fused else "cpu")
             for moment in _MOMENTS:
-                kept[moment] = state[f"{moment}.{name}"].to(vector.device, copy=True)
+                own_state[moment] = state[f"{moment}.{name}"].to(vector.device, copy=True)
 
 
 def _flattened(parameters: Sequence[torch.nn.Parameter]) -> torch.nn.Parameter:
@@ -115,8 +114,8 @@ def _flattened(parameters: Sequence[torch.nn.Parameter]) -> torch.nn.Parameter:
     flat.grad = torch.zeros_like(flat)
     start = 0
     for parameter in parameters:
-        place = slice(start, start + parameter.numel())
-        parameter.data = flat.data[place].view(parameter.shape)
-        parameter.grad = flat.grad[place].view(parameter.shape)
-        start = place.stop
+        stop = start + parameter.numel()
+        parameter.data = flat.data[start:stop].view(parameter.shape)
+        parameter.grad = flat.grad[start:stop].view(parameter.shape)
+        start = stop
     return flat

@@ -1,4 +1,4 @@
-"""What a training is asked for, whole: it can be recorded with the run, and read from there to do it again."""
+"""The request for a training: recorded with the run, and read back from it to resume or repeat the training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pointsman.registry import Origin, Run
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
 from ..bases.find import absolute_name
@@ -19,11 +19,17 @@ from .settings import TrainSettings
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """Everything that says what a training does.
+    """Everything that a training depends on.
 
     Raises:
         InvalidNameError: The adapter's name breaks the rules for names.
-        SettingsError: The task is no name.
+        SettingsError: The task is not a string.
+
+    Example:
+        >>> TrainRequest.of(
+        ...     "sst2", base="minilm", method="seq_bn", overrides=None, source=DataSource(data="sample"), name=None,
+        ...     settings=TrainSettings(epochs=1),
+        ... )
     """
 
     task: str
@@ -35,16 +41,16 @@ class TrainRequest:
     name: str
     """The adapter to make a version of."""
     settings: TrainSettings
-    asked: frozenset[str]
-    """The settings that somebody asked for; the others are what suits."""
+    requested: frozenset[str]
+    """The settings that the caller chose; the others are resolved anew where the request changes."""
     origin: Origin | None = None
-    """What the training is a part of: a trial of a search, a cell of a benchmark."""
+    """What the training belongs to: a trial of a search, a cell of a benchmark."""
     if_newest: str | None = None
-    """The uid of the newest run of that origin, of which another process may have started the next meanwhile."""
+    """The uid of the newest run of that origin, None if it has no run: see ``Registry.start_run``."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str):
-            raise SettingsError(f"task has to be a name, one of GLUE's or of your own; found {short_repr(self.task)}")
+            raise SettingsError(f"task must be a name, one of GLUE's or of your own; found {short_repr(self.task)}")
         check_name(self.name)
 
     @classmethod
@@ -61,10 +67,12 @@ class TrainRequest:
         origin: Origin | None = None,
         if_newest: str | None = None,
     ) -> Self:
-        """What ``train`` is asked for.
+        """Check and complete the arguments of ``train``.
 
         Raises:
-            InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
+            InvalidNameError: The adapter's name breaks the rules for names.
+            MethodNotFoundError: The method is unknown.
+            SettingsError: The method's configuration cannot work.
         """
         method = find_method(method).name
         return cls(
@@ -75,27 +83,28 @@ class TrainRequest:
             source=source,
             name=name or task,
             settings=settings,
-            asked=settings.asked,
+            requested=settings.requested,
             origin=origin,
             if_newest=if_newest,
         )
 
     @property
     def given(self) -> dict[str, Any]:
-        """Where base and rows come from, as JSON: what a run keeps for the day that it is resumed or repeated."""
+        """Where base and rows come from, as JSON, recorded so that the run can be resumed or repeated."""
         return {"base": self.base, **asdict(self.source), "text": list(self.source.text)}
 
     @classmethod
     def of_run(cls, run: Run) -> Self:
-        """What a recorded run was asked for, every default written out.
+        """The request of a recorded run, with its resolved settings.
 
         Raises:
-            SettingsError: It was recorded by a release that did not write all of it down.
+            SettingsError: The run was recorded by an older release, which did not record the request.
         """
         if "given" not in run.data or "config" not in run.settings:
             raise SettingsError(
-                f"run {run.uid} was recorded by an older release, which did not write down all that it was asked for: "
-                "train anew with the settings that 'registry show' lists"
+                f"run {run.uid} was recorded by an older release, without its full request, so it cannot be repeated; "
+                "train again with the recorded settings",
+                advice=Advice(Action.TRAIN),
             )
         given = run.data["given"]
         known = {field.name for field in fields(TrainSettings)}
@@ -110,7 +119,7 @@ class TrainRequest:
             ),
             name=run.adapter,
             settings=TrainSettings.of(settings),
-            asked=frozenset(run.settings.get("asked", known)),
+            requested=frozenset(run.settings.get("asked", known)),
             origin=run.origin,
         )
 
@@ -127,20 +136,20 @@ class TrainRequest:
         name: str | None = None,
         **options: Any,
     ) -> Self:
-        """The same with some things otherwise.
+        """A copy with some things changed.
 
-        A method that is named starts from its own configuration. Settings that had been left open, and would come out
-        otherwise now, are left open again: the rate of another method, the epochs of other rows.
+        A new method starts from its own configuration. Settings that the caller did not choose, and that depend on what
+        changes, are left open again: the learning rate with another method, the epochs with other rows.
 
         Raises:
-            InvalidNameError, MethodNotFoundError, SettingsError: Something that cannot work.
+            InvalidNameError, MethodNotFoundError, SettingsError: As for ``of``.
         """
-        config, chosen = self.config, self.method
-        if chosen == FUSE and method in (None, FUSE):
+        config, new_method = self.config, self.method
+        if new_method == FUSE and method in (None, FUSE):
             config = {**config, "fusion": configure_fusion(overrides, start=config["fusion"])}
         elif method is not None or overrides:
-            chosen = find_method(method or self.method).name
-            config = configure(chosen, overrides, start=self.config if chosen == self.method else None)
+            new_method = find_method(method or self.method).name
+            config = configure(new_method, overrides, start=self.config if new_method == self.method else None)
         source = self.source
         if not (data is validation is text is label is None):
             source = DataSource.of(
@@ -150,28 +159,31 @@ class TrainRequest:
                 label or source.label,
             )
         other_rows = source != self.source or "max_train_rows" in options
-        reasons = {
+        dependencies = {
             "average": "schedule" in options,
-            "learning_rate": chosen != self.method,
+            "learning_rate": new_method != self.method,
             "epochs": other_rows,
             "batch_size": other_rows,
             "max_length": base is not None,
             "precision": "device" in options,
         }
-        settings, open_ones = self.settings.to_dict(), TrainSettings().to_dict()
-        reopened = {key for key, reason in reasons.items() if reason and key not in self.asked}
-        # Either says how long, and goes before the other that was said before.
-        reopened |= {other for one, other in (("max_steps", "epochs"), ("epochs", "max_steps")) if one in options}
-        settings |= {key: open_ones[key] for key in reopened}
+        reopened = {name for name, changed in dependencies.items() if changed and name not in self.requested}
+        # Both set the length of the training, so the new one replaces the recorded one.
+        if "max_steps" in options:
+            reopened.add("epochs")
+        if "epochs" in options:
+            reopened.add("max_steps")
+        defaults = TrainSettings().to_dict()
+        settings = {**self.settings.to_dict(), **{name: defaults[name] for name in reopened}}
         return replace(
             self,
             base=self.base if base is None else absolute_name(base),
-            method=chosen,
+            method=new_method,
             config=config,
             source=source,
             name=name or self.name,
             settings=TrainSettings.of({**settings, **options}),
-            asked=self.asked | options.keys(),
+            requested=self.requested | options.keys(),
             origin=None,
             if_newest=None,
         )

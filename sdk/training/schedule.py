@@ -1,23 +1,23 @@
-"""How many steps a training has, what each reads, and when it is evaluated."""
+"""The steps of a training: their number, the rows that each reads, and the evaluations between them."""
 
 import math
 from dataclasses import dataclass
 
 from ..data.batches import LengthBuckets
-from .settings import TrainSettings
+from .resolved import ResolvedSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How many steps there are, what each reads, and where evaluations come.
+    """The steps of a training and the evaluations between them.
 
     Args:
         buckets: The batches of every pass over the rows.
-        settings: Completed settings.
+        settings: The training's settings.
     """
 
     buckets: LengthBuckets
-    settings: TrainSettings
+    settings: ResolvedSettings
 
     @property
     def steps_per_epoch(self) -> int:
@@ -26,11 +26,8 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in all."""
-        if self.settings.max_steps is not None:
-            return self.settings.max_steps
-        assert self.settings.epochs is not None
-        return math.ceil(self.settings.epochs * self.steps_per_epoch)
+        """Optimiser steps in total."""
+        return self.settings.length.steps(self.steps_per_epoch)
 
     @property
     def evaluate_every(self) -> int:
@@ -41,11 +38,11 @@ class Schedule:
         return int(every) if every >= 1 else max(1, round(every * self.steps_per_epoch))
 
     def evaluations_after(self, step: int) -> int:
-        """How many evaluations come after a step, the one of the last step among them."""
+        """The number of evaluations after a step, including the one of the last step."""
         every, steps = self.evaluate_every, self.steps
         return steps // every - step // every + (steps % every != 0 and step < steps)
 
     def epoch(self, number: int) -> list[list[list[int]]]:
-        """What each step of a pass over the rows reads: some batches, each some rows."""
-        batches, together = self.buckets.epoch(number), self.settings.gradient_accumulation
-        return [batches[start : start + together] for start in range(0, len(batches), together)]
+        """The steps of a pass over the rows: a list of batches for each step, a list of row numbers for each batch."""
+        batches, per_step = self.buckets.epoch(number), self.settings.gradient_accumulation
+        return [batches[start : start + per_step] for start in range(0, len(batches), per_step)]

@@ -1,4 +1,4 @@
-"""Train one adapter on one task, and register what comes out; take up a run that crashed; do one again."""
+"""Train one adapter on one task and register it; resume an interrupted run; repeat a training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +12,10 @@ from pointsman.registry.errors import SettingsError
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
-from .loop import Report, quiet
+from .prepare import prepare
+from .progress import Report, quiet
 from .request import TrainRequest
-from .session import TrainSession
+from .session import run_training
 from .settings import TrainSettings
 
 
@@ -34,38 +35,40 @@ def train(
     report: Report = quiet,
     callbacks: Sequence[TrainerCallback] = (),
     origin: Origin | None = None,
-    if_newest: str | None = None,
     **options: Any,
 ) -> Version:
     """Train an adapter and its head on a frozen base, and register the best checkpoint as the adapter's next version.
 
-    While it runs, its metric history grows in the registry. The scores that count are computed in float32, as
-    ``predict`` computes; the version's are those of its best checkpoint by the task's primary metric.
+    The metric history is in the registry while the training runs. Evaluations are computed in float32, as in
+    ``predict``. The version has the scores of its best evaluation by the task's primary metric.
 
     Args:
-        task: One of GLUE's, or a name for a task of your own.
+        task: A task of GLUE, or a name for a task of your own.
         base: ``minilm``, a directory, or a name on the Hugging Face hub.
         method: An adapter method.
-        overrides: Fields of the method's configuration to set otherwise, as ``{"reduction_factor": 8}``.
+        overrides: Fields of the method's configuration to change, as ``{"reduction_factor": 8}``.
         data: For GLUE, a directory in the hub's or GLUE's own layout, ``sample``, or None for the hub; for a task of
             your own, a CSV, TSV, JSON lines or parquet file.
-        validation: A file of validation rows for a task of your own; without, a part of ``data`` is held out.
+        validation: A file of validation rows for a task of your own; None: hold out a part of ``data``.
         text: The one or two text columns of a task of your own; by default ``text``.
         label: Its label column.
-        name: The adapter to make a version of; by default called as the task.
-        registry: Where to register it; by default the default registry.
-        settings: The settings, or give single ones as ``options``.
-        report: Called some 250 times, and after every evaluation.
-        callbacks: transformers' or your own: they see and may stop the training as they would a ``Trainer``'s.
-        origin: What the training is a part of; recorded with the run.
-        if_newest: The uid of the newest run of that origin; as for ``Registry.start_run``.
+        name: The adapter's name; by default the task's.
+        registry: The registry; None: the default one.
+        settings: The settings; or give single settings as ``options``.
+        report: Called some 250 times in total, and after every evaluation.
+        callbacks: transformers' or your own ``TrainerCallback``, called as by a ``Trainer``.
+        origin: What the training belongs to; recorded with the run.
         **options: Fields of ``TrainSettings``: ``epochs=3, learning_rate=5e-4``.
 
     Returns:
         The new version.
 
     Raises:
-        PointsmanError: Something asked for cannot work; nothing is registered but, once it has started, the run.
+        PointsmanError: Something in the request cannot work; nothing is recorded before the training starts.
+
+    Example:
+        >>> train("sst2", base="minilm", data="sample", epochs=1).ref
+        'sst2@1'
     """
     request = TrainRequest.of(
         task,
@@ -76,44 +79,42 @@ def train(
         name=name,
         settings=TrainSettings.given(settings, options),
         origin=origin,
-        if_newest=if_newest,
     )
     with open_registry(registry) as opened:
         opened.check_writable()
-        return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
+        return run_training(prepare(request, registry=opened), registry=opened, report=report, callbacks=callbacks)
 
 
 def resume(
     run: str, *, registry: Registry | None = None, report: Report = quiet, callbacks: Sequence[TrainerCallback] = ()
 ) -> Version:
-    """Go on with a run that crashed or was interrupted, from its last checkpoint, as if nothing had happened.
+    """Continue a run that crashed or was interrupted, from its last checkpoint.
 
-    Where no checkpoint was written in this registry's home, it begins anew.
-
-    On one CPU thread it ends with the same weights, bit for bit, as if it had never been interrupted. Its history has
-    no gap and nothing twice.
+    Without a checkpoint in this registry's home, the run starts again from its first step. On one CPU thread it ends
+    with the same weights, bit for bit, as a run without interruption, and its history has no gap and no point twice.
 
     Args:
-        run: The run's uid, or how it begins.
-        registry: Where it is recorded; by default the default registry.
+        run: The run's uid, or its first characters.
+        registry: The registry of the run; None: the default one.
         report: As for ``train``.
-        callbacks: As for ``train``; they are told of the steps from the checkpoint on.
+        callbacks: As for ``train``; called for the steps after the checkpoint.
 
     Returns:
         The new version.
 
     Raises:
-        RunNotFoundError: There is no such run.
-        ConflictError: It has finished, or is running still.
-        SettingsError: The base or the data have changed since.
+        RunNotFoundError: The run is unknown.
+        ConflictError: The run has finished, or is still running.
+        SettingsError: The base or the data have changed since the run began.
+
+    Example:
+        >>> resume("3fa912bc04d1")
     """
     with open_registry(registry) as opened:
         opened.check_writable()
-        found = opened.check_resumable(run.removeprefix("run:"))
-        session = TrainSession(
-            TrainRequest.of_run(found), registry=opened, report=report, callbacks=callbacks, resumed=found
-        )
-        return session.run()
+        interrupted = opened.check_resumable(run.removeprefix("run:"))
+        prepared = prepare(TrainRequest.of_run(interrupted), registry=opened)
+        return run_training(prepared, registry=opened, report=report, callbacks=callbacks, resumed=interrupted)
 
 
 def train_like(
@@ -124,13 +125,13 @@ def train_like(
     callbacks: Sequence[TrainerCallback] = (),
     **changes: Any,
 ) -> Version:
-    """Train once more what a version or a run was trained like, every setting the same but those that are named.
+    """Repeat the training of a version or a run, with some settings changed.
 
-    With nothing changed, on the same CPU with the same releases and number of threads, the weights are the same.
+    Without changes, the weights are the same on the same CPU with the same releases and number of threads.
 
     Args:
         ref: A version's ref, or ``run:UID``.
-        registry: Where it is recorded; by default the default registry.
+        registry: The registry of the version or run; None: the default one.
         report: As for ``train``.
         callbacks: As for ``train``.
         **changes: ``base``, ``method``, ``overrides``, ``data``, ``validation``, ``text``, ``label``, ``name``, and
@@ -140,25 +141,28 @@ def train_like(
         The new version.
 
     Raises:
-        NotFoundError: There is no such version or run.
-        SettingsError: The version was made by no run, or by one of an older release.
+        NotFoundError: The version or run is unknown.
+        SettingsError: The version was not trained here, or by an older release.
+
+    Example:
+        >>> train_like("sst2@1", seed=1)
     """
     with open_registry(registry) as opened:
         opened.check_writable()
         request = TrainRequest.of_run(run_of(opened, ref)).changed(**changes)
-        return TrainSession(request, registry=opened, report=report, callbacks=callbacks).run()
+        return run_training(prepare(request, registry=opened), registry=opened, report=report, callbacks=callbacks)
 
 
 def run_of(registry: Registry, ref: str) -> Run:
-    """The run ``run:UID``, or the one that made a version.
+    """The run ``run:UID``, or the run of a version.
 
     Raises:
-        NotFoundError: There is no such version or run.
-        SettingsError: The version was made by no run.
+        NotFoundError: The version or run is unknown.
+        SettingsError: The version has no run.
     """
     if ref.startswith("run:"):
         return registry.run(ref.removeprefix("run:"))
     version = registry.version(ref)
     if version.run is None:
-        raise SettingsError(f"{version.ref} was made by no run: there is nothing to repeat")
+        raise SettingsError(f"{version.ref} was not made by a training run, so it cannot be repeated")
     return registry.run(version.run)

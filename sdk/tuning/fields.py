@@ -7,9 +7,10 @@ from typing import Any, Final
 from pointsman.registry.errors import SettingsError
 
 from ..bases.load import LoadedBase
-from ..data.lengths import choose_max_length
+from ..core.devices import torch_device
 from ..engines.slots import add_slot, remove_slot, slot_name
 from ..methods import configure, parts_of
+from ..training.resolved import resolve
 from ..training.settings import TrainSettings
 from .space import Choices, Range, Space, Value, format_params
 
@@ -120,8 +121,15 @@ def check_values(space: Space, fixed: Fixed, *, base: LoadedBase, rows: int) -> 
         try:
             config = configure(fixed.method, fixed.fields(params))
             settings = TrainSettings.of(fixed.settings(params))
-            settings.completed(task=fixed.task, method=fixed.method, rows=rows)
-            choose_max_length(settings.max_length, base.tokenizer, base.model.config)
+            resolve(
+                settings,
+                task=fixed.task,
+                method=fixed.method,
+                rows=rows,
+                config=base.model.config,
+                tokenizer=base.tokenizer,
+                device=torch_device(settings.device),
+            )
             if config not in built:
                 add_slot(base.model, slot_name(0), config)
                 remove_slot(base.model, slot_name(0))

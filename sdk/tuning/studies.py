@@ -114,9 +114,7 @@ class Study:
 
     def __init__(self, registry: Registry, name: str, *, adapter: str, metric: str) -> None:
         if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
-            raise SettingsError(
-                f"a study's name must have 1 to {MAX_NAME_LENGTH} printable characters; found {name!a}"
-            )
+            raise SettingsError(f"a study's name must have 1 to {MAX_NAME_LENGTH} printable characters; found {name!a}")
         self.name = name
         self._registry = registry
         self._adapter = adapter

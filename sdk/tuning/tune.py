@@ -50,7 +50,7 @@ class TuneResult:
 
     @property
     def ranked(self) -> tuple[Trial, ...]:
-        """The complete trials, best first, then the pruned, failed and unfinished ones; of equal scores the newest first."""
+        """The complete trials, best first, then the pruned, failed and unfinished ones; of equals the newest first."""
         order = (
             TrialState.COMPLETE,
             TrialState.PRUNED,
@@ -68,7 +68,7 @@ class TuneResult:
 
     @property
     def best(self) -> Trial | None:
-        """The complete trial with the greatest score, of equal scores the newest, as ``@best``; None if none has a score."""
+        """The complete trial with the greatest score, of equals the newest, as ``@best``; None if none has a score."""
         for first in self.ranked[:1]:
             if first.state is TrialState.COMPLETE and first.score is not None and not math.isnan(first.score):
                 return first
@@ -107,8 +107,8 @@ def tune(
 ) -> TuneResult:
     """Search for the best settings and method configuration, until the study has ``trials`` trials.
 
-    Every trial is a run in the registry, and every complete trial is the next version of one adapter, whose ``@best`` is
-    the winner. Recorded trials count: the same call again continues the study, resumes interrupted trials first, and
+    Every trial is a run in the registry, and every complete trial is the next version of one adapter, whose ``@best``
+    is the winner. Recorded trials count: the same call again continues the study, resumes interrupted trials first, and
     proposes what it would have proposed. Several processes may do so at once; no trial is trained twice, and each
     process returns when there is nothing left for it to start.
 

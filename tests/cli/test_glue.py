@@ -211,7 +211,7 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--epochs", "2"], ["'glue'", "epochs (1 then, 2 now)", "--name"]),
+        (["--epochs", "2"], ["'glue'", "epochs (1 then, 2 now)", "try: --name …"]),
         (["--base", "nowhere"], ["nowhere"]),
         (["--task", "sst3"], ["sst3", "sst2"]),
         (["--task", "ax"], ["ax", "mnli"]),

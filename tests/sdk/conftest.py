@@ -1,7 +1,7 @@
 """Adapters with random weights on the tiny base, registered without training: what switching is tested with."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from pointsman.registry import Registry, Version
-from pointsman.sdk.bases.load import LoadedBase, load_base
+from pointsman.sdk.bases.load import LoadedBase, load_base, read_base
 from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, remove_slot, slot_name
 from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE, Task
+from pointsman.sdk.training.resolved import ResolvedSettings, resolve
+from pointsman.sdk.training.settings import TrainSettings
 
 from architectures import ARCHITECTURES, make_base
 from helpers import MakeVersion, scramble
@@ -30,6 +32,27 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def loaded(tiny_base: Path) -> LoadedBase:
     return load_base(str(tiny_base))
+
+
+@pytest.fixture(scope="session")
+def resolved(tiny_base: Path) -> Callable[..., ResolvedSettings]:
+    """Resolves settings for a training on the tiny base and the CPU."""
+    config, tokenizer = read_base(str(tiny_base))
+
+    def resolve_for(
+        settings: TrainSettings, *, task: str = "sst2", method: str = "seq_bn", rows: int = 10_000
+    ) -> ResolvedSettings:
+        return resolve(
+            settings,
+            task=task,
+            method=method,
+            rows=rows,
+            config=config,
+            tokenizer=tokenizer,
+            device=torch.device("cpu"),
+        )
+
+    return resolve_for
 
 
 @functools.cache

@@ -14,6 +14,8 @@ import torch
 from pointsman.registry import Registry, Run, RunStatus, Version
 from pointsman.registry.database import tables as t
 from pointsman.registry.errors import (
+    Action,
+    Advice,
     BaseNotFoundError,
     ConflictError,
     DataError,
@@ -362,7 +364,8 @@ def test_other_options_under_the_same_name(
     """Also for cells of which nothing is there."""
     with pytest.raises(ConflictError) as refused:
         glue(base=base, registry=begun, **few | changes, tasks=[task])
-    assert all(text in str(refused.value) for text in [*said, "'glue'", "--name"])
+    assert all(text in str(refused.value) for text in [*said, "'glue'"])
+    assert refused.value.advice == Advice(Action.SET_ARGUMENTS, {"name": None})
     assert len(begun.runs()) == 2
 
 
@@ -375,7 +378,7 @@ def test_another_base_under_the_same_name(begun: Registry, base: str, other_base
 def test_other_rows_under_the_same_name(begun: Registry, base: str, own_rows: Path, few: dict[str, Any]) -> None:
     few["data"] = own_rows
     shutil.copy(own_rows / "rte" / FILE.format("validation"), own_rows / "rte" / FILE.format("train"))
-    said = r"the rows of rte \(were directory \(hub layout\) .*, and are others now\)"
+    said = r"the rows of rte \(then from directory \(hub layout\) .*, other rows now\)"
     with pytest.raises(ConflictError, match=said):
         glue(base=base, registry=begun, **few, tasks=["rte"])
     assert glue(base=base, registry=begun, **few, tasks=["sst2"]).missing == ()
@@ -405,16 +408,17 @@ def test_what_says_where_and_not_what_may_change(begun: Registry, base: str, few
 def test_a_cell_that_is_being_trained(begun: Registry, base: str, few: dict[str, Any]) -> None:
     run = interrupted(begun)
     with begun.resume_run(run.uid, last_step=4):
-        with pytest.raises(ConflictError, match=f"mrpc, seq_bn, seed 0 is being trained, in run {run.uid}"):
-            glue(base=base, registry=begun, **few, tasks=["rte", "mrpc"])
+        (missing,) = glue(base=base, registry=begun, **few, tasks=["rte", "mrpc"]).missing
+        assert (missing.task, missing.trouble) == ("mrpc", f"running in another process (run {run.uid})")
         assert glue(base=base, registry=begun, **few, tasks=["rte"]).missing == ()
+        assert len(begun.runs()) == 2
 
 
 def test_a_checkpoint_that_is_damaged(begun: Registry, base: str, few: dict[str, Any]) -> None:
     run = interrupted(begun)
     index = begun.run_directory(run.uid) / "checkpoint.json"
     index.write_bytes(index.read_bytes()[:-20])
-    with pytest.raises(StoreError, match=r"mrpc, seq_bn, seed 0 cannot go on: .*remove "):
+    with pytest.raises(StoreError, match=r"mrpc, seq_bn, seed 0 cannot be resumed: .*remove "):
         glue(base=base, registry=begun, **few, tasks=["sst2", "mrpc"])
     assert len(begun.runs()) == 2
     shutil.rmtree(begun.run_directory(run.uid))
@@ -540,7 +544,7 @@ def test_the_table_alone(begun: Registry) -> None:
     ]
     with pytest.raises(RunNotFoundError, match="unknown benchmark 'other'; known: glue"):
         glue_results(registry=begun, name="other")
-    with pytest.raises(RunNotFoundError, match="none of these cells; it has: mrpc, seq_bn, seed 0; rte, seq_bn"):
+    with pytest.raises(RunNotFoundError, match="none of these cells; known: mrpc, seq_bn, seed 0; rte, seq_bn"):
         glue_results(registry=begun, methods=["lora"])
     with pytest.raises(TaskNotFoundError, match="sst3"):
         glue_results(registry=begun, tasks=["sst3"])

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from pointsman.sdk.tasks import GLUE
 from pointsman.sdk.training.fusion_members import find_members
 from pointsman.sdk.training.objective import loss_of
 from pointsman.sdk.training.optimiser import Optimiser
+from pointsman.sdk.training.resolved import ResolvedSettings
 from pointsman.sdk.training.settings import TrainSettings
 
 from helpers import TEXTS, MakeVersion, scramble
@@ -247,7 +248,7 @@ def test_members_are_a_list(members: Any, registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"task": None}, "task has to be a name, .*; found None"),
+        ({"task": None}, "task must be a name, .*; found None"),
         ({"overrides": ["value"]}, r"overrides are values by field, .*; found \['value'\]"),
         ({"overrides": {5: True}}, "unknown field of the fusion layer '5'"),
         ({"data": 5}, "data has to be a path; found 5"),
@@ -401,7 +402,9 @@ def test_members_that_are_not_where_they_should_be(loaded: LoadedBase) -> None:
     assert _state(loaded.model) == before
 
 
-def test_value_matrices_are_held_near_the_identity_and_do_not_decay(loaded: LoadedBase) -> None:
+def test_value_matrices_are_held_near_the_identity_and_do_not_decay(
+    loaded: LoadedBase, resolved: Callable[..., ResolvedSettings]
+) -> None:
     model, names = loaded.model, ["a", "b"]
     members_in(model, names)
     fusion_in(model, SLOT, names)
@@ -425,14 +428,15 @@ def test_value_matrices_are_held_near_the_identity_and_do_not_decay(loaded: Load
     trained = [(key, parameter) for key, parameter in model.named_parameters() if ".adapter_fusion_layer." in key]
     before = {key: parameter.detach().clone() for key, parameter in trained}
     assert len(trained) == 10
-    Optimiser(trained, TrainSettings(weight_decay=0.1)).step(0.5)  # without gradients: what changes has decayed
+    # Without gradients: what changes has decayed.
+    Optimiser(trained, resolved(TrainSettings(weight_decay=0.1))).step(0.5)
     for key, parameter in trained:
         decays = key.endswith((".query.weight", ".key.weight"))
         torch.testing.assert_close(parameter.detach(), before[key] * (0.95 if decays else 1.0))
 
 
-def test_the_learning_rate_is_the_papers() -> None:
-    assert TrainSettings().completed(task="sst2", method="fuse", rows=100).learning_rate == 5e-5
+def test_the_learning_rate_is_the_papers(resolved: Callable[..., ResolvedSettings]) -> None:
+    assert resolved(TrainSettings(), method="fuse", rows=100).learning_rate == 5e-5
 
 
 def test_the_written_out_encoder_is_not_for_fusions(loaded: LoadedBase) -> None:

@@ -1,8 +1,11 @@
 """The optimiser on long vectors is torch's AdamW, parameter by parameter."""
 
+from collections.abc import Callable
+
 import torch
 
 from pointsman.sdk.training.optimiser import Optimiser
+from pointsman.sdk.training.resolved import ResolvedSettings
 from pointsman.sdk.training.settings import TrainSettings
 
 SHAPES = {
@@ -14,9 +17,9 @@ SHAPES = {
 }
 
 
-def test_it_steps_as_adamw_does_with_clipping_and_decay_of_matrices() -> None:
+def test_it_steps_as_adamw_does_with_clipping_and_decay_of_matrices(resolved: Callable[..., ResolvedSettings]) -> None:
     torch.manual_seed(3)
-    settings = TrainSettings(learning_rate=0.01, weight_decay=0.5, max_grad_norm=2.0, batch_size=16)
+    settings = resolved(TrainSettings(learning_rate=0.01, weight_decay=0.5, max_grad_norm=2.0, batch_size=16))
     ours = {name: torch.nn.Parameter(torch.randn(shape)) for name, shape in SHAPES.items()}
     theirs = {name: torch.nn.Parameter(parameter.detach().clone()) for name, parameter in ours.items()}
     optimiser = Optimiser(ours.items(), settings)

@@ -1,6 +1,7 @@
 """Training registers what it says, remembers how it went, and ends honestly."""
 
 import math
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pointsman.sdk import Progress, Switcher, TrainSettings, train
 from pointsman.sdk.data import load_task_data
 from pointsman.sdk.tasks import GLUE
 from pointsman.sdk.tasks.metrics import compute
+from pointsman.sdk.training.resolved import ResolvedSettings
 from pointsman.sdk.training.weight_average import WeightAverage
 
 from helpers import make_tiny_base
@@ -172,7 +174,7 @@ def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Pa
     (run,) = registry.runs()
     assert run.status is RunStatus.FAILED
     assert run.error is not None
-    assert "Lower the learning rate" in run.error
+    assert "lower the learning rate (it was 0.001)" in run.error
     assert math.isnan(registry.history(f"run:{run.uid}", "train/loss")[0].value)
     assert list(registry.versions()) == []
 
@@ -186,12 +188,12 @@ def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Pa
         ({"method": "lore"}, PointsmanError, "lora"),
         ({"overrides": {"reduction": 2}}, SettingsError, "reduction_factor"),
         ({"name": "No Good"}, PointsmanError, "not valid"),
-        ({"epochs": 0}, SettingsError, "epochs has to be over 0"),
+        ({"epochs": 0}, SettingsError, "epochs must be over 0"),
         ({"learning_rate": -1}, SettingsError, "learning_rate"),
         ({"learning_rate": math.nan}, SettingsError, "learning_rate"),
         ({"batch_size": 97}, SettingsError, "more than the 96 training rows"),
         ({"max_length": 65}, SettingsError, "8 to 64 tokens"),
-        ({"max_length": 2}, SettingsError, "8 or more"),
+        ({"max_length": 2}, SettingsError, "at least 8"),
         ({"seed": -1}, SettingsError, "seed"),
         ({"precision": "fp8"}, SettingsError, "bf16"),
         ({"device": "gpu"}, PointsmanError, "'cpu' always works"),
@@ -218,7 +220,7 @@ def test_what_cannot_work_is_refused_before_anything_is_recorded(
 
 def test_settings_of_another_kind_are_refused(registry: Registry, tiny_base: Path) -> None:
     settings: Any = {"epochs": 1}
-    with pytest.raises(SettingsError, match="settings have to be TrainSettings"):
+    with pytest.raises(SettingsError, match="settings must be TrainSettings"):
         train("sst2", base=str(tiny_base), registry=registry, data="sample", settings=settings)
 
 
@@ -244,12 +246,20 @@ def test_a_field_that_needs_another_package_says_so(registry: Registry, tiny_bas
     ],
 )
 def test_epochs_follow_the_number_of_rows_and_the_task(
-    options: dict[str, Any], task: str, rows: int, epochs: float | None, rate: float
+    options: dict[str, Any],
+    task: str,
+    rows: int,
+    epochs: float | None,
+    rate: float,
+    *,
+    resolved: Callable[..., ResolvedSettings],
 ) -> None:
-    settings = TrainSettings(**options).completed(task=task, method="seq_bn", rows=rows)
-    assert (settings.epochs, settings.learning_rate) == (epochs, rate)
+    settings = resolved(TrainSettings(**options), task=task, rows=rows)
+    assert (settings.to_dict()["epochs"], settings.learning_rate) == (epochs, rate)
 
 
 @pytest.mark.parametrize(("task", "rows", "batch_size"), [("sst2", 100, 16), ("cola", 100, 32), ("cola", 20, 20)])
-def test_the_batch_size_follows_the_task(task: str, rows: int, batch_size: int) -> None:
-    assert TrainSettings().completed(task=task, method="seq_bn", rows=rows).batch_size == batch_size
+def test_the_batch_size_follows_the_task(
+    task: str, rows: int, batch_size: int, resolved: Callable[..., ResolvedSettings]
+) -> None:
+    assert resolved(TrainSettings(), task=task, rows=rows).batch_size == batch_size

@@ -248,11 +248,11 @@ train("mrpc", max_train_rows=2000, batch_size=2000, max_length=64, **options)
 
 
 @pytest.mark.slow
-def test_where_memory_does_not_do_it_is_said_what_to_lower(registry: Registry, tiny_base: Path) -> None:
+def test_where_memory_runs_out_the_error_says_what_to_lower(registry: Registry, tiny_base: Path) -> None:
     command = [sys.executable, "-c", LITTLE_MEMORY, str(tiny_base), str(registry.home)]
     failed = subprocess.run(command, check=False, capture_output=True, text=True)
     assert failed.returncode == 1
-    said = "the memory of cpu does not do for batches of 2000 rows of up to 64 tokens: lower batch_size"
+    said = "out of memory on cpu with a batch of 2000 rows of at most 64 tokens; lower batch_size"
     assert said in failed.stderr.splitlines()[-1]
     assert said in str(registry.runs()[0].error)
 

@@ -120,7 +120,7 @@ def test_what_cannot_be_dropped_is_refused_before_anything_is_loaded(
 
 
 def test_layers_that_share_an_adapter_can_only_be_skipped(registry: Registry, bases: dict[str, Path]) -> None:
-    with pytest.raises(SettingsError, match="share their adapters: train with a range of drop_layers, as 0-1"):
+    with pytest.raises(SettingsError, match="share their adapters; train with a range of drop_layers, as 0-1"):
         train("sst2", base=str(bases["albert"]), registry=registry, drop_layers=1, **SMALL)
     version = train("sst2", base=str(bases["albert"]), registry=registry, drop_layers="0-1", **SMALL)
     with Switcher(str(bases["albert"]), registry=registry) as switcher:
@@ -140,7 +140,7 @@ def test_numbers_and_ranges_are_read_as_written(low: int, high: int) -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 1.0, True, None, "", "a", "1-", "-1", "1-2-3", "1 - 2", "٣", "9" * 10])
 def test_anything_else_is_no_number_of_layers(wrong: object) -> None:
-    with pytest.raises(SettingsError, match="drop_layers has to be a number of layers, as 3, or a range"):
+    with pytest.raises(SettingsError, match="drop_layers must be a number of layers, as 3, or a range"):
         TrainSettings.of({"drop_layers": wrong})
 
 

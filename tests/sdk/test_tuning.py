@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from pointsman.registry import Origin, Registry, RunStatus
-from pointsman.registry.errors import ConflictError, PointsmanError, SettingsError, TrainingError
+from pointsman.registry.errors import Action, Advice, ConflictError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, tune
 from pointsman.sdk.tuning.studies import Trial, TrialState
 from pointsman.sdk.tuning.tune import TuneResult
@@ -190,7 +191,8 @@ def test_a_pruned_trial_is_a_pruned_run_without_a_version(study: Registry, tiny_
     history = study.history(f"run:{run.uid}", "eval/accuracy")
     assert [point.step for point in history] == [1, 2]
     assert pruned.score == max(point.value for point in history)
-    assert run.error.startswith(f"pruned after step 2 of 4: eval/accuracy {pruned.score:.4f} at best ")
+    assert run.error.startswith("pruned after step 2 of 4: the best eval/accuracy so far, ")
+    assert f"so far, {pruned.score:.4f}, is not promising" in run.error
     # A checkpoint was written after the first step, and nobody could take it up.
     assert not study.run_directory(run.uid).exists()
     assert len(study.versions(name="sst2-tune")) == 4
@@ -290,8 +292,8 @@ def test_one_that_was_killed_with_its_version_registered_is_complete(study: Regi
         primary_metric="eval/accuracy",
         run=recorder.uid,
     )
-    with pytest.raises(ConflictError, match="trial 4 of the study 'sst2-seq_bn' is running still"):
-        tune("sst2", base=str(tiny_base), trials=5, registry=study, **SMALL)
+    running = tune("sst2", base=str(tiny_base), trials=5, registry=study, **SMALL).trials[4]
+    assert (running.state, running.score, running.ref) == (TrialState.RUNNING, 0.25, "sst2-tune@5")
     recorder.finish(RunStatus.INTERRUPTED)
     last = tune("sst2", base=str(tiny_base), trials=5, registry=study, **SMALL).trials[4]
     assert (last.state, last.score, last.ref) == (TrialState.COMPLETE, 0.25, "sst2-tune@5")
@@ -313,18 +315,21 @@ def started(run: Any, origin: Origin) -> dict[str, Any]:
 
 # What is asked for otherwise, and what the refusal says of it.
 OTHERWISE: list[tuple[dict[str, Any], Sequence[str]]] = [
-    ({"method": "lora", "space": {"learning_rate": "1e-4..1e-2:log"}}, ["method seq_bn there and lora here"]),
+    ({"method": "lora", "space": {"learning_rate": "1e-4..1e-2:log"}}, ["method: seq_bn in the study, lora now"]),
     (
         {"method": "lora", "space": {"r": "4,8"}},
-        ["space: r not set there and 4,8 here", "space: reduction_factor 4,8,16"],
+        ["space of r: not set in the study, 4,8 now", "space of reduction_factor: 4,8,16"],
     ),
-    ({"space": SPACE | {"reduction_factor": "4,8"}}, ["space: reduction_factor 4,8,16 there and 4,8 here"]),
-    ({"overrides": {"dropout": 0.1}}, ["dropout not set there and 0.1 here"]),
-    ({"max_steps": 5}, ["max_steps 4 there and 5 here"]),
-    ({"max_steps": None, "epochs": 1}, ["max_steps 4 there and not set here", "epochs not set there and 1 here"]),
-    ({"seed": 1}, ["seed 0 there and 1 here"]),
-    ({"name": "mine"}, ["adapter sst2-tune there and mine here"]),
-    ({"task": "cola"}, ["task sst2 there and cola here", "data from sample (synthetic) there and other rows here"]),
+    ({"space": SPACE | {"reduction_factor": "4,8"}}, ["space of reduction_factor: 4,8,16 in the study, 4,8 now"]),
+    ({"overrides": {"dropout": 0.1}}, ["dropout: not set in the study, 0.1 now"]),
+    ({"max_steps": 5}, ["max_steps: 4 in the study, 5 now"]),
+    (
+        {"max_steps": None, "epochs": 1},
+        ["max_steps: 4 in the study, not set now", "epochs: not set in the study, 1 now"],
+    ),
+    ({"seed": 1}, ["seed: 0 in the study, 1 now"]),
+    ({"name": "mine"}, ["adapter: sst2-tune in the study, mine now"]),
+    ({"task": "cola"}, ["task: sst2 in the study, cola now", "data: sample (synthetic) in the study, other rows"]),
 ]
 
 
@@ -334,8 +339,8 @@ def test_a_study_is_of_one_thing(place: int, study: Registry, tiny_base: Path) -
     asked = {"task": "sst2", "study": "sst2-seq_bn", "name": "sst2-tune", **SMALL, **changes}
     with pytest.raises(ConflictError) as refused:
         tune(asked.pop("task"), base=str(tiny_base), trials=5, registry=study, **asked)
-    assert "the study 'sst2-seq_bn' is of something else" in str(refused.value)
-    assert "--study NAME" in str(refused.value)
+    assert "the study 'sst2-seq_bn' was started with another definition" in str(refused.value)
+    assert refused.value.advice == Advice(Action.SET_ARGUMENTS, {"study": None})
     for text in said:
         assert text in str(refused.value)
     assert len(study.runs()) == 4
@@ -344,7 +349,7 @@ def test_a_study_is_of_one_thing(place: int, study: Registry, tiny_base: Path) -
 def test_a_study_is_of_one_base_but_of_any_device_and_name(
     study: Registry, tiny_base: Path, other_base: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConflictError, match=f"base '{tiny_base}' .* there and '{other_base}' .* here"):
+    with pytest.raises(ConflictError, match=f"base: '{tiny_base}' .* in the study, '{other_base}' .* now"):
         tune("sst2", base=str(other_base), trials=5, registry=study, **SMALL)
     moved = shutil.copytree(tiny_base, tmp_path / "moved")
     result = tune("sst2", base=str(moved), trials=4, registry=study, precision="fp32", checkpoint_every=7, **SMALL)
@@ -383,7 +388,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"trials": True}, "trials must be an integer"),
     ({"study": "a\nb"}, "a study's name"),
     ({"seed": -1}, "seed .* found -1"),
-    ({"lr": 0.1}, "there is no setting 'lr'"),
+    ({"lr": 0.1}, "unknown setting 'lr'"),
     ({"name": "Mine"}, "Mine"),
     ({"method": "lora+nothing"}, "unknown method 'nothing'"),
     ({"task": "nothing"}, "nothing"),
@@ -403,5 +408,6 @@ def test_what_cannot_be_searched_is_refused_before_the_first_trial(
 
 def test_without_optuna(monkeypatch: pytest.MonkeyPatch, registry: Registry, tiny_base: Path) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(SettingsError, match=r"pip install 'pointsman\[tune\]'"):
+    with pytest.raises(SettingsError, match="needs Optuna, which is not installed") as refused:
         tune("sst2", base=str(tiny_base), registry=registry, **SMALL)
+    assert refused.value.advice == Advice(Action.INSTALL_EXTRA, {"extra": "tune"})

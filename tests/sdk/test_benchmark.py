@@ -505,7 +505,7 @@ def test_tasks_that_a_directory_lacks_are_left_out(
         glue(base=base, registry=registry, **few, name="other")
     shutil.rmtree(own_rows)
     own_rows.mkdir()
-    with pytest.raises(DataError, match=r"none of GLUE's tasks \(cola, .*wnli\)"):
+    with pytest.raises(DataError, match=r"no files of GLUE's tasks \(cola, .*wnli\)"):
         glue(base=base, registry=registry, **few, name="other")
     assert len(registry.runs()) == 3
 

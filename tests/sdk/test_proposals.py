@@ -1,15 +1,18 @@
 """What a search tries next and what it gives up: nothing is trained here."""
 
+import logging
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import optuna
 import pytest
 
 from pointsman.registry import MetricPoint
 from pointsman.sdk.methods import METHODS
 from pointsman.sdk.tuning.fields import Fixed, check_names, default_space
-from pointsman.sdk.tuning.proposals import default_pruner, is_hopeless, progress, propose
+from pointsman.sdk.tuning.proposals import _quietly, default_pruner, is_hopeless, progress, propose
 from pointsman.sdk.tuning.space import Space
 from pointsman.sdk.tuning.studies import Trial, TrialState
 from pointsman.sdk.tuning.tune import TuneResult
@@ -135,3 +138,27 @@ def test_every_method_has_something_to_search() -> None:
     assert searched["unipelt"].keys() == {"learning_rate", "prefix_length", "r", "reduction_factor"}
     fixed = Fixed(task="sst2", method="lora", overrides={"r": 32}, options={"seed": 0})
     assert default_space(fixed).texts == (f"learning_rate={low}",)
+
+
+def test_optuna_keeps_its_voice_elsewhere() -> None:
+    """Studies of our own are silent; those that another thread makes meanwhile, and the verbosity, are left alone."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    before, listener = optuna.logging.get_verbosity(), Listener()
+    optuna.logging.get_logger("optuna").addHandler(listener)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        propose(LINE, [], number=0, seed=0, grain=1.0)
+        assert said == []
+        with _quietly(), ThreadPoolExecutor(1) as pool:
+            pool.submit(optuna.create_study, study_name="theirs").result()
+        assert [text for text in said if "theirs" in text] == said
+        assert len(said) == 1
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+        optuna.logging.get_logger("optuna").removeHandler(listener)

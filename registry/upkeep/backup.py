@@ -14,7 +14,7 @@ from ..database import events
 from ..errors import ConflictError, StoreError
 from ..registry import Registry
 from ..storage.files import is_temporary, write_atomically
-from ..storage.objects import LocalStore
+from ..storage.local import LocalStore
 
 MARK: Final = "backup.json"
 

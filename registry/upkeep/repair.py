@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import ObjectCorruptError, ObjectMissingError, PointsmanError, SettingsError
 from ..registry import Registry
-from ..storage.objects import LocalStore, Store
+from ..storage.local import LocalStore
+from ..storage.objects import Store
 from ..storage.remote import open_store
 from .bundle import Bundle
 from .verify import Problem

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.registry.errors import DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
+from pointsman.registry.errors import (
+    Action,
+    Advice,
+    DiskFullError,
+    ObjectCorruptError,
+    ObjectMissingError,
+    StoreError,
+)
 from pointsman.registry.storage.files import write_atomically
-from pointsman.registry.storage.objects import LocalStore
+from pointsman.registry.storage.local import LocalStore
 
 CONTENT = bytes(range(256)) * 4
 
@@ -85,8 +92,9 @@ DAMAGES = {
 def test_damage_is_seen_and_mended_by_putting_the_content_again(store, damage):
     digest = store.put(CONTENT)
     damage(store.path(digest))
-    with pytest.raises(ObjectCorruptError, match=f"object {digest} .* is damaged.*backup"):
+    with pytest.raises(ObjectCorruptError, match=f"object {digest} of .* is damaged: its .* not {digest}$") as error:
         store.read(digest)
+    assert error.value.advice == Advice(Action.REPAIR)
     assert store.put(CONTENT) == digest
     assert store.read(digest) == CONTENT
 
@@ -103,8 +111,9 @@ def test_swapped_files_are_seen(store):
 def test_a_missing_file_is_seen_and_mended(store):
     digest = store.put(CONTENT)
     store.path(digest).unlink()
-    with pytest.raises(ObjectMissingError, match=f"object {digest} is missing"):
+    with pytest.raises(ObjectMissingError, match=f"object {digest} is missing from {store.root}$") as error:
         store.read(digest)
+    assert error.value.advice == Advice(Action.REPAIR)
     store.put(CONTENT)
     assert store.read(digest) == CONTENT
 

@@ -379,7 +379,7 @@ def test_runs_are_listed_newest_first(registry, start):
     assert [run.uid for run in registry.runs()] == uids[::-1]
     assert [run.uid for run in registry.runs(limit=2)] == uids[:0:-1]
     assert [run.uid for run in registry.runs(adapter="a")] == [uids[2], uids[0]]
-    assert registry.runs(adapter="nobody") == []
+    assert list(registry.runs(adapter="nobody")) == []
 
 
 @pytest.mark.sqlite
@@ -412,7 +412,7 @@ def test_what_is_no_beginning_of_a_uid_finds_no_run(registry, start, path, text)
 def test_a_bad_adapter_name_starts_no_run(registry, start, name):
     with pytest.raises(InvalidNameError):
         start(adapter=name)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 # A database that others hold

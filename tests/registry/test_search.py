@@ -15,6 +15,7 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, QueryError, SettingsError
 from pointsman.registry.search.conditions import condition
 from pointsman.registry.search.query import And, Comparison, Field, Not, Or, Value, parse
+from pointsman.registry.search.version_fields import VERSIONS
 
 from shapes import BASE, FIELDS, RUN
 
@@ -400,7 +401,7 @@ def test_any_query_finds_what_the_same_question_in_python_finds(registry, tree):
     from pointsman.registry.versions import listing
 
     with registry.database.reading() as connection:
-        where = condition(tree, "'' " * 9, connection.dialect.name)
+        where = condition(tree, "'' " * 9, VERSIONS, connection.dialect.name)
         found = [version.ref for version in listing.page(connection, where=[where])]
     assert found == [version.ref for version in registry.versions() if holds(registry, version, tree)]
 

@@ -406,14 +406,14 @@ def test_a_clock_that_was_set_back(registry, start, monkeypatch):
     ahead = real + timedelta(days=1)
     for module in (events, runs):
         monkeypatch.setattr(module, "now", lambda: ahead)
-    monkeypatch.setattr("pointsman.registry.registry.now", lambda: ahead)
+    monkeypatch.setattr("pointsman.registry.runs.part.now", lambda: ahead)
     run = start()
     run.log({"loss": 1.0}, step=0)
     run.flush()
     first = registry.add_version("sst2", **FIELDS)
     for module in (events, runs):
         monkeypatch.setattr(module, "now", lambda: real)
-    monkeypatch.setattr("pointsman.registry.registry.now", lambda: real)
+    monkeypatch.setattr("pointsman.registry.runs.part.now", lambda: real)
     assert registry.run(run.uid).status == RunStatus.INTERRUPTED
     second = registry.add_version("sst2", **FIELDS)
     assert second.created_at < first.created_at

@@ -16,7 +16,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
     diagnosis = diagnose(context.obj)
     if as_json:
-        advised = {problem.text: problem.advice for problem in diagnosis.problems} | {**diagnosis.advice}
+        advised = {**{problem.text: problem.advice for problem in diagnosis.problems}, **diagnosis.advice}
         emit_json(
             {
                 "facts": diagnosis.facts,
@@ -34,6 +34,6 @@ def command(context: click.Context, as_json: bool) -> None:
         for fact, advice in diagnosis.advice.items():
             note(f"{fact}: try: {render(advice)}")
         if not diagnosis.problems:
-            note("no problem found; 'registry verify' also reads every file")
+            note("nothing wrong found; 'registry verify' also reads every file")
     if diagnosis.problems:
         context.exit(1)

@@ -282,17 +282,17 @@ def bad_history(path: Path) -> None:
     [
         (flipped, "damaged"),
         (cut_off, "all.tar"),
-        (compressed, "no bundle"),
-        (not_a_bundle, "no bundle"),
-        (empty, "no bundle"),
+        (compressed, "not a bundle"),
+        (not_a_bundle, "not a bundle"),
+        (empty, "not a bundle"),
         (another_tar, "photo.jpg"),
         (escaping, "evil"),
-        (a_link, "plain file"),
+        (a_link, "is not a regular file"),
         (without_a_file, "lacks the file"),
         (another_format, "another format"),
         (another_digest, "digest"),
         (hostile_name, "not valid"),
-        (bad_history, "a line that cannot be"),
+        (bad_history, "an invalid line"),
     ],
 )
 def test_a_bundle_that_cannot_be_trusted(

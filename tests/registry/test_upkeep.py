@@ -12,9 +12,17 @@ import sqlalchemy as sa
 
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import events
-from pointsman.registry.errors import ConflictError, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.errors import (
+    Action,
+    Advice,
+    ConflictError,
+    ObjectCorruptError,
+    ObjectMissingError,
+    SettingsError,
+    StoreError,
+)
 from pointsman.registry.runs import runs
-from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
+from pointsman.registry.upkeep import Problem, back_up, collect_garbage, diagnose, export_bundle, repair, verify
 
 from shapes import FIELDS, RUN
 
@@ -50,23 +58,35 @@ def test_all_is_well(filled):
     [
         ("UPDATE version SET manifest = manifest || ' ' WHERE number = 2", "sst2@2", "its manifest has the sha256"),
         ("UPDATE version SET digest = 'no' WHERE number = 2", "sst2@2", "its manifest has the sha256"),
-        ("UPDATE version SET max_length = 7 WHERE number = 2", "sst2@2", "not what its manifest says: max_length"),
-        ("UPDATE version SET config = '{}' WHERE number = 2", "sst2@2", "not what its manifest says: config"),
-        ("UPDATE version SET method = 'lora' WHERE number = 2", "sst2@2", "not what its manifest says: method"),
-        ("UPDATE version SET task = '{}' WHERE number = 2", "sst2@2", "not what its manifest says: task"),
-        ("UPDATE version SET task_name = 'rte' WHERE number = 2", "sst2@2", "listed under the task rte"),
+        (
+            "UPDATE version SET max_length = 7 WHERE number = 2",
+            "sst2@2",
+            "its rows differ from its manifest: max_length",
+        ),
+        ("UPDATE version SET config = '{}' WHERE number = 2", "sst2@2", "its rows differ from its manifest: config"),
+        ("UPDATE version SET method = 'lora' WHERE number = 2", "sst2@2", "its rows differ from its manifest: method"),
+        ("UPDATE version SET task = '{}' WHERE number = 2", "sst2@2", "its rows differ from its manifest: task"),
+        (
+            "UPDATE version SET task_name = 'rte' WHERE number = 2",
+            "sst2@2",
+            "it is listed under the task 'rte', but its task is 'sst2'",
+        ),
         ("UPDATE version SET size = 1 WHERE number = 2", "sst2@2", "its files have 5 bytes, its row says 1"),
-        ("UPDATE version SET score = 0.9 WHERE number = 2", "sst2@2", "its score is 0.9, and eval/accuracy is 0.5"),
-        ("UPDATE version_metric SET value = 0.9 WHERE version_id = 2", "sst2@2", "eval/accuracy is 0.9"),
-        ("UPDATE version_file SET name = 'b' WHERE name = 'a'", "sst2@2", "not what its manifest says: files"),
-        ("DELETE FROM version_file WHERE name = 'a'", "sst2@2", "not what its manifest says: files"),
-        ("DELETE FROM lineage WHERE position = 1", "mix@1", "not what its manifest says: parents"),
-        ("UPDATE lineage SET parent_id = 1 WHERE position = 1", "mix@1", "linked to a version of other content"),
-        ("UPDATE base SET fingerprint = 'no'", "sst2@1", "not what its manifest says: base"),
+        ("UPDATE version SET score = 0.9 WHERE number = 2", "sst2@2", "its score is 0.9, but its eval/accuracy is 0.5"),
+        (
+            "UPDATE version_metric SET value = 0.9 WHERE version_id = 2",
+            "sst2@2",
+            "its score is 0.5, but its eval/accuracy is 0.9",
+        ),
+        ("UPDATE version_file SET name = 'b' WHERE name = 'a'", "sst2@2", "its rows differ from its manifest: files"),
+        ("DELETE FROM version_file WHERE name = 'a'", "sst2@2", "its rows differ from its manifest: files"),
+        ("DELETE FROM lineage WHERE position = 1", "mix@1", "its rows differ from its manifest: parents"),
+        ("UPDATE lineage SET parent_id = 1 WHERE position = 1", "mix@1", "is linked to a version with other content"),
+        ("UPDATE base SET fingerprint = 'no'", "sst2@1", "its rows differ from its manifest: base"),
         (
             "UPDATE adapter SET last_number = 1 WHERE name = 'sst2'",
             "sst2",
-            "counts 1 versions, and has one of number 2",
+            "its last number is 1, but it has a version of number 2",
         ),
         ("UPDATE alias SET version_id = 3", "sst2@production", "points to a version of another adapter"),
         (
@@ -74,7 +94,7 @@ def test_all_is_well(filled):
             "run:",
             "from 0.01 to 1.0; there are 99 points",
         ),
-        ("DELETE FROM metric_point", "run:", "counts 100 points, 0 of them NaN, from 0.01 to 1.0; there are 0 "),
+        ("DELETE FROM metric_point", "run:", "says 100 points, 0 of them NaN, from 0.01 to 1.0; there are 0 "),
         ("UPDATE metric_point SET value = 2 WHERE step = 7", "run:", "0 of them NaN, from 0.01 to 2"),
         (
             "UPDATE metric_point SET value = NULL WHERE step = 7",
@@ -86,9 +106,21 @@ def test_all_is_well(filled):
             "run:",
             "from 0.0 to 1.0; there are 100 points, 0 of them NaN, from 0.01",
         ),
-        ("UPDATE metric_bucket SET max = 2 WHERE level = 1", "run:", "loss, kept for each 1024 points, are not"),
-        ("DELETE FROM metric_bucket WHERE level = 0 AND bucket = 1", "run:", "loss, kept for each 64 points, are not"),
-        ("DELETE FROM metric_bucket WHERE level = 2", "run:", "loss, kept for each 16384 points, are not"),
+        (
+            "UPDATE metric_bucket SET max = 2 WHERE level = 1",
+            "run:",
+            "the buckets of 1024 points of loss contradict its summary",
+        ),
+        (
+            "DELETE FROM metric_bucket WHERE level = 0 AND bucket = 1",
+            "run:",
+            "the buckets of 64 points of loss contradict its summary",
+        ),
+        (
+            "DELETE FROM metric_bucket WHERE level = 2",
+            "run:",
+            "the buckets of 16384 points of loss contradict its summary",
+        ),
         ("DELETE FROM metric_summary", "run:", "loss has 100 points and no summary"),
         ("UPDATE version_file SET size = 1 WHERE name = 'a'", None, "the file has 3 bytes, its rows say 1"),
     ],
@@ -114,9 +146,11 @@ def test_a_file_that_is_wrong(registry, add):
     found = {by_name[problem.digest]: problem.text for problem in verify(registry).problems}
     assert found.keys() == {*"abcde"}
     assert "is damaged: its 100 bytes" in found["a"]
-    assert "is damaged: its 99 bytes (100 are right)" in found["b"]
+    assert "is damaged: its 99 bytes (expected 100)" in found["b"]
     assert "is missing from" in found["d"]
-    assert all("sst2@1" in text for text in found.values())
+    for name, text in found.items():
+        assert text.endswith(f"; it belongs to sst2@1 ({name})")
+    assert all(problem.advice == Advice(Action.REPAIR) for problem in verify(registry).problems)
     for name, error in zip("abcdef", [ObjectCorruptError] * 3 + [ObjectMissingError, ObjectCorruptError], strict=False):
         with pytest.raises(error):
             registry.read_file(version, name)
@@ -172,7 +206,7 @@ def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
     rest = repair(filled, verify(filled).problems, [tmp_path / "bad", tmp_path / "some.tar"])
     assert len(rest.mended) == 2
     assert verify(filled).problems == ()
-    with pytest.raises(SettingsError, match="is not there: name a backup"):
+    with pytest.raises(SettingsError, match="does not exist; name a backup"):
         repair(filled, before, [tmp_path / "nosuch"])
 
 
@@ -343,7 +377,7 @@ def test_a_backup_goes_nowhere_that_holds_something_else(filled, home, tmp_path)
     for place in (tmp_path / "mine", filled.home):
         filled.home.mkdir(exist_ok=True)
         (filled.home / "x").touch()
-        with pytest.raises(ConflictError, match="is no earlier backup, and not empty"):
+        with pytest.raises(ConflictError, match="is neither empty nor an earlier backup; name another directory"):
             back_up(filled, place)
 
 
@@ -356,7 +390,7 @@ def test_a_backup_that_was_written_to_is_somebodys(filled, tmp_path):
     back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
         copy.set_tags("sst2", {"only": "here"})
-    with pytest.raises(ConflictError, match="was written to since it was made"):
+    with pytest.raises(ConflictError, match="was written to since it was made; name another directory"):
         back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
         assert copy.version("sst2").tags == {"only": "here"}
@@ -436,11 +470,16 @@ def test_doctor(registry, add, home, tmp_path):
     assert healthy.facts["home"] == str(home)
     registry.store.path(version.files[0].sha256).unlink()
     (problem,) = diagnose(home).problems
-    assert "files missing or of the wrong size in " in problem
+    assert problem == Problem(
+        subject="store",
+        text=f"files missing or of the wrong size in {home / 'objects'}: 1",
+        advice=Advice(Action.VERIFY),
+    )
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "registry.db").write_bytes(b"not a database at all")
     (problem,) = diagnose(tmp_path / "broken").problems
-    assert "not a SQLite database" in problem
+    assert problem.subject == "registry"
+    assert "not a SQLite database" in problem.text
 
 
 def test_doctor_of_a_home_that_is_not_there(monkeypatch, tmp_path):
@@ -451,7 +490,7 @@ def test_doctor_of_a_home_that_is_not_there(monkeypatch, tmp_path):
     assert diagnosis.problems == ()
     assert diagnosis.facts["database"] == str(tmp_path / "x.db")
     monkeypatch.setenv("POINTSMAN_DATABASE_URL", "mysql://x/y")
-    assert "of a kind that is not supported" in diagnose().problems[0]
+    assert "of a kind that is not supported" in diagnose().problems[0].text
 
 
 def test_doctor_shows_no_password(monkeypatch, tmp_path):

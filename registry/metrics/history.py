@@ -46,7 +46,7 @@ def history(
     if max_points is None or row.length <= max_points:
         return read_points(connection, series, where)
     if where:
-        # One point more than fits tells whether the window has to be thinned; nobody has counted its points.
+        # One point more than fits tells whether the window must be thinned, since its points are not counted anywhere.
         points = read_points(connection, series, where, limit=max_points + 1)
         if len(points) <= max_points:
             return points

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 _MAX_VALUES: Final = 999
-"""Bound values in one statement: the limit of every SQLite build, whatever it was compiled with (sqlite.org/limits)."""
+"""Bound values in one statement: the default limit of SQLite before 3.32 (sqlite.org/limits.html)."""
 
 Merge = Callable[[Any], Mapping[str, sa.ColumnElement[Any]]]
 """From the row that an insert would add (SQL's ``excluded``), the new values of the row that is there, by column."""

@@ -46,7 +46,7 @@ class Garbage:
 def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
     """Find files that no version needs, and remove them if told so.
 
-    Garbage are objects of versions that were removed or never completed, temporary files that a crash left, and the
+    Garbage is: objects of versions that were removed or never completed, temporary files that a crash left, and the
     checkpoints of finished runs. Other files in the store stay, and so does every file that was written within the last
     hour, or whose time lies in the future.
 

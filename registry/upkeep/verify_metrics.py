@@ -43,8 +43,8 @@ def _summary_problems(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     for uid, name, *values in connection.execute(
         _select_series(*stored, *expected).outerjoin(points, same_series).where(sa.or_(*differs))
     ):
-        says, has = ("{} points, {} of them NaN, from {} to {}".format(*values[at : at + 4]) for at in (0, 4))
-        yield f"run:{uid}", f"the summary of {name} says {says}; there are {has}"
+        stored_text, real_text = ("{} points, {} of them NaN, from {} to {}".format(*values[at : at + 4]) for at in (0, 4))
+        yield f"run:{uid}", f"the summary of {name} says {stored_text}; there are {real_text}"
     for uid, name, number in connection.execute(
         sa.select(t.run.c.uid, t.metric_key.c.name, points.c["count"])
         .join(t.run, points.c.run_id == t.run.c.id)

@@ -75,7 +75,7 @@ def diagnose(home: str | Path | None = None) -> Diagnosis:
     try:
         registry = Registry(home)
     except PointsmanError as error:
-        return Diagnosis(facts=facts, problems=(Problem.of_error("registry", error),))
+        return Diagnosis(facts=facts, problems=(Problem.of_error(error),))
     with closing(registry):
         return _Examination(registry, facts).diagnosis()
 
@@ -93,18 +93,18 @@ class _Examination:
         """Run every check; an error in one is a problem, and does not stop the others."""
         self.facts |= {"database": self.registry.database.label, "store": self.registry.store.label}
         self._check_disk()
-        for subject, check in (
-            ("database", self._count_rows),
-            ("database", self._check_database),
-            ("database", self.registry.check_writable),
-            ("store", self._check_files),
-            ("store", self._count_garbage),
-            ("database", self._count_unfinished_runs),
+        for check in (
+            self._count_rows,
+            self._check_database,
+            self.registry.check_writable,
+            self._check_files,
+            self._count_garbage,
+            self._count_unfinished_runs,
         ):
             try:
                 check()
             except PointsmanError as error:
-                self._add(Problem.of_error(subject, error))
+                self._add(Problem.of_error(error))
         return Diagnosis(facts=self.facts, problems=tuple(self.problems.values()), advice=self.advice)
 
     def _add(self, problem: Problem) -> None:

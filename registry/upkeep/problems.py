@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..errors import Advice, PointsmanError
+from ..errors import Advice, DatabaseError, PointsmanError, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,8 @@ class Problem:
     """
 
     subject: str
-    """What it is wrong with: a version's ref, ``run:UID``, an object's digest, ``database``, ``store`` or ``disk``."""
+    """What has the problem: a version's ref, ``run:UID``, an object's digest, ``database``, ``store``, ``disk`` or
+    ``settings``."""
     text: str
     """What is wrong, for people."""
     digest: str | None = None
@@ -23,6 +24,11 @@ class Problem:
     """The operation that helps, if one does."""
 
     @classmethod
-    def of_error(cls, subject: str, error: PointsmanError) -> "Problem":
-        """The problem that an error tells of, with the error's advice."""
+    def of_error(cls, error: PointsmanError) -> "Problem":
+        """The problem that an error reports, with the error's advice."""
+        subject = "settings"
+        if isinstance(error, DatabaseError):
+            subject = "database"
+        elif isinstance(error, StoreError):
+            subject = "store"
         return cls(subject=subject, text=str(error), advice=error.advice)

@@ -43,8 +43,7 @@ def _summary_problems(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     for uid, name, *values in connection.execute(
         _select_series(*stored, *expected).outerjoin(points, same_series).where(sa.or_(*differs))
     ):
-        stored_text, real_text = ("{} points, {} of them NaN, from {} to {}".format(*values[at : at + 4]) for at in (0, 4))
-        yield f"run:{uid}", f"the summary of {name} says {stored_text}; there are {real_text}"
+        yield f"run:{uid}", f"the summary of {name} says {_describe(*values[:4])}; there are {_describe(*values[4:])}"
     for uid, name, number in connection.execute(
         sa.select(t.run.c.uid, t.metric_key.c.name, points.c["count"])
         .join(t.run, points.c.run_id == t.run.c.id)
@@ -53,6 +52,10 @@ def _summary_problems(connection: sa.Connection) -> Iterator[tuple[str, str]]:
         .where(s.run_id.is_(None))
     ):
         yield f"run:{uid}", f"{name} has {number} points and no summary"
+
+
+def _describe(count: int, nan_count: int, low: float | None, high: float | None) -> str:
+    return f"{count} points, {nan_count} of them NaN, from {low} to {high}"
 
 
 def _bucket_problems(connection: sa.Connection, level: int, size: int) -> Iterator[tuple[str, str]]:

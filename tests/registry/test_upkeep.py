@@ -302,7 +302,7 @@ def test_doctor(registry, add, home, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "registry.db").write_bytes(b"not a database at all")
     (problem,) = diagnose(tmp_path / "broken").problems
-    assert problem.subject == "registry"
+    assert problem.subject == "database"
     assert "not a SQLite database" in problem.text
 
 
@@ -314,7 +314,9 @@ def test_doctor_of_a_home_that_is_not_there(monkeypatch, tmp_path):
     assert diagnosis.problems == ()
     assert diagnosis.facts["database"] == str(tmp_path / "x.db")
     monkeypatch.setenv("POINTSMAN_DATABASE_URL", "mysql://x/y")
-    assert "of a kind that is not supported" in diagnose().problems[0].text
+    (problem,) = diagnose().problems
+    assert problem.subject == "settings"
+    assert "of a kind that is not supported" in problem.text
 
 
 def test_doctor_shows_no_password(monkeypatch, tmp_path):
@@ -355,14 +357,14 @@ def test_doctor_counts_runs_that_never_ended(registry, start, home):
 
 
 def test_one_cause_is_one_problem(registry, add, home):
-    """Every check reads the database; the others still run when one of them fails."""
+    """Files and garbage fail with one message; the other checks still run."""
     add()
     registry.close()
     with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
         connection.execute("DROP TABLE version_file")
-        connection.execute("CREATE TABLE version_file (nothing)")
+        connection.execute("CREATE TABLE version_file (other)")
     diagnosis = diagnose(home)
-    assert len({problem.text for problem in diagnosis.problems}) == len(diagnosis.problems) > 0
-    assert {problem.subject for problem in diagnosis.problems} <= {"database", "store"}
-    assert diagnosis.facts["versions"] == "1"
-    assert "unfinished runs" in diagnosis.facts
+    text = f"the database {home / 'registry.db'} cannot be used: no such column: version_file.sha256"
+    assert diagnosis.problems == (Problem(subject="database", text=text),)
+    assert (diagnosis.facts["versions"], diagnosis.facts["unfinished runs"]) == ("1", "0 running, 0 interrupted")
+    assert not {"files", "garbage"} & diagnosis.facts.keys()

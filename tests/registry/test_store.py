@@ -14,8 +14,9 @@ from pointsman.registry.errors import (
     ObjectMissingError,
     StoreError,
 )
-from pointsman.registry.storage.files import write_atomically
+from pointsman.registry.storage.files import is_temporary, measure_file, temporary_beside, write_atomically
 from pointsman.registry.storage.local import LocalStore
+from pointsman.registry.storage.objects import digest_of, path_of
 
 CONTENT = bytes(range(256)) * 4
 
@@ -136,7 +137,7 @@ def test_something_that_is_no_file(store):
 )
 def test_bad_digests_are_refused(store, digest):
     for use in (store.read, store.path):
-        with pytest.raises(StoreError, match="64 lower-case hexadecimal digits") as error:
+        with pytest.raises(StoreError, match=r"is not valid: it must be 64 lower-case hexadecimal digits$") as error:
             use(digest)
         assert not isinstance(error.value, ObjectMissingError)
         assert str(error.value).isprintable()
@@ -205,3 +206,28 @@ def test_an_atomic_write_takes_the_longest_file_name(tmp_path):
     path = tmp_path / ("n" * 255)
     write_atomically(path, [b"content"])
     assert files(tmp_path) == [path]
+
+
+def test_a_temporary_name_is_recognised_and_short(tmp_path):
+    temporary = temporary_beside(tmp_path / ("n" * 255))
+    assert temporary.parent == tmp_path
+    assert is_temporary(temporary.name)
+    assert is_temporary(f"objects/ab/{temporary.name}")
+    assert not is_temporary("objects/ab/notes.tmp")
+    assert not is_temporary(f"{temporary.name}/file")
+    assert temporary_beside(tmp_path / "file") != temporary
+
+
+def test_a_file_is_measured(tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert measure_file(tmp_path / "file") == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    with pytest.raises(FileNotFoundError):
+        measure_file(tmp_path / "nosuch")
+
+
+def test_a_path_and_a_digest_name_each_other():
+    digest = "ab" + "0" * 62
+    assert path_of(digest) == f"ab/{'0' * 62}"
+    assert digest_of(path_of(digest)) == digest
+    for path in ("ab", f"a/b{'0' * 62}", digest, f"ab/{'0' * 61}", f"ab/{'0' * 61}/0", f"AB/{'0' * 62}", "notes.txt"):
+        assert digest_of(path) is None

@@ -54,6 +54,7 @@ def _upgrade(arguments: Mapping[str, Any]) -> str:
 
 _COMMANDS: Final[Mapping[Action, Callable[[Mapping[str, Any]], str]]] = {
     Action.BENCHMARK: lambda _: "registry glue --base …",
+    Action.COLLECT_GARBAGE: lambda _: "registry gc --apply",
     Action.FUSE: lambda given: _join("registry", "fuse", "…", "--of", ",".join(given["members"]), "--task", "…"),
     Action.INSTALL_EXTRA: lambda given: _join("pip", "install", f"pointsman[{given['extra']}]"),
     Action.LIST_RUNS: lambda given: _join("registry", "runs", *given.values()),

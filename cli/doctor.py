@@ -1,7 +1,8 @@
-"""registry doctor: versions, paths, and what is wrong."""
+"""registry doctor: software versions, paths, counts and problems."""
 
 import click
 
+from .advice import render
 from .options import json_option
 from .output import emit_json, note, pairs
 
@@ -15,13 +16,24 @@ def command(context: click.Context, as_json: bool) -> None:
 
     diagnosis = diagnose(context.obj)
     if as_json:
-        emit_json(diagnosis)
+        advised = {**{problem.text: problem.advice for problem in diagnosis.problems}, **diagnosis.advice}
+        emit_json(
+            {
+                "facts": diagnosis.facts,
+                "problems": [problem.text for problem in diagnosis.problems],
+                "advice": {subject: render(advice) for subject, advice in advised.items() if advice is not None},
+            }
+        )
     else:
         pairs(diagnosis.facts.items())
         click.echo()
         for problem in diagnosis.problems:
-            note(f"problem: {problem}")
+            note(f"problem: {problem.text}")
+            if problem.advice is not None:
+                note(f"try: {render(problem.advice)}")
+        for fact, advice in diagnosis.advice.items():
+            note(f"{fact}: try: {render(advice)}")
         if not diagnosis.problems:
-            note("nothing is wrong that a quick look finds; 'registry verify' reads every file")
+            note("nothing wrong found; 'registry verify' also reads every file")
     if diagnosis.problems:
         context.exit(1)

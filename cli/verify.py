@@ -1,7 +1,8 @@
-"""registry verify: everything there is to check, and repair."""
+"""registry verify: check everything, and repair files."""
 
 import click
 
+from .advice import render
 from .options import json_option, open_registry
 from .output import count, emit_json, note, size, table
 
@@ -18,7 +19,7 @@ from .output import count, emit_json, note, size, table
 @json_option
 @click.pass_context
 def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_json: bool) -> None:
-    """Check every sha256, every row against every file, and the database itself; exit 1 if anything is wrong."""
+    """Check every sha256, every row against the others, and the database itself; exit 1 if there is a problem."""
     if repair != bool(sources):
         raise click.UsageError("--repair and --from PLACE go together")
     registry = open_registry(context)
@@ -38,15 +39,24 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
                 "files": report.files,
                 "size": report.size,
                 "mended": mended,
-                "problems": [{"subject": problem.subject, "text": problem.text} for problem in problems],
+                "problems": [
+                    {
+                        "subject": problem.subject,
+                        "text": problem.text,
+                        "advice": None if problem.advice is None else render(problem.advice),
+                    }
+                    for problem in problems
+                ],
             }
         )
     else:
         for digest in mended:
-            note(f"mended: {digest}")
+            note(f"repaired: {digest}")
         if problems:
-            table(["what", "is wrong"], [(problem.subject, problem.text) for problem in problems])
-        said = count(len(problems), "problem") if problems else "all is well"
-        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {said}")
+            table(["subject", "problem"], [(problem.subject, problem.text) for problem in problems])
+        for command_line in dict.fromkeys(render(problem.advice) for problem in problems if problem.advice is not None):
+            note(f"try: {command_line}")
+        result = count(len(problems), "problem") if problems else "no problems"
+        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {result}")
     if problems:
         context.exit(1)

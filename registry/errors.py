@@ -2,7 +2,7 @@
 
     PointsmanError
     ├── InvalidNameError          a name, ref, alias or metric key that breaks the rules
-    ├── NotFoundError             something asked for by name is not there
+    ├── NotFoundError             an unknown name
     │   ├── AdapterNotFoundError
     │   ├── VersionNotFoundError
     │   ├── RunNotFoundError
@@ -10,33 +10,34 @@
     │   ├── TaskNotFoundError
     │   ├── MethodNotFoundError
     │   └── BaseNotFoundError
-    ├── ConflictError             it would overwrite what must not change
-    │   ├── InUseError            other things hang on what would be removed
+    ├── ConflictError             a change of something that must not change
+    │   ├── InUseError            other versions or aliases refer to what would be removed
     │   └── ReservedError         another process has started the same piece of work
-    ├── SettingsError             a setting whose value cannot work
-    ├── QueryError                a query that cannot be understood
-    ├── CompositionError          a composition that breaks a rule, or cannot be read
+    ├── SettingsError             a setting with an invalid value
+    ├── QueryError                a query with an error in it
+    ├── CompositionError          a composition that is not allowed, or text that is not one
     ├── DatabaseError             the database cannot serve the request
     │   ├── NotARegistryError     a file or database that is not a registry
-    │   ├── OldSchemaError        made by an older pointsman: upgrade it
-    │   ├── NewSchemaError        made by a newer pointsman: refuse it
-    │   ├── ReadOnlyError         it cannot be written
-    │   ├── BusyError             other writers held it too long
-    │   └── DiskFullError         no space left
-    ├── BundleError               a bundle that cannot be trusted or read
+    │   ├── OldSchemaError        a database of an older pointsman, to be upgraded
+    │   ├── NewSchemaError        a database of a newer pointsman
+    │   ├── ReadOnlyError         a database or directory that cannot be written
+    │   ├── BusyError             a lock that other writers held too long
+    │   └── DiskFullError         no space left on the disk
+    ├── BundleError               a bundle that is damaged, hostile or no bundle
     ├── StoreError                the object store cannot serve the request
-    │   ├── ObjectMissingError    a file that the database names is not there
-    │   └── ObjectCorruptError    a file whose sha256 is not its name
-    ├── DataError                 a data set that cannot be used as it is
-    ├── UnusableBaseError                 a base that cannot be used
+    │   ├── ObjectMissingError    a file that is not in the store
+    │   └── ObjectCorruptError    a file that has another sha256 than its name
+    ├── DataError                 a data set that cannot be used
+    ├── UnusableBaseError         a base that cannot be used
     │   └── BaseMismatchError     a version trained on another base
     ├── WeightsError              adapter weights that do not fit their configuration
-    └── TrainingError             a training that cannot go on
-        └── PrunedError           one that was given up on purpose: it was not promising
+    └── TrainingError             a training that cannot continue
+        └── PrunedError           a training that was stopped early, since its scores were not promising
 
-Each message says what was wrong and what was found. What to do next is in the message where it is plain in any
-setting ("name an empty directory"); where it is an operation of pointsman's, it is the error's ``advice``, which the
-command line prints as a command and a server sends as a field. This module imports nothing of pointsman's.
+Each message says what was wrong and what was found. It also says what to do, if that reads the same in a program, at a
+command line and in a browser ("name an empty directory"). If an operation of pointsman's helps, the error carries it as
+``advice``: the command line prints it as a command, and a server sends it as a field. This module imports nothing of
+pointsman's.
 """
 
 import re
@@ -54,22 +55,24 @@ class Action(StrEnum):
 
     BENCHMARK = "benchmark"
     """Train a benchmark's cells."""
+    COLLECT_GARBAGE = "collect_garbage"
+    """Remove the files that no version needs."""
     FUSE = "fuse"
     """Train a fusion layer over ``members``."""
     INSTALL_EXTRA = "install_extra"
     """Install the optional dependencies ``extra``."""
     LIST_RUNS = "list_runs"
-    """List the runs, of ``adapter`` where it is given."""
+    """List all runs, or those of ``adapter``."""
     LIST_VERSIONS = "list_versions"
-    """List all versions, of ``adapter`` where it is given."""
+    """List all versions, or those of ``adapter``."""
     REMOVE_VERSION = "remove_version"
-    """Remove the version ``ref``; with ``force``, also one that is in use."""
+    """Remove the version ``ref``; with ``force``, also if it is in use."""
     REPAIR = "repair"
-    """Bring missing or damaged files back from a good copy."""
+    """Restore missing or damaged files from a good copy."""
     RESUME = "resume"
     """Continue the run ``run``."""
     SET_ARGUMENTS = "set_arguments"
-    """Call the same again with these arguments; a value of None leaves the choice to the caller."""
+    """Repeat the call with these arguments changed; where a value is None, the caller chooses it."""
     SHOW_HISTORY = "show_history"
     """Read the metric history of the run ``run``."""
     SHOW_VERSION = "show_version"
@@ -77,16 +80,16 @@ class Action(StrEnum):
     TRAIN = "train"
     """Train an adapter."""
     TRAIN_LIKE = "train_like"
-    """Repeat the training of ``ref``, with all other arguments changed."""
+    """Repeat the training of ``ref``, with the other arguments changed."""
     UPGRADE_DATABASE = "upgrade_database"
-    """Upgrade the database's schema, in ``home`` where it is given."""
+    """Upgrade the schema of the database, in ``home`` or where the environment says."""
     VERIFY = "verify"
     """Check every row and every file."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do after an error, as data.
+    """An operation that helps after an error, as data.
 
     Example:
         >>> Advice(Action.RESUME, {"run": "3fa912bc04d1"})
@@ -97,7 +100,7 @@ class Advice:
 
 
 class PointsmanError(Exception):
-    """The root: ``except PointsmanError`` catches everything pointsman raises on purpose."""
+    """The root of all errors that pointsman raises on purpose."""
 
     def __init__(self, message: str = "", *, advice: Advice | None = None) -> None:
         """Keep the advice beside the message.
@@ -115,7 +118,7 @@ class InvalidNameError(PointsmanError):
 
 
 class NotFoundError(PointsmanError):
-    """Something asked for by name is not there; the message lists what is."""
+    """An unknown name; the message lists the known ones."""
 
 
 class AdapterNotFoundError(NotFoundError):
@@ -123,7 +126,7 @@ class AdapterNotFoundError(NotFoundError):
 
 
 class VersionNotFoundError(NotFoundError):
-    """The adapter exists, but not that version or alias of it."""
+    """The adapter exists, but it has no such version or alias."""
 
 
 class RunNotFoundError(NotFoundError):
@@ -143,15 +146,15 @@ class MethodNotFoundError(NotFoundError):
 
 
 class BaseNotFoundError(NotFoundError):
-    """The base is neither a directory, nor cached, nor to be had from the hub."""
+    """The base is neither a directory, nor in the cache, nor on the hub."""
 
 
 class ConflictError(PointsmanError):
-    """It would overwrite something that must not change."""
+    """The operation would change something that must not change."""
 
 
 class InUseError(ConflictError):
-    """Other versions or aliases hang on what would be removed."""
+    """Other versions or aliases refer to what would be removed."""
 
 
 class ReservedError(ConflictError):
@@ -159,15 +162,15 @@ class ReservedError(ConflictError):
 
 
 class SettingsError(PointsmanError):
-    """A setting whose value cannot work; the message names the field and what is allowed."""
+    """A setting with an invalid value; the message names the setting and what is allowed."""
 
 
 class QueryError(PointsmanError):
-    """A query that cannot be understood; the message points at the character."""
+    """A query with an error in it; the message points at the character."""
 
 
 class CompositionError(PointsmanError):
-    """A composition that breaks a rule, or whose text cannot be read; the message points at the character."""
+    """A composition that is not allowed, or text that is not one; the message points at the character."""
 
 
 class DatabaseError(PointsmanError):
@@ -179,7 +182,7 @@ class NotARegistryError(DatabaseError):
 
 
 class OldSchemaError(DatabaseError):
-    """The database was made by an older pointsman; the message quotes the command that upgrades it."""
+    """The database was made by an older pointsman; the advice upgrades it."""
 
 
 class NewSchemaError(DatabaseError):
@@ -191,15 +194,15 @@ class ReadOnlyError(DatabaseError):
 
 
 class BusyError(DatabaseError):
-    """Other processes held the database for longer than the busy timeout."""
+    """Other processes locked the database for longer than the busy timeout."""
 
 
 class DiskFullError(DatabaseError):
-    """No space is left where the registry lives."""
+    """No space is left on the disk of the registry."""
 
 
 class BundleError(PointsmanError):
-    """A bundle that is damaged, hostile or of another kind; nothing of it was imported."""
+    """A bundle that is damaged, hostile or no bundle at all; nothing of it was imported."""
 
 
 class StoreError(PointsmanError):
@@ -211,11 +214,11 @@ class ObjectMissingError(StoreError):
 
 
 class ObjectCorruptError(StoreError):
-    """A file's sha256 is not the one it is stored under."""
+    """A file has another sha256 than the one it is stored under."""
 
 
 class DataError(PointsmanError):
-    """A data set that cannot be used as it is."""
+    """A data set that cannot be used."""
 
 
 class UnusableBaseError(PointsmanError):
@@ -231,24 +234,24 @@ class WeightsError(PointsmanError):
 
 
 class TrainingError(PointsmanError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
 
 
 class PrunedError(TrainingError):
-    """A training that was given up on purpose, because it was not promising."""
+    """A training that was stopped early, because its scores were not promising."""
 
 
 def unknown(
     kind: type[_E], what: str, name: str, known: Iterable[object], hint: str = "", *, advice: Advice | None = None
 ) -> _E:
-    """An error for an unknown name, which lists the known ones, similar ones first.
+    """Make an error for an unknown name, whose message lists the known ones.
 
     Args:
         kind: The error's class.
-        what: What the name is of: "adapter".
+        what: What the name stands for: "adapter".
         name: The unknown name.
-        known: The known names.
-        hint: More, for the end of the message.
+        known: The known names; the message has at most 20 of them, after those that are similar.
+        hint: The end of the message.
         advice: The error's advice.
     """
     names = [str(item) for item in known]
@@ -269,7 +272,15 @@ def unknown(
 
 
 def pointed(kind: type[_E], subject: str, text: str, position: int, what: str) -> _E:
-    """An error that says ``what`` is wrong at ``position`` of a ``subject``'s text, and points at that character."""
+    """Make an error whose message quotes a line of text and points at one character of it.
+
+    Args:
+        kind: The error's class.
+        subject: What the text is: "query".
+        text: The text.
+        position: The index of the character.
+        what: What is wrong with it.
+    """
     first = max(text.rfind("\n", 0, position), text.rfind("\r", 0, position)) + 1
     line = re.split(r"[\r\n]", text[first:], maxsplit=1)[0]
     caret = position - first

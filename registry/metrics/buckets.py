@@ -1,4 +1,10 @@
-"""Where the extremes of a series lie, for stretches of three sizes: so a picture costs what its width costs."""
+"""Buckets: the extremes of consecutive points of a series, at three sizes.
+
+The points ``64 * n`` to ``64 * n + 63`` of a series are bucket ``n`` of level 0; levels 1 and 2 have buckets of 1,024
+and 16,384 points. Each bucket keeps its minimum, its maximum and its first NaN, each with step, epoch and time, and the
+range of its steps and times. A plot of a long series reads buckets instead of points (see ``thinning``), so its cost
+depends on its width and not on the length of the series.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,39 +19,48 @@ SIZES: Final = (64, 1_024, 16_384)
 """Points in a bucket, by level."""
 
 
-def buckets(points: Sequence[LoggedPoint], seq: int) -> Iterator[list[Any]]:
-    """The buckets that points fall into whose first is number ``seq`` of its series, as rows without their run and key.
+def to_bucket_rows(points: Sequence[LoggedPoint], start: int) -> Iterator[list[Any]]:
+    """The bucket rows of new points of one series, without their run and key.
 
-    A bucket that held points before is merged with these in the database, see ``merged``.
+    A row of ``metric_bucket`` that exists already is merged with the new one by ``merged_columns``.
+
+    Args:
+        points: The new points, in the order they were logged.
+        start: The ``seq`` of the first one.
+
+    Yields:
+        ``[level, bucket, first_step, …]`` in the order of the table's columns.
     """
-    stretch, extremes = (-1, -1), []
+    covered, columns = (-1, -1), []
     for level, size in enumerate(SIZES):
-        for bucket in range(seq // size, (seq + len(points) - 1) // size + 1):
-            wanted = max(0, bucket * size - seq), min(len(points), (bucket + 1) * size - seq)
-            if wanted != stretch:
-                stretch, extremes = wanted, _extremes(points[slice(*wanted)])
-            yield [level, bucket, *extremes]
+        for bucket in range(start // size, (start + len(points) - 1) // size + 1):
+            span = max(0, bucket * size - start), min(len(points), (bucket + 1) * size - start)
+            if span != covered:  # a few points are often one bucket's on every level
+                covered, columns = span, _columns(points[slice(*span)])
+            yield [level, bucket, *columns]
 
 
-def _extremes(points: Sequence[LoggedPoint]) -> list[Any]:
-    """The columns of a bucket that holds these points, in the order of the table."""
+def _columns(points: Sequence[LoggedPoint]) -> list[Any]:
+    """The columns of a bucket of exactly these points, in the order of the table."""
     _, steps, values, epochs, times = zip(*points, strict=True)
     numbers = [value for value in values if not math.isnan(value)]
-    found: list[Any] = [min(steps), max(steps), min(times), max(times)]
+    columns: list[Any] = [min(steps), max(steps), min(times), max(times)]
     for extreme in (min(numbers, default=None), max(numbers, default=None)):
         if extreme is None:
-            found += [None] * 4
+            columns += [None] * 4
         else:
             first = values.index(extreme)
-            found += [extreme, steps[first], epochs[first], times[first]]
+            columns += [extreme, steps[first], epochs[first], times[first]]
     if len(numbers) == len(values):
-        return [*found, None, None, None]
-    missing = next(place for place, value in enumerate(values) if math.isnan(value))
-    return [*found, steps[missing], epochs[missing], times[missing]]
+        return [*columns, None, None, None]
+    first_nan = next(index for index, value in enumerate(values) if math.isnan(value))
+    return [*columns, steps[first_nan], epochs[first_nan], times[first_nan]]
 
 
-def merged(new: Any) -> dict[str, sa.ColumnElement[Any]]:
-    """A bucket's columns when points join those it has; ties stay with the earlier point."""
+def merged_columns(new: Any) -> dict[str, sa.ColumnElement[Any]]:
+    """The columns of a stored bucket after a merge with ``new``, the row of later points; of equal extremes, the
+    earlier point stays.
+    """
     b = t.metric_bucket.c
     columns: dict[str, sa.ColumnElement[Any]] = {
         "first_step": sa.case((new.first_step < b.first_step, new.first_step), else_=b.first_step),
@@ -53,12 +68,12 @@ def merged(new: Any) -> dict[str, sa.ColumnElement[Any]]:
         "first_time": sa.case((new.first_time < b.first_time, new.first_time), else_=b.first_time),
         "last_time": sa.case((new.last_time > b.last_time, new.last_time), else_=b.last_time),
     }
-    for name, better in (
+    for name, replaced in (
         ("min", b.min.is_(None) | (new.min < b.min)),
         ("max", b.max.is_(None) | (new.max > b.max)),
         ("nan", b.nan_step.is_(None)),
     ):
         for column in (name, f"{name}_step", f"{name}_epoch", f"{name}_time"):
-            if column != "nan":
-                columns[column] = sa.case((better, new[column]), else_=b[column])
+            if column != "nan":  # a NaN has no column of its own: its value is known
+                columns[column] = sa.case((replaced, new[column]), else_=b[column])
     return columns

@@ -1,4 +1,7 @@
-"""Metric histories of runs, and across the versions of an adapter: functions over an open transaction."""
+"""Histories: the points of a run's metric, and a metric across the versions of an adapter.
+
+Functions over an open transaction.
+"""
 
 import math
 
@@ -8,9 +11,9 @@ from ..database import tables as t
 from ..errors import MetricNotFoundError, unknown
 from ..records import MetricPoint, VersionPoint
 from .points import key_id
-from .series import Series, Window, read
+from .series import Series, Window, read_points
 from .summaries import summaries
-from .thinning import by_step, thinned
+from .thinning import by_step, thin
 
 _SERIES = (
     sa.select(t.metric_summary.c.key_id, t.metric_summary.c.count.label("length"))
@@ -22,40 +25,46 @@ _SERIES = (
 def history(
     connection: sa.Connection, run: int, metric: str, window: Window, *, max_points: int | None = None
 ) -> list[MetricPoint]:
-    """Points of one metric of a run, in the order of their steps.
+    """The points of one metric of a run, sorted by step.
 
     Args:
         connection: A transaction.
-        run: The run's row.
+        run: The run's row id.
         metric: The metric's name.
-        window: Which of the points.
-        max_points: If there are more, at most so many of them, 8 or more: of each stretch the least and the greatest
-            and, where there is one, a NaN; and the first and the last of all.
+        window: The steps and times to read.
+        max_points: A longer history is reduced to at most this many points, at least 8: its first and its last point,
+            and the minimum, the maximum and any NaN of groups of equal length between them.
 
     Raises:
         MetricNotFoundError: The run has no such metric; the message lists those it has.
     """
-    found = connection.execute(_SERIES, {"run": run, "name": metric}).first()
-    if found is None:
+    row = connection.execute(_SERIES, {"run": run, "name": metric}).first()
+    if row is None:
         raise unknown(MetricNotFoundError, "metric", metric, [summary.key for summary in summaries(connection, run)])
-    series, count = Series(run, found.key_id), found.length
-    where = window.of_points()
-    if max_points is None or count <= max_points:
-        return read(connection, series, where)
+    series = Series(run, row.key_id)
+    where = window.contains_point()
+    if max_points is None or row.length <= max_points:
+        return read_points(connection, series, where)
     if where:
-        points = read(connection, series, where, limit=max_points + 1)
+        # One point more than fits tells whether the window must be thinned, since its points are not counted anywhere.
+        points = read_points(connection, series, where, limit=max_points + 1)
         if len(points) <= max_points:
             return points
     else:
-        points = read(connection, series, limit=1)
-    ends = [points[0], *read(connection, series, where, last=True)]
-    inner = thinned(connection, series, window, max_points - 2)
-    # The ends need not be extremes of anything.
-    return sorted(dict.fromkeys([ends[0], *inner, ends[-1]]), key=by_step)
+        points = read_points(connection, series, limit=1)
+    first, last = points[0], read_points(connection, series, where, last=True)[0]
+    extremes = thin(connection, series, window, max_points - 2)
+    return sorted(dict.fromkeys([first, *extremes, last]), key=by_step)
 
 
 def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[VersionPoint]:
-    """How a metric moved from version to version of an adapter, by number; only versions that have it."""
+    """A metric across the versions of an adapter, by number; versions without the metric are left out.
+
+    Args:
+        connection: A transaction.
+        adapter_id: The adapter's row id.
+        metric: The metric's name.
+    """
     v, m, s = t.version.c, t.version_metric.c, t.metric_summary.c
     rows = connection.execute(
         sa.select(v.number, m.value, m.key_id, s.last, s.min, s.max, s.key_id.label("logged"), v.created_at)
@@ -68,9 +77,9 @@ def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[Vers
     return [
         VersionPoint(
             number=row.number,
-            value=_nan(row.last if row.key_id is None else row.value),
-            min=None if row.logged is None else _nan(row.min),
-            max=None if row.logged is None else _nan(row.max),
+            value=_from_null(row.last if row.key_id is None else row.value),
+            min=None if row.logged is None else _from_null(row.min),
+            max=None if row.logged is None else _from_null(row.max),
             created_at=row.created_at,
         )
         for row in rows
@@ -78,7 +87,7 @@ def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[Vers
 
 
 def metrics_across(connection: sa.Connection, adapter_id: int) -> list[str]:
-    """The metrics that any version of an adapter has."""
+    """The names of all metrics that any version of an adapter has, as a score or in its run."""
     v, m, s = t.version.c, t.version_metric.c, t.metric_summary.c
     scored = sa.select(m.key_id).join(t.version, m.version_id == v.id).where(v.adapter_id == adapter_id)
     logged = sa.select(s.key_id).join(t.version, s.run_id == v.run_id).where(v.adapter_id == adapter_id)
@@ -86,5 +95,6 @@ def metrics_across(connection: sa.Connection, adapter_id: int) -> list[str]:
     return list(connection.scalars(sa.select(key.name).where(key.id.in_(scored.union(logged))).order_by(key.name)))
 
 
-def _nan(value: float | None) -> float:
+def _from_null(value: float | None) -> float:
+    """A stored number; NULL is NaN."""
     return math.nan if value is None else value

@@ -1,4 +1,4 @@
-"""The points of one metric of one run, read as they are."""
+"""Read the points of one series, of all its steps or of a window."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -12,7 +12,7 @@ from ..records import MetricPoint
 
 
 class Series(NamedTuple):
-    """One metric of one run, by their rows."""
+    """One metric of one run, by their row ids."""
 
     run: int
     key: int
@@ -20,57 +20,63 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Which points of a series are asked for; both ends belong to it."""
+    """A range of steps and a range of times, both ends included; None leaves an end open.
+
+    Example:
+        >>> window = Window(first_step=1_000, last_step=1_999)
+    """
 
     first_step: int | None = None
     last_step: int | None = None
     since: float | None = None
     """Seconds since 1970-01-01 UTC."""
     until: float | None = None
+    """Seconds since 1970-01-01 UTC."""
 
-    def of_points(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions on a point."""
+    def contains_point(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions under which a point is in the window."""
         p = t.metric_point.c
-        return self._within(p.step, p.step, p.wall_time, p.wall_time)
+        return self._conditions(p.step, p.step, p.wall_time, p.wall_time)
 
-    def touches(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions on a bucket that may hold points of the window."""
+    def overlaps_bucket(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions under which a bucket may have points in the window."""
         b = t.metric_bucket.c
-        return self._within(b.first_step, b.last_step, b.first_time, b.last_time)
+        return self._conditions(b.first_step, b.last_step, b.first_time, b.last_time)
 
-    def holds(self) -> sa.ColumnElement[bool]:
-        """The condition on a bucket all of whose points are in the window."""
+    def contains_bucket(self) -> sa.ColumnElement[bool]:
+        """The condition under which all points of a bucket are in the window."""
         b = t.metric_bucket.c
-        return sa.and_(sa.true(), *self._within(b.last_step, b.first_step, b.last_time, b.first_time))
+        return sa.and_(sa.true(), *self._conditions(b.last_step, b.first_step, b.last_time, b.first_time))
 
-    def _within(
+    def _conditions(
         self,
-        first_step: sa.Column[int],
-        last_step: sa.Column[int],
-        first_time: sa.Column[float],
-        last_time: sa.Column[float],
+        low_step: sa.Column[int],
+        high_step: sa.Column[int],
+        low_time: sa.Column[float],
+        high_time: sa.Column[float],
     ) -> list[sa.ColumnElement[bool]]:
-        where: list[sa.ColumnElement[bool]] = []
+        """Conditions on the columns that are compared with the upper (``low``) and the lower (``high``) ends."""
+        conditions: list[sa.ColumnElement[bool]] = []
         if self.first_step is not None:
-            where.append(last_step >= self.first_step)
+            conditions.append(high_step >= self.first_step)
         if self.last_step is not None:
-            where.append(first_step <= self.last_step)
+            conditions.append(low_step <= self.last_step)
         if self.since is not None:
-            where.append(last_time >= self.since)
+            conditions.append(high_time >= self.since)
         if self.until is not None:
-            where.append(first_time <= self.until)
-        return where
+            conditions.append(low_time <= self.until)
+        return conditions
 
 
 _p = t.metric_point.c
 _OF_SERIES = sa.select(_p.step, _p.value, _p.epoch, _p.wall_time).where(
     _p.run_id == sa.bindparam("run"), _p.key_id == sa.bindparam("key")
 )
-_POINTS = _OF_SERIES.order_by(_p.step, _p.seq)
+_BY_STEP = _OF_SERIES.order_by(_p.step, _p.seq)
 _LAST = _OF_SERIES.order_by(_p.step.desc(), _p.seq.desc()).limit(1)
 
 
-def read(
+def read_points(
     connection: sa.Connection,
     series: Series,
     where: Collection[sa.ColumnElement[bool]] = (),
@@ -78,17 +84,25 @@ def read(
     limit: int | None = None,
     last: bool = False,
 ) -> list[MetricPoint]:
-    """Points by step, or only the last one; ``where`` are conditions on ``metric_point``."""
-    query = _LAST if last else _POINTS
+    """The points of a series, sorted by step; points of one step in the order they were logged.
+
+    Args:
+        connection: A transaction.
+        series: The series.
+        where: Conditions on ``metric_point``.
+        limit: At most this many, from the lowest step on.
+        last: Only the last point.
+    """
+    query = _LAST if last else _BY_STEP
     if where:
         query = query.where(*where)
     if limit is not None:
         query = query.limit(limit)
-    return as_points(connection.execute(query, series._asdict()).all())
+    return to_points(connection.execute(query, series._asdict()).all())
 
 
-def as_points(rows: Iterable[Any]) -> list[MetricPoint]:
-    """Points from ``(step, value, epoch, wall_time)``; no value is NaN."""
+def to_points(rows: Iterable[Any]) -> list[MetricPoint]:
+    """Records from rows ``(step, value, epoch, wall_time)``; a NULL value is NaN."""
     return [
         MetricPoint(step, math.nan if value is None else value, epoch, wall_time)
         for step, value, epoch, wall_time in rows

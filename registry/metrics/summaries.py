@@ -1,4 +1,7 @@
-"""What a run's metrics come to: functions over an open transaction."""
+"""Summaries: the count, mean and extremes of each series, kept up to date with its points.
+
+Functions over an open transaction, and the arithmetic that extends a summary by new points.
+"""
 
 import math
 from collections.abc import Collection, Sequence
@@ -21,24 +24,40 @@ _OF_KEYS: Final = _OF_RUN.where(_s.key_id.in_(sa.bindparam("keys", expanding=Tru
 
 
 def summaries(connection: sa.Connection, run: int, keys: Collection[int] | None = None) -> list[MetricSummary]:
-    """The summaries of a run's metrics, or of some of them, by name."""
+    """The summaries of a run's metrics, sorted by name.
+
+    Args:
+        connection: A transaction.
+        run: The run's row id.
+        keys: The row ids of the metrics; None for all.
+    """
     query, parameters = (_OF_RUN, {}) if keys is None else (_OF_KEYS, {"keys": list(keys)})
-    found = []
+    records = []
     for row in connection.execute(query, {"run": run, **parameters}).mappings():
-        values: dict[str, Any] = {name: value for name, value in row.items() if name not in ("run_id", "key_id")}
-        values.update({name: math.nan for name in _FLOATS if values[name] is None})
-        found.append(MetricSummary(**values))
-    return found
+        fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("run_id", "key_id")}
+        fields.update({name: math.nan for name in _FLOATS if fields[name] is None})
+        records.append(MetricSummary(**fields))
+    return records
 
 
-def columns(summary: MetricSummary) -> list[Any]:
-    """A summary as its row has it, the row's keys left out."""
+def summary_columns(summary: MetricSummary) -> list[Any]:
+    """A summary's values in the order of the table's columns, without its run and key; NaN is NULL there."""
     values = [getattr(summary, column.name) for column in t.metric_summary.c if not column.primary_key]
     return [None if type(value) is float and math.isnan(value) else value for value in values]
 
 
-def summed(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> MetricSummary:
-    """The summary of a series with ``points`` added, which are in the order they were logged in."""
+def replaced_columns(new: Any) -> dict[str, sa.ColumnElement[Any]]:
+    """The columns of a stored summary after ``new`` has replaced it."""
+    return {column.name: new[column.name] for column in t.metric_summary.c if not column.primary_key}
+
+
+def extended(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> MetricSummary:
+    """The summary of a series after new points.
+
+    Args:
+        before: The summary of the points so far; None for a new series.
+        points: The new points, at least one, in the order they were logged.
+    """
     values = [point.value for point in points]
     numbers = [value for value in values if not math.isnan(value)]
     low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
@@ -56,12 +75,20 @@ def summed(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> Metri
         min_step=points[values.index(low)].step if numbers else None,
         max_step=points[values.index(high)].step if numbers else None,
     )
-    if before is None:
-        return new
-    # A comparison with NaN is false, so a side without numbers never wins; ties stay with the earlier point.
+    return new if before is None else _joined(before, new)
+
+
+def _joined(before: MetricSummary, new: MetricSummary) -> MetricSummary:
+    """The summary of two consecutive parts of a series."""
+    # A comparison with NaN is false, so a part without numbers never wins. Of equal extremes the earlier point stays.
     lower = new if new.min < before.min or math.isnan(before.min) else before
     higher = new if new.max > before.max or math.isnan(before.max) else before
-    were, are = before.count - before.nan_count, len(numbers)
+    weighted = [
+        (summary.count - summary.nan_count, summary.mean)
+        for summary in (before, new)
+        if summary.count > summary.nan_count
+    ]
+    numbers = sum(count for count, _ in weighted)
     return MetricSummary(
         key=new.key,
         count=before.count + new.count,
@@ -70,9 +97,7 @@ def summed(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> Metri
         last=new.last,
         min=lower.min,
         max=higher.max,
-        mean=sum(n * mean for n, mean in ((were, before.mean), (are, new.mean)) if n) / (were + are)
-        if were + are
-        else math.nan,
+        mean=sum(count * mean for count, mean in weighted) / numbers if numbers else math.nan,
         first_step=before.first_step,
         last_step=new.last_step,
         min_step=lower.min_step,

@@ -1,5 +1,6 @@
-"""Files written whole or not at all."""
+"""Atomic writes: a reader sees the old file or all of the new one, never a part."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -9,15 +10,28 @@ from pathlib import Path
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
+def temporary_beside(path: Path) -> Path:
+    """A new name in the same directory, for a file that is renamed to ``path`` when it is complete."""
+    # Without the name of path: that may be as long as the file system allows.
+    return path.with_name(f".{secrets.token_hex(16)}.tmp")
+
+
 def is_temporary(path: str) -> bool:
-    """Whether a file below a store's root is one that ``put`` had not finished."""
+    """Whether a path names a file of ``temporary_beside``; one that is old was left by a crash."""
     return _TEMPORARY.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    """Make ``path`` hold the chunks, or leave it as it was: whoever reads it never sees a part."""
-    # Without the file's own name in it: that may be as long as a name can be.
-    temporary = path.with_name(f".{secrets.token_hex(16)}.tmp")
+    """Write the chunks to ``path``, fsynced; after any error ``path`` is as it was before.
+
+    Args:
+        path: The file; replaced if it exists.
+        chunks: The content, in pieces.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    temporary = temporary_beside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(descriptor, "wb") as file:
@@ -29,12 +43,23 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Fsync a directory; without it, a power cut can undo a rename in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def measure_file(path: Path) -> tuple[str, int]:
+    """The sha256 of a file, as hexadecimal digits, and its size in bytes.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()

@@ -1,4 +1,4 @@
-"""An object store behind any URL that fsspec knows (filesystem-spec.readthedocs.io), read through a local cache."""
+"""An object store behind a URL that fsspec knows (filesystem-spec.readthedocs.io), read through a local cache."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -9,18 +9,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import Action, Advice, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
-from .objects import CHUNK, LocalStore, Store, Stored, check_digest, checked, digest_of, missing
+from .local import LocalStore
+from .objects import CHUNK, Store, Stored, checked, digest_of, missing, path_of
 
 
 def open_store(place: str, cache: Path) -> Store:
-    """The object store of a directory's name or a URL.
+    """Open the object store at a directory or a URL.
 
     Args:
-        place: A directory, or a URL: ``file://``, ``s3://``, ``memory://`` or another that fsspec knows.
-        cache: The local directory that objects from elsewhere are kept in once they were read.
+        place: A directory, or a URL: ``file://``, ``s3://``, ``memory://`` or another scheme that fsspec knows.
+        cache: The local directory for objects that were read from a URL.
 
     Raises:
-        SettingsError: The URL is of an unknown kind, or what it needs is not installed.
+        SettingsError: The URL's scheme is unknown, or its driver is not installed.
     """
     if "://" not in place:
         return LocalStore(Path(place).absolute())
@@ -30,13 +31,21 @@ def open_store(place: str, cache: Path) -> Store:
 
 
 class RemoteStore:
-    """Files by sha256 below a URL. What was read once is in the cache, and is checked there as well.
+    """Objects below a URL. An object is read once and then comes from the cache, its sha256 checked each time.
 
-    An upload that broke off may leave a part of a file: it is not taken for the object, and written again.
+    An upload that was interrupted may leave a partial object: it fails its check, and the next ``put`` replaces it.
 
     Args:
-        url: Where the files lie.
-        cache: Keeps what was read.
+        url: The root of the objects.
+        cache: The store for objects that were read.
+
+    Raises:
+        SettingsError: The URL cannot be used, or its driver is not installed.
+
+    Example:
+        >>> store = RemoteStore("s3://team/adapters", LocalStore(Path("cache")))
+        >>> store.read(store.put(b"weights"))
+        b'weights'
     """
 
     def __init__(self, url: str, cache: LocalStore) -> None:
@@ -45,7 +54,7 @@ class RemoteStore:
         self.label = url
         self._cache = cache
         try:
-            # Others write there as well: what was listed a moment ago is no answer.
+            # Other machines write to the same store, so a listing from a moment ago is out of date.
             self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
             advice = Advice(Action.INSTALL_EXTRA, {"extra": "s3"}) if url.startswith("s3") else None
@@ -54,7 +63,7 @@ class RemoteStore:
             raise SettingsError(f"the object store {url} cannot be used: {error}") from error
 
     def put(self, content: bytes) -> str:
-        """Store ``content`` for good and return its sha256."""
+        """Store ``content`` durably and return its sha256."""
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
         with suppress(ObjectMissingError):
@@ -66,13 +75,13 @@ class RemoteStore:
         return digest
 
     def put_stream(self, chunks: Iterable[bytes], digest: str) -> None:
-        """Store content that is read piece by piece, whose sha256 has to be ``digest``."""
-        # Uploads are whole objects: so it is checked before it goes.
+        """Store content that comes in chunks and must have the sha256 ``digest``."""
+        # An object is uploaded in one piece: the cache collects it and checks its sha256 first.
         self._cache.put_stream(chunks, digest)
         self.put(self._cache.read(digest))
 
     def read(self, digest: str) -> bytes:
-        """Return the content of ``digest``, checked; from the cache if it is there."""
+        """Return the content of ``digest``, its sha256 checked; from the cache if it has a sound copy."""
         try:
             return self._cache.read(digest)
         except (ObjectMissingError, ObjectCorruptError):
@@ -84,17 +93,17 @@ class RemoteStore:
         return content
 
     def stream(self, digest: str) -> Iterator[bytes]:
-        """The content of ``digest``, piece by piece, checked."""
+        """The content of ``digest`` in chunks, its sha256 checked before the last one."""
         self.read(digest)
         return self._cache.stream(digest)
 
     def has(self, digest: str) -> bool:
-        """Whether something lies under ``digest``."""
+        """Whether an object is stored under ``digest``; its content is not checked."""
         with self._translated("read"):
             return bool(self._fs.exists(self._path(digest)))
 
     def measure(self, digest: str) -> tuple[str, int]:
-        """The sha256 and the size of what really lies under ``digest``, the cache left aside."""
+        """The real sha256 and the size in bytes of the object at the URL; the cache is not read."""
         hashed = hashlib.sha256()
         size = 0
         with self._translated("read", digest), self._fs.open(self._path(digest), "rb") as file:
@@ -104,17 +113,17 @@ class RemoteStore:
         return hashed.hexdigest(), size
 
     def files(self) -> Iterator[Stored]:
-        """Everything that lies below the URL."""
+        """Every file below the URL."""
         with self._translated("listed"):
-            found: dict[str, dict[str, Any]] = {}
+            entries: dict[str, dict[str, Any]] = {}
             if self._fs.exists(self._root):
-                found = self._fs.find(self._root, detail=True)
-        for path, info in sorted(found.items()):
+                entries = self._fs.find(self._root, detail=True)
+        for path, info in sorted(entries.items()):
             relative = path.removeprefix(self._root).strip("/")
             yield Stored(relative, digest_of(relative), int(info["size"]), _modified(info))
 
     def remove(self, file: Stored) -> None:
-        """Remove a file; nothing happens if it has gone already."""
+        """Remove a file, also from the cache; one that is gone already is no error."""
         with self._translated("written"):
             try:
                 self._fs.rm_file(f"{self._root}/{file.path}")
@@ -124,11 +133,11 @@ class RemoteStore:
             self._cache.remove(file)
 
     def _path(self, digest: str) -> str:
-        check_digest(digest)
-        return f"{self._root}/{digest[:2]}/{digest[2:]}"
+        return f"{self._root}/{path_of(digest)}"
 
     @contextmanager
     def _translated(self, verb: str, digest: str | None = None) -> Iterator[None]:
+        """Raise an error of the driver's as one of ours; ``digest`` is the object that is missing if a file is."""
         try:
             yield
         except FileNotFoundError as error:
@@ -142,12 +151,12 @@ class RemoteStore:
 
 
 def _modified(info: dict[str, Any]) -> datetime:
-    """When a file was last written: each driver calls it something else."""
+    """When a file was last written, under the key that its driver uses; now where none does."""
     for key in ("LastModified", "mtime", "created", "last_modified"):
         value = info.get(key)
         if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
-    # Unknown is taken for new: nothing is removed for its age.
+    # A file of unknown age counts as new, so that garbage collection never removes it for its age.
     return datetime.now(UTC)

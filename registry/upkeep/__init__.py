@@ -1,12 +1,18 @@
-"""Keeping a registry in order: verify, repair, collect garbage, back up, move versions between registries."""
+"""Upkeep: check, repair, clean, back up and diagnose a registry, and move versions between registries.
+
+One operation a module: ``verify`` reads everything and lists problems, ``repair`` restores files from good copies,
+``garbage`` removes files that no version needs, ``backup`` copies a registry, ``bundle_export`` and ``bundle_import``
+move versions in one file, and ``doctor`` looks a registry over quickly, also one that cannot be opened.
+"""
 
 from .backup import Backup, back_up
-from .bundle import export_bundle
+from .bundle_export import export_bundle
 from .bundle_import import Imported, import_bundle
 from .doctor import Diagnosis, diagnose
 from .garbage import Garbage, collect_garbage
+from .problems import Problem
 from .repair import Repair, repair
-from .verify import Problem, Report, verify
+from .verify import Report, verify
 
 __all__ = [
     "Backup",

@@ -1,67 +1,71 @@
-"""Backup: a home of its own that holds everything, as it was at one moment."""
+"""Backup: copy a registry, as it is at one moment, into a home of its own."""
 
 import contextlib
-import hashlib
 import json
 import os
-import secrets
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..database import events
+from ..database.database import DATABASE_NAME
 from ..errors import ConflictError, StoreError
 from ..registry import Registry
-from ..storage.files import is_temporary, write_atomically
-from ..storage.objects import LocalStore
+from ..storage.files import is_temporary, measure_file, temporary_beside, write_atomically
+from ..storage.local import LocalStore
 
 MARK: Final = "backup.json"
+"""The file that tells a backup from any other directory. It names the source and the sha256 of the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """What ``back_up`` made."""
+    """The result of ``back_up``."""
 
     path: Path
     files: int
     copied: int
-    """How many of the files were not there from an earlier backup."""
+    """How many of the files were not in the directory before."""
     size: int
     """Bytes of all files."""
 
 
 def back_up(registry: Registry, directory: str | Path) -> Backup:
-    """Copy the registry, as it is at one moment and while others write, into a directory.
+    """Copy the registry into a directory, as it is at one moment, also while others write.
 
-    The copy is a home like any other: ``registry --home DIRECTORY list`` reads it, whichever database and store it was
-    copied from. An earlier backup there is brought up to date, and stays whole until the new one is complete.
+    The copy is a home: ``Registry(directory)`` opens it, whichever database and store it was copied from. An earlier
+    backup in the directory is updated, and stays valid until the new one is complete.
 
     Args:
         registry: The registry.
-        directory: An empty directory, one that is not there yet, or an earlier backup.
+        directory: An empty directory, a new one, or an earlier backup.
 
     Raises:
-        ConflictError: The directory holds something else.
+        ConflictError: The directory holds something else, or a backup that was written to since.
         ObjectMissingError, ObjectCorruptError: A file is lost or damaged; see ``repair``. An earlier backup is kept.
-        StoreError, DiskFullError: It cannot be written.
+        StoreError, DiskFullError: The directory cannot be written.
+
+    Example:
+        >>> with Registry(back_up(registry, "backup").path) as copy:
+        ...     copy.versions()
     """
     directory = Path(directory).absolute()
-    database, mark = directory / "registry.db", directory / MARK
-    left = list(directory.iterdir()) if directory.is_dir() else []
-    if left and not mark.exists() and not all(is_temporary(path.name) for path in left):
-        raise ConflictError(f"{directory} is no earlier backup, and not empty: name another directory")
-    # What the database was when it was copied; as another it has been used as a home, and its rows are somebody's.
-    earlier = _earlier(mark)
+    database, mark = directory / DATABASE_NAME, directory / MARK
+    existing = list(directory.iterdir()) if directory.is_dir() else []
+    if existing and not mark.exists() and not all(is_temporary(path.name) for path in existing):
+        raise ConflictError(f"{directory} is neither empty nor an earlier backup; name another directory")
+    # A database with another sha256 has been used as a home since: its rows may exist nowhere else.
+    earlier = _read_mark(mark)
     if database.exists() and _sha256(database) not in earlier:
-        raise ConflictError(f"{directory} was written to since it was made: name another directory")
-    temporary = directory / f".{secrets.token_hex(16)}.tmp"
+        raise ConflictError(f"{directory} was written to since it was made; name another directory")
+    temporary = temporary_beside(database)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for path in left:
-            if is_temporary(path.name):  # an earlier backup was killed
+        for path in existing:
+            if is_temporary(path.name):  # of a backup that was killed
                 path.unlink(missing_ok=True)
-        # Before anything else: so that what a kill leaves here is known for a backup.
+        # The mark comes first: if this process is killed, the next backup recognises the directory.
         _write_mark(registry, mark, earlier)
         registry.database.copy(temporary)
         with contextlib.closing(sqlite3.connect(temporary)) as copy:
@@ -74,6 +78,7 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         new = _sha256(temporary)
+        # The mark names both databases while one replaces the other: a kill in between leaves a backup either way.
         _write_mark(registry, mark, [*earlier, new])
         temporary.replace(database)
         _write_mark(registry, mark, [new])
@@ -85,20 +90,20 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
     return Backup(path=directory, files=len(files), copied=copied, size=sum(size for _, size in files))
 
 
-def _earlier(mark: Path) -> list[str]:
+def _read_mark(mark: Path) -> list[str]:
+    """The sha256 of each database that the backup may have; none if there is no mark."""
     try:
         return [str(digest) for digest in json.loads(mark.read_bytes())["databases"]]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError) as error:
-        raise ConflictError(f"{mark} is not what a backup writes there: name another directory") from error
+        raise ConflictError(f"{mark} was not written by a backup; name another directory") from error
 
 
 def _write_mark(registry: Registry, path: Path, databases: list[str]) -> None:
-    of = {"database": registry.database.label, "files": registry.store.label, "at": events.now().isoformat()}
-    write_atomically(path, [json.dumps({"of": of, "databases": databases}, indent=2).encode()])
+    source = {"database": registry.database.label, "files": registry.store.label, "at": events.now().isoformat()}
+    write_atomically(path, [json.dumps({"of": source, "databases": databases}, indent=2).encode()])
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return measure_file(path)[0]

@@ -1,4 +1,4 @@
-"""Garbage: files that no version needs."""
+"""Garbage collection: find and remove files that no version needs."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,70 +16,75 @@ from ..records import RunStatus
 from ..registry import Registry
 from ..storage.files import is_temporary
 from ..storage.objects import Stored
+from .batches import batched
 
 YOUNG: Final = timedelta(hours=1)
-"""A file that was written within this time may belong to a version that is just being added."""
+"""The age below which a file is never removed: it may belong to a version that is being added."""
 
 _BATCH: Final = 200
+"""Files removed under one write lock, so that writers do not wait long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Garbage:
-    """Files that no version needs, and that are old enough to go."""
+    """Files that no version needs and that are old enough to remove."""
 
     files: tuple[Stored, ...]
     young: int
-    """How many more no version needs, but are too young to tell."""
+    """How many other files no version needs, but are too young to remove."""
     removed: bool
-    """Whether they are gone."""
+    """Whether ``files`` and ``checkpoints`` were removed."""
     checkpoints: tuple[str, ...] = ()
-    """The runs whose checkpoints nobody can go on from, as they have finished."""
+    """The uids of finished runs that have checkpoints; no training resumes from these."""
 
     @property
     def size(self) -> int:
-        """Their bytes."""
+        """Bytes of all files."""
         return sum(file.size for file in self.files)
 
 
 def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
-    """Find files that no version needs and, if told so, remove them.
+    """Find files that no version needs, and remove them if told so.
 
-    Such are the files of versions that were removed or never finished, and what a crash left half-written. What is not
-    the store's own is left alone, and so is whatever was written within the last hour, or by a clock that was ahead.
-    Checkpoints go as well, of runs that have finished.
+    Garbage is: objects of versions that were removed or never completed, temporary files that a crash left, and the
+    checkpoints of finished runs. Other files in the store stay, and so does every file that was written within the last
+    hour, or whose time lies in the future.
 
     Args:
         registry: The registry.
-        apply: Remove them, and not only say which they are.
+        apply: Remove them; by default nothing changes.
+
+    Raises:
+        StoreError, DatabaseError: The store or the database cannot be read or written.
     """
     needed = _needed(registry)
-    since = events.now() - YOUNG
+    written_before = events.now() - YOUNG
     unneeded = [
         file
         for file in registry.store.files()
         if (file.digest is not None and file.digest not in needed) or is_temporary(file.path)
     ]
-    old = [file for file in unneeded if file.modified < since]
-    found = old
+    old = [file for file in unneeded if file.modified < written_before]
+    garbage = old
     if apply:
-        found = [file for batch in _batches(old) for file in _removed(registry, batch)]
-        if found:
-            details = {"files": len(found), "size": sum(file.size for file in found)}
+        garbage = [file for batch in batched(old, _BATCH) for file in _remove(registry, batch)]
+        if garbage:
+            details = {"files": len(garbage), "size": sum(file.size for file in garbage)}
             with registry.database.writing() as connection:
                 events.record(connection, "gc", registry.store.label[:200], details)
-    checkpoints = _ended(registry)
+    checkpoints = _finished_with_checkpoints(registry)
     for uid in checkpoints if apply else ():
         shutil.rmtree(registry.run_directory(uid), ignore_errors=True)
-    return Garbage(files=tuple(found), young=len(unneeded) - len(old), removed=apply, checkpoints=checkpoints)
+    return Garbage(files=tuple(garbage), young=len(unneeded) - len(old), removed=apply, checkpoints=checkpoints)
 
 
-def _ended(registry: Registry) -> tuple[str, ...]:
-    """The runs that have a directory of checkpoints, and will never be taken up."""
+def _finished_with_checkpoints(registry: Registry) -> tuple[str, ...]:
+    """The uids of finished runs that have a directory of checkpoints."""
     folder = registry.home / "runs"
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    uids = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     finished = []
-    for uid in there:
-        with suppress(RunNotFoundError):  # another database's, where two share a home
+    for uid in uids:
+        with suppress(RunNotFoundError):  # a run of another database that uses the same home
             if registry.run(uid).status is RunStatus.FINISHED:
                 finished.append(uid)
     return tuple(finished)
@@ -90,10 +95,10 @@ def _needed(registry: Registry) -> set[str]:
         return set(connection.scalars(sa.select(t.version_file.c.sha256).distinct()))
 
 
-def _removed(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:
-    """Remove some files, those that a version needs by now excepted.
+def _remove(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:
+    """Remove files, except those that a version needs by now, and yield those removed.
 
-    Under the write lock: whoever adds a version looks under the same lock whether its files are still there.
+    The write lock is held: whoever adds a version checks under the same lock that its files are still stored.
     """
     with registry.database.writing() as connection:
         query = sa.select(t.version_file.c.sha256).where(t.version_file.c.sha256.in_([file.digest for file in files]))
@@ -102,8 +107,3 @@ def _removed(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:
             if file.digest is None or file.digest not in needed:
                 registry.store.remove(file)
                 yield file
-
-
-def _batches(files: Sequence[Stored]) -> Iterator[Sequence[Stored]]:
-    for start in range(0, len(files), _BATCH):
-        yield files[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""Repair: bring damaged and missing files back from a backup, a bundle or another store."""
+"""Repair: restore missing and damaged files from a backup, a bundle or another store."""
 
 import shutil
 import tempfile
@@ -9,67 +9,73 @@ from pathlib import Path
 
 from ..errors import ObjectCorruptError, ObjectMissingError, PointsmanError, SettingsError
 from ..registry import Registry
-from ..storage.objects import LocalStore, Store
+from ..storage.local import LocalStore
+from ..storage.objects import Store
 from ..storage.remote import open_store
 from .bundle import Bundle
-from .verify import Problem
+from .problems import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repair:
-    """What ``repair`` came to."""
+    """The result of ``repair``."""
 
     mended: tuple[str, ...]
-    """Digests of files that are right again."""
+    """Digests of the files that were restored."""
     left: tuple[Problem, ...]
-    """What none of the sources could mend."""
+    """Problems that no source could repair."""
 
 
 def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[str | Path]) -> Repair:
-    """Mend files that ``verify`` found missing or damaged.
+    """Restore files that ``verify`` found missing or damaged.
 
     Args:
         registry: The registry.
-        problems: What ``verify`` found.
+        problems: The problems that ``verify`` found.
         sources: Where good copies may be, best first: a backup or another home, a bundle, or an object store's
             directory or URL. A copy is taken only if its sha256 is right.
 
     Raises:
-        SettingsError: A source is not there.
+        SettingsError: A source does not exist.
         BundleError: A source is a bundle that cannot be read.
         StoreError: The registry's own store cannot be written.
+
+    Example:
+        >>> repair(registry, verify(registry).problems, ["backup"]).left
+        ()
     """
     mended, left = [], []
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        stores = [_source(str(source), directory, opened) for source in sources]
+        stores = [_open_source(str(source), directory, opened) for source in sources]
         for problem in problems:
-            if problem.digest is not None and _brought_back(registry.store, problem.digest, stores):
+            if problem.digest is not None and _restore(registry.store, problem.digest, stores):
                 mended.append(problem.digest)
             else:
                 left.append(problem)
     return Repair(mended=tuple(mended), left=tuple(left))
 
 
-def _brought_back(store: Store, digest: str, sources: Iterable[Store]) -> bool:
+def _restore(store: Store, digest: str, sources: Iterable[Store]) -> bool:
+    """Copy an object from the first source that has a good copy; return whether one has."""
     for source in sources:
         try:
-            content = source.stream(digest)
-            store.put_stream(content, digest)
+            store.put_stream(source.stream(digest), digest)
         except (ObjectMissingError, ObjectCorruptError):
             continue
         return True
     return False
 
 
-def _source(place: str, directory: Path, opened: ExitStack) -> Store:
+def _open_source(place: str, directory: Path, opened: ExitStack) -> Store:
+    """Open a source as a store; a bundle is unpacked below ``directory`` first, as far as it is sound."""
     if "://" in place:
         return open_store(place, directory / "cache")
     path = Path(place)
     if path.is_dir():
         return LocalStore(path / "objects" if (path / "objects").is_dir() else path)
     if not path.is_file():
-        raise SettingsError(f"{place} is not there: name a backup, a home, a bundle or an object store")
+        raise SettingsError(f"'{place}' does not exist; name a backup, a home, a bundle or an object store")
     unpacked = LocalStore(Path(tempfile.mkdtemp(dir=directory)))
     with Bundle(path) as bundle:
         for digest in bundle.objects:

@@ -9,6 +9,7 @@ from pointsman.registry import Action, Advice
 
 EXAMPLES = {
     Action.BENCHMARK: ({}, "registry glue --base …"),
+    Action.COLLECT_GARBAGE: ({}, "registry gc --apply"),
     Action.FUSE: ({"members": ["b@1", "a@1"]}, "registry fuse … --of b@1,a@1 --task …"),
     Action.INSTALL_EXTRA: ({"extra": "tune"}, "pip install 'pointsman[tune]'"),
     Action.LIST_RUNS: ({"adapter": "sst2"}, "registry runs sst2"),

@@ -161,7 +161,7 @@ def test_a_directory_that_is_no_backup_is_left_alone(what: str, run: Any, mine: 
         directory.mkdir()
         (directory / "letter").write_text("to my aunt")
     before = files(directory)
-    run("backup", directory).refused("no earlier backup")
+    run("backup", directory).refused("neither empty nor an earlier backup")
     assert files(directory) == before
 
 
@@ -254,48 +254,56 @@ def cut_short(home: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def told(run: Any, said: str) -> None:
-    """Check that a problem is told, to people and to programs."""
+def told(run: Any, said: str, command: str | None = None) -> None:
+    """Check that a problem is reported to people and to programs, with the command that helps."""
     result = run("doctor")
     assert result.code == 1
     assert "Traceback" not in result.err
     assert result.err.startswith("problem: ")
     assert said in result.err
+    assert ("\ntry: " in result.err) == (command is not None)
+    if command is not None:
+        assert f"\ntry: {command}\n" in result.err
     assert f"home{' ' * 4}" in result.out
     result = run("doctor", "--json")
     assert (result.code, result.err) == (1, "")
-    assert any(said in problem for problem in result.json["problems"])
+    (advice,) = [result.json["advice"].get(problem) for problem in result.json["problems"] if said in problem][:1]
+    assert advice == command
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "said", "command"),
     [
-        (lost_file, "files missing or of the wrong size in "),
-        (shortened_file, "files missing or of the wrong size in "),
-        (lost_row, "registry.db"),
+        (lost_file, "files missing or of the wrong size in ", "registry verify"),
+        (shortened_file, "files missing or of the wrong size in ", "registry verify"),
+        (lost_row, "registry.db", None),
     ],
 )
-def test_what_is_wrong_is_told(spoil: Callable[[Path], None], said: str, run: Any, mine: Path) -> None:
+def test_what_is_wrong_is_told(
+    spoil: Callable[[Path], None], said: str, command: str | None, run: Any, mine: Path
+) -> None:
     spoil(mine)
     before = files(mine / "objects"), dump(mine / "registry.db")
-    told(run, said)
+    told(run, said, command)
     assert (files(mine / "objects"), dump(mine / "registry.db")) == before
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "said", "command"),
     [
-        (no_database, "not a SQLite database"),
-        (another_programs, "songs"),
-        (newer, "newer"),
-        (older, "db upgrade"),
-        (cut_short, "registry.db"),
+        (no_database, "not a SQLite database", None),
+        (another_programs, "songs", None),
+        (newer, "newer", None),
+        (older, "has schema 0001", "registry --home {home} db upgrade"),
+        (cut_short, "registry.db", None),
     ],
 )
-def test_why_a_registry_cannot_be_opened(spoil: Callable[[Path], None], said: str, run: Any, mine: Path) -> None:
+def test_why_a_registry_cannot_be_opened(
+    spoil: Callable[[Path], None], said: str, command: str | None, run: Any, mine: Path
+) -> None:
     spoil(mine)
     before = files(mine)
-    told(run, said)
+    told(run, said, command and command.format(home=mine))
     assert files(mine) == before
 
 
@@ -318,6 +326,21 @@ def test_what_the_old_schema_needs_is_what_doctor_says(run: Any, mine: Path) -> 
     assert command == [str(mine), "db", "upgrade"]
     assert run(*command[1:], home=Path(command[0])).code == 0
     assert run("doctor").code == 0
+
+
+def test_garbage_is_no_problem(run: Any, mine: Path) -> None:
+    run("rm", "sst2@2", "--force")
+    age(mine)
+    result = run("doctor")
+    assert (result.code, result.err) == (
+        0,
+        "garbage: try: registry gc --apply\nnothing wrong found; 'registry verify' also reads every file\n",
+    )
+    diagnosis = run("doctor", "--json").json
+    assert (diagnosis["facts"]["garbage"], diagnosis["problems"]) == ("1 files (0.0 MB)", [])
+    assert diagnosis["advice"] == {"garbage": "registry gc --apply"}
+    assert run("gc", "--apply").code == 0
+    assert run("doctor", "--json").json["advice"] == {}
 
 
 def test_passwords_are_not_told(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_all_is_well(run: Any, ready: Path) -> None:
     result = run("verify", home=ready)
     assert (result.code, result.out) == (0, "")
     assert result.err.startswith("5 versions, 6 files (")
-    assert result.err.endswith("): all is well\n")
+    assert result.err.endswith("): no problems\n")
     report = run("verify", "--json", home=ready).json
     assert (report["versions"], report["files"], report["problems"], report["mended"]) == (5, 6, [], [])
     assert report["size"] == sum(map(len, objects(ready).values()))
@@ -86,6 +86,8 @@ def test_a_damaged_file_is_found(damage: Callable[[Path], None], run: Any, mine:
     (problem,) = run("verify", "--json").json["problems"]
     assert problem["subject"] == digest
     assert problem["text"] in row
+    assert problem["advice"] == "registry verify --repair --from …"
+    assert "\ntry: registry verify --repair --from …\n" in f"\n{result.err}"
 
 
 def test_swapped_files_are_both_found(run: Any, mine: Path) -> None:
@@ -112,9 +114,13 @@ def test_a_file_of_several_versions_is_one_problem(run: Any, mine: Path) -> None
         ("UPDATE version SET max_length = 9 WHERE number = 2", "sst2@2", "max_length"),
         ("UPDATE version SET manifest = '{}' WHERE number = 2", "sst2@2", "its manifest has the sha256"),
         ("UPDATE version SET size = size + 1 WHERE number = 2", "sst2@2", "its row says"),
-        ("UPDATE version SET score = 0.99 WHERE number = 2", "sst2@2", "its score is 0.99"),
+        ("UPDATE version SET score = 0.99 WHERE number = 2", "sst2@2", "its score is 0.99, but its "),
         ("UPDATE version SET task_name = 'cola' WHERE number = 2", "sst2@2", "cola"),
-        ("UPDATE adapter SET last_number = 1 WHERE name = 'sst2'", "sst2", "number 3"),
+        (
+            "UPDATE adapter SET last_number = 1 WHERE name = 'sst2'",
+            "sst2",
+            "its last number is 1, but it has a version of number 3",
+        ),
         ("UPDATE alias SET version_id = 4 WHERE name = 'production'", "sst2@production", "another adapter"),
         ("DELETE FROM version_file WHERE version_id = 2", "sst2@2", "files"),
         ("DELETE FROM metric_point WHERE step = 7", "run:", "there are 49 points"),
@@ -159,8 +165,8 @@ def test_everything_is_mended(place: str, run: Any, mine: Path, copies: dict[str
     assert len(run("verify", "--json").json["problems"]) == 5
     result = run("verify", "--repair", "--from", copies[place])
     assert result.code == 0, result.err
-    assert result.err.count("mended: ") == 5
-    assert result.err.endswith("all is well\n")
+    assert result.err.count("repaired: ") == 5
+    assert result.err.endswith("no problems\n")
     assert objects(mine) == before
     assert run("verify").code == 0
 
@@ -185,7 +191,7 @@ def test_what_cannot_be_mended_stays_a_problem(run: Any, mine: Path, copies: dic
     execute_sql(mine, "UPDATE version SET max_length = 9 WHERE number = 2")
     result = run("verify", "--repair", "--from", copies["backup"])
     assert result.code == 1
-    assert result.err.count("mended: ") == 1
+    assert result.err.count("repaired: ") == 1
     assert result.err.endswith("1 problem\n")
     assert [row.split()[0] for row in result.lines[2:]] == ["sst2@2"]
 
@@ -197,8 +203,8 @@ def test_what_cannot_be_mended_stays_a_problem(run: Any, mine: Path, copies: dic
         (["--from", "backup"], "--from PLACE", 2),
         (["--repair", "--from"], "--from", 2),
         (["sst2"], "sst2", 2),
-        (["--repair", "--from", "nosuch"], "nosuch is not there", 1),
-        (["--repair", "--from", "letter"], "'letter' is no bundle", 1),
+        (["--repair", "--from", "nosuch"], "'nosuch' does not exist", 1),
+        (["--repair", "--from", "letter"], "'letter' is not a bundle", 1),
         (["--repair", "--from", "nosuch://bucket"], "nosuch", 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

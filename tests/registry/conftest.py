@@ -89,6 +89,19 @@ def start(registry, start_run):
             run.finish()
 
 
+@pytest.fixture
+def filled(registry):
+    """Two versions of one file in common, a parent, an alias, a run with points."""
+    with registry.start_run("sst2", **RUN) as run:
+        for step in range(100):
+            run.log({"loss": 1 / (step + 1)}, step=step)
+    registry.add_version("sst2", **FIELDS, run=run.uid)
+    registry.add_version("sst2", **{**FIELDS, "files": {"a": b"two", "adapter_config.json": b"{}"}})
+    registry.add_version("mix", **FIELDS, parents=[("merged", "sst2@1"), ("merged", "sst2@2")])
+    registry.set_alias("sst2@1", "production")
+    return registry
+
+
 @pytest.fixture(scope="session")
 def log_points(start_run):
     """Make a run with these points, ``(step, value, epoch, time)``, in flushes of these sizes; returns its ref.

@@ -1,7 +1,6 @@
 """Bundles: what arrives is what left, twice is once, and a hostile one changes nothing."""
 
 import hashlib
-import io
 import json
 import math
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tars import read_members, write_members
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import BundleError, ConflictError, ObjectCorruptError, PointsmanError
@@ -150,7 +150,7 @@ def test_versions_of_one_content_stay_several(source, registry, tmp_path):
 
 def test_an_export_refuses(source, tmp_path, bundle):
     before = bundle.read_bytes()
-    with pytest.raises(ConflictError, match="exists: name another file"):
+    with pytest.raises(ConflictError, match="exists; name another file"):
         export_bundle(source, ["mix"], bundle)
     assert bundle.read_bytes() == before
     with pytest.raises(PointsmanError, match="unknown adapter 'nosuch'"):
@@ -164,27 +164,6 @@ def test_an_export_refuses(source, tmp_path, bundle):
 
 
 # Hostile bundles
-
-
-def members(path):
-    with tarfile.open(path) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
-
-
-def write(path, contents, *, sums=True, extra=(), mode="w"):
-    """A tar of some members, with checksums that are right, and then of members that are not what they should be."""
-    contents = {name: content for name, content in contents.items() if name != "SHA256SUMS"}
-    if sums:
-        listed = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
-        contents = {"SHA256SUMS": listed.encode(), **contents}
-    with tarfile.open(path, mode) as tar:
-        for name, content in contents.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        for info, content in extra:
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
 
 
 def special(name, kind, **fields):
@@ -210,9 +189,9 @@ def refused(registry, path, said="."):
     ["../evil", "/etc/evil", "objects/../../evil", "objects/" + "A" * 64, "a\nb", "objects/" + "a" * 63, "x" * 300],
 )
 def test_a_member_of_another_name(registry, bundle, name):
-    contents = members(bundle)
-    write(bundle, {**contents, name: b"evil"})
-    refused(registry, bundle, "which no bundle has")
+    contents = read_members(bundle)
+    write_members(bundle, {**contents, name: b"evil"})
+    refused(registry, bundle, "has an unknown member")
 
 
 @pytest.mark.parametrize(
@@ -228,19 +207,19 @@ def test_a_member_of_another_name(registry, bundle, name):
     ],
 )
 def test_a_member_that_is_no_plain_file(registry, bundle, kind):
-    contents = members(bundle)
+    contents = read_members(bundle)
     digest = "ab" * 32
-    write(bundle, contents, extra=[special(f"objects/{digest}", kind, linkname="/etc/passwd")])
-    refused(registry, bundle, "something else than a plain file")
+    write_members(bundle, contents, extra=[special(f"objects/{digest}", kind, linkname="/etc/passwd")])
+    refused(registry, bundle, "is not a regular file")
 
 
 def test_a_sparse_member(registry, bundle):
-    contents = members(bundle)
+    contents = read_members(bundle)
     info, _ = special("objects/" + "ab" * 32, tarfile.REGTYPE)
     info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(1 << 50),
                         "GNU.sparse.map": "0,1", "GNU.sparse.numblocks": "1"}  # fmt: skip
-    write(bundle, contents, extra=[(info, b"a")])
-    refused(registry, bundle, "something else than a plain file")
+    write_members(bundle, contents, extra=[(info, b"a")])
+    refused(registry, bundle, "is not a regular file")
 
 
 def test_a_member_that_is_larger_than_the_bundle(registry, bundle):
@@ -254,16 +233,16 @@ def test_a_member_that_is_larger_than_the_bundle(registry, bundle):
 
 
 def test_a_compressed_bundle_is_none(registry, bundle):
-    contents = members(bundle)
-    write(bundle, contents, mode="w:gz")
-    refused(registry, bundle, "is no bundle")
+    contents = read_members(bundle)
+    write_members(bundle, contents, mode="w:gz")
+    refused(registry, bundle, "is not a bundle")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar", bytes(10_240), b"PK\x03\x04" + bytes(600)])
 def test_something_else(registry, tmp_path, content):
     path = tmp_path / "x.tar"
     path.write_bytes(content)
-    refused(registry, path, "is no bundle")
+    refused(registry, path, "is not a bundle")
 
 
 def test_a_bundle_that_is_not_there(registry, tmp_path):
@@ -272,17 +251,17 @@ def test_a_bundle_that_is_not_there(registry, tmp_path):
 
 
 def test_members_twice_missing_or_too_many(registry, bundle):
-    contents = members(bundle)
+    contents = read_members(bundle)
     last = list(contents)[-1]
-    write(bundle, contents, extra=[special(last, tarfile.REGTYPE)])
+    write_members(bundle, contents, extra=[special(last, tarfile.REGTYPE)])
     refused(registry, bundle, "twice")
     for name in contents:
-        write(bundle, {key: value for key, value in contents.items() if key != name})
+        write_members(bundle, {key: value for key, value in contents.items() if key != name})
         if name != "SHA256SUMS":
             refused(registry, bundle, "lacks")
-    write(bundle, {**contents, "objects/" + "ab" * 32: b"another"})
+    write_members(bundle, {**contents, "objects/" + "ab" * 32: b"another"})
     refused(registry, bundle, "under a name that is not its sha256")
-    write(bundle, contents, sums=False)
+    write_members(bundle, {name: contents[name] for name in contents if name != "SHA256SUMS"}, sums=False)
     refused(registry, bundle, "lacks SHA256SUMS")
 
 
@@ -314,10 +293,10 @@ def test_a_flipped_byte_is_found(source, tmp_path_factory, bundle, data):
 
 def changed(bundle, change):
     """Write the bundle anew with another index, its checksum right."""
-    contents = members(bundle)
+    contents = read_members(bundle)
     index = json.loads(contents["bundle.json"])
     change(index)
-    write(bundle, {**contents, "bundle.json": json.dumps(index).encode()})
+    write_members(bundle, {**contents, "bundle.json": json.dumps(index).encode()})
 
 
 def first(**fields):
@@ -385,6 +364,34 @@ def test_an_index_that_cannot_be(registry, bundle, change):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index["versions"][0].pop("config"), "has a record that lacks the field 'config'"),
+        (first(number=0), "has an invalid record: sst2 has the number 0, which is not from 1 to 999999999"),
+        (first(number=True), r"has an invalid record: expected a whole number from 0 to 2\*\*63 - 1"),
+        (first(created_at="2026-11-01T00:00:00"), "has an invalid record: expected a time with its time zone"),
+        (first(method="x" * 65), "has an invalid record: expected a text of at most 64 characters"),
+        (first(files=[]), "has an invalid record: sst2 has no files, or two with one name"),
+        (first(run="0" * 12), "lacks the run 000000000000 that made sst2"),
+        (first(primary_metric="nosuch"), "has an invalid version: primary metric 'nosuch' is not among the metrics: "),
+        (lambda index: index.update(format=2), "has another format than 1, which this pointsman reads"),
+    ],
+)
+def test_a_message_says_what_is_wrong_with_a_bundle(registry, bundle, change, message):
+    changed(bundle, change)
+    refused(registry, bundle, f"^the bundle 'some.tar' {message}")
+
+
+def test_sums_that_do_not_name_every_member(registry, bundle):
+    contents = read_members(bundle)
+    lines = contents["SHA256SUMS"].splitlines(keepends=True)
+    write_members(bundle, {**contents, "SHA256SUMS": b"".join(lines[1:])}, sums=False)
+    refused(registry, bundle, "^SHA256SUMS in the bundle 'some.tar' does not name its members exactly: 'bundle.json'")
+    write_members(bundle, {**contents, "SHA256SUMS": b"no sum\n"}, sums=False)
+    refused(registry, bundle, "^SHA256SUMS in the bundle 'some.tar' has an invalid line: 'no sum'$")
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "nothing", "[]", '["loss",1,null,0]', '["a b",1,null,0.0,1]', '["loss",-1,null,0,1]', '["loss",1.5,null,0,1]',
@@ -393,13 +400,13 @@ def test_an_index_that_cannot_be(registry, bundle, change):
     ],
 )  # fmt: skip
 def test_a_history_that_cannot_be(registry, bundle, line):
-    contents = members(bundle)
+    contents = read_members(bundle)
     (name,) = [name for name in contents if name.startswith("history/")]
-    write(bundle, {**contents, name: contents[name] + line.encode() + b"\n"})
-    refused(registry, bundle, "has a line that cannot be")
+    write_members(bundle, {**contents, name: contents[name] + line.encode() + b"\n"})
+    refused(registry, bundle, "has an invalid line: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{", b"\xff", b'{"format": 1}', b"[" * 1_000_000])
 def test_an_index_that_is_no_json(registry, bundle, content):
-    write(bundle, {**members(bundle), "bundle.json": content})
+    write_members(bundle, {**read_members(bundle), "bundle.json": content})
     refused(registry, bundle)

@@ -1,4 +1,4 @@
-"""Histories thinned out and cut to windows, and what is kept about them. The points themselves are in test_runs.py."""
+"""Windows, thinned histories, summaries and buckets. The points themselves are in test_runs.py."""
 
 import math
 import random
@@ -27,12 +27,12 @@ def at(seconds):
 
 
 def plain(points):
-    """The same for the same points, NaN included."""
+    """Points as values that compare equal for equal points, NaN included."""
     return [(step, str(float(value)), epoch, time) for step, value, epoch, time in points]
 
 
 def in_order(points):
-    """Points in the order of their steps; those of one step stay in the order they were logged in."""
+    """Points sorted by step; points of one step stay in the order they were logged."""
     return sorted(points, key=lambda point: point[0])
 
 
@@ -42,7 +42,7 @@ def execute(registry, statement, *parameters):
 
 
 def buckets(registry, run):
-    """All that is kept about the stretches of a run's points, without the run itself."""
+    """All bucket rows of a run, without the run's id."""
     columns = [name for _, name, *_ in execute(registry, "PRAGMA table_info(metric_bucket)") if name != "run_id"]
     return execute(
         registry,
@@ -114,7 +114,7 @@ def test_a_step_that_is_no_number_of_the_database_is_refused(registry, ten):
 
 
 def assert_thinned(thinned, whole, max_points):
-    """What has to hold of a history thinned out, whatever the way it is done."""
+    """Check what holds of every thinned history: few points, all of them logged, sorted, with ends and extremes."""
     if len(whole) <= max_points:
         assert plain(thinned) == plain(whole)
         return
@@ -133,7 +133,7 @@ def assert_thinned(thinned, whole, max_points):
 
 @pytest.fixture(scope="module")
 def long(shared, log_points):
-    """A run of 40,000 points, five of which are unlike all others."""
+    """A run of 40,000 points with five outliers."""
     points = [(number, math.sin(number / 100), number / 1_000, START + number / 4) for number in range(40_000)]
     for number, value in ((1_234, 5.0), (20_000, -7.0), (30_001, INFINITY), (30_002, -INFINITY), (35_555, NAN)):
         points[number] = (number, value, *points[number][2:])
@@ -154,11 +154,11 @@ def long(shared, log_points):
     ],
     ids=repr,
 )
-def test_what_is_unlike_all_others_is_kept(shared, long, window, max_points):
+def test_outliers_stay(shared, long, window, max_points):
     whole = shared.history(long, "loss", **window)
     thinned = shared.history(long, "loss", **window, max_points=max_points)
     assert_thinned(thinned, whole, max_points)
-    # Not much fewer than there is room for, either; a stretch may have one NaN, which costs a third of the room.
+    # At least a quarter of max_points: a group may have one NaN, which takes a third of its points.
     assert len(thinned) > min(len(whole), max_points) / 4
 
 
@@ -174,12 +174,12 @@ def test_a_picture_of_few_points_is_as_fine_as_it_may_be(registry, log_points, c
 
 @pytest.fixture(scope="module")
 def zigzag(shared, log_points):
-    """A run that rises in pairs, 3 2 5 4 7 6 …: in many windows, an extreme or both are no end of them."""
+    """A run that rises in pairs, 3 2 5 4 7 6 …: in many windows, the extremes are not at the ends."""
     return log_points(shared, [(step, float(step + step % 2 * 2), None, START + step) for step in range(1, 5_001)])
 
 
 @pytest.mark.parametrize("width", [8, 40, 63, 64, 65, 200, 1_023, 1_025, 3_000])
-def test_windows_that_cut_a_stretch_in_two(shared, zigzag, width):
+def test_windows_that_cut_a_bucket_in_two(shared, zigzag, width):
     starts = {edge + shift for edge in (64, 128, 1_024, 1_088) for shift in (-64, -62, -1, 0, 1, 2)}
     for start in sorted(starts - {0}):
         for window in (
@@ -198,9 +198,19 @@ def test_points_of_one_step_and_one_moment_are_thinned_out_too(registry, log_poi
     assert_thinned(thinned, registry.history(run, "loss"), 20)
 
 
+@pytest.mark.parametrize("values", [[NAN] * 300, [NAN, *range(299)], [*range(299), NAN]], ids=["all", "first", "last"])
+def test_a_nan_stays_wherever_it_is(registry, log_points, values):
+    run = log_points(registry, [(step, value, None, START + step) for step, value in enumerate(values)])
+    whole = registry.history(run, "loss")
+    thinned = registry.history(run, "loss", max_points=8)
+    assert_thinned(thinned, whole, 8)
+    nans = [step for step, value in enumerate(values) if math.isnan(value)]
+    assert next(point.step for point in thinned if math.isnan(point.value)) == nans[0]
+
+
 @contextmanager
 def counted(registry):
-    """How much SQLite has to do, as a function that says it so far."""
+    """Count the steps of SQLite's virtual machine; yields a function that returns the count so far."""
     steps = 0
 
     def count():
@@ -237,7 +247,7 @@ def test_a_picture_takes_as_long_whatever_the_length(shared, long, log_points):
 
 @st.composite
 def series(draw):
-    """Points in the order they are logged in: of a training, one that was resumed, or anything."""
+    """Points in the order they are logged: of a training, of a resumed one, or in any order."""
     rng = random.Random(draw(st.integers(0, 2**32)))
     count = draw(st.one_of(st.integers(1, 200), st.integers(1, 3_000), st.sampled_from([64, 1_024, 1_025, 17_000])))
     order = draw(st.sampled_from(["rising", "repeated", "resumed", "shuffled", "any"]))
@@ -264,7 +274,7 @@ def series(draw):
 
 
 def ends(draw, values):
-    """Two ends of a window over values, either of which may be missing."""
+    """The two ends of a window over values; each may be open."""
     low, high = min(values), max(values)
     return [draw(st.none() | st.sampled_from(values) | st.just(low - 1) | st.just(high + 1)) for _ in range(2)]
 
@@ -299,7 +309,7 @@ def test_any_picture_of_any_series(shared, log_points, points, data):
 
 
 def bucket(points):
-    """What has to be kept about a stretch of points, from all of them at once."""
+    """The bucket row of these points, computed from all of them at once."""
     numbers = [point for point in points if not math.isnan(point[1])]
     steps, times = [point[0] for point in points], [point[3] for point in points]
     row = [min(steps), max(steps), min(times), max(times)]

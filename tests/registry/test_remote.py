@@ -9,7 +9,7 @@ from s3fs import S3FileSystem
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
-from pointsman.registry.storage.objects import LocalStore
+from pointsman.registry.storage.local import LocalStore
 from pointsman.registry.storage.remote import RemoteStore, open_store
 from pointsman.registry.upkeep import back_up, collect_garbage, export_bundle, import_bundle, repair, verify
 

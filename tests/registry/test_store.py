@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.registry.errors import DiskFullError, ObjectCorruptError, ObjectMissingError, StoreError
-from pointsman.registry.storage.files import write_atomically
-from pointsman.registry.storage.objects import LocalStore
+from pointsman.registry.errors import (
+    Action,
+    Advice,
+    DiskFullError,
+    ObjectCorruptError,
+    ObjectMissingError,
+    StoreError,
+)
+from pointsman.registry.storage.files import is_temporary, measure_file, temporary_beside, write_atomically
+from pointsman.registry.storage.local import LocalStore
+from pointsman.registry.storage.objects import digest_of, path_of
 
 CONTENT = bytes(range(256)) * 4
 
@@ -85,8 +93,9 @@ DAMAGES = {
 def test_damage_is_seen_and_mended_by_putting_the_content_again(store, damage):
     digest = store.put(CONTENT)
     damage(store.path(digest))
-    with pytest.raises(ObjectCorruptError, match=f"object {digest} .* is damaged.*backup"):
+    with pytest.raises(ObjectCorruptError, match=f"object {digest} of .* is damaged: its .* not {digest}$") as error:
         store.read(digest)
+    assert error.value.advice == Advice(Action.REPAIR)
     assert store.put(CONTENT) == digest
     assert store.read(digest) == CONTENT
 
@@ -103,8 +112,9 @@ def test_swapped_files_are_seen(store):
 def test_a_missing_file_is_seen_and_mended(store):
     digest = store.put(CONTENT)
     store.path(digest).unlink()
-    with pytest.raises(ObjectMissingError, match=f"object {digest} is missing"):
+    with pytest.raises(ObjectMissingError, match=f"object {digest} is missing from {store.root}$") as error:
         store.read(digest)
+    assert error.value.advice == Advice(Action.REPAIR)
     store.put(CONTENT)
     assert store.read(digest) == CONTENT
 
@@ -127,7 +137,7 @@ def test_something_that_is_no_file(store):
 )
 def test_bad_digests_are_refused(store, digest):
     for use in (store.read, store.path):
-        with pytest.raises(StoreError, match="64 lower-case hexadecimal digits") as error:
+        with pytest.raises(StoreError, match=r"is not valid: it must be 64 lower-case hexadecimal digits$") as error:
             use(digest)
         assert not isinstance(error.value, ObjectMissingError)
         assert str(error.value).isprintable()
@@ -196,3 +206,28 @@ def test_an_atomic_write_takes_the_longest_file_name(tmp_path):
     path = tmp_path / ("n" * 255)
     write_atomically(path, [b"content"])
     assert files(tmp_path) == [path]
+
+
+def test_a_temporary_name_is_recognised_and_short(tmp_path):
+    temporary = temporary_beside(tmp_path / ("n" * 255))
+    assert temporary.parent == tmp_path
+    assert is_temporary(temporary.name)
+    assert is_temporary(f"objects/ab/{temporary.name}")
+    assert not is_temporary("objects/ab/notes.tmp")
+    assert not is_temporary(f"{temporary.name}/file")
+    assert temporary_beside(tmp_path / "file") != temporary
+
+
+def test_a_file_is_measured(tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert measure_file(tmp_path / "file") == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    with pytest.raises(FileNotFoundError):
+        measure_file(tmp_path / "nosuch")
+
+
+def test_a_path_and_a_digest_name_each_other():
+    digest = "ab" + "0" * 62
+    assert path_of(digest) == f"ab/{'0' * 62}"
+    assert digest_of(path_of(digest)) == digest
+    for path in ("ab", f"a/b{'0' * 62}", digest, f"ab/{'0' * 61}", f"ab/{'0' * 61}/0", f"AB/{'0' * 62}", "notes.txt"):
+        assert digest_of(path) is None

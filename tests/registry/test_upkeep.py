@@ -1,6 +1,7 @@
-"""Upkeep: what verify finds, what gc leaves alone, and what a backup holds."""
+"""Upkeep: what garbage collection removes, what a backup holds, and what the doctor reports."""
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -12,180 +13,20 @@ import sqlalchemy as sa
 
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import events
-from pointsman.registry.errors import ConflictError, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.errors import (
+    Action,
+    Advice,
+    ConflictError,
+    ObjectMissingError,
+    StoreError,
+)
 from pointsman.registry.runs import listing as runs_listing
 from pointsman.registry.runs import part as runs_part
 from pointsman.registry.runs import runs
-from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
+from pointsman.registry.upkeep import Problem, back_up, collect_garbage, diagnose, doctor, verify
 from pointsman.registry.versions import part as versions_part
 
 from shapes import FIELDS, RUN
-
-
-@pytest.fixture
-def filled(registry):
-    """Two versions of one file in common, a parent, an alias, a run with points."""
-    with registry.start_run("sst2", **RUN) as run:
-        for step in range(100):
-            run.log({"loss": 1 / (step + 1)}, step=step)
-    registry.add_version("sst2", **FIELDS, run=run.uid)
-    registry.add_version("sst2", **{**FIELDS, "files": {"a": b"two", "adapter_config.json": b"{}"}})
-    registry.add_version("mix", **FIELDS, parents=[("merged", "sst2@1"), ("merged", "sst2@2")])
-    registry.set_alias("sst2@1", "production")
-    return registry
-
-
-def change(registry, statement):
-    """Change a row behind the registry's back."""
-    with registry.database.writing() as connection:
-        assert connection.exec_driver_sql(statement).rowcount > 0
-
-
-@pytest.mark.databases
-def test_all_is_well(filled):
-    report = verify(filled)
-    assert (report.problems, report.versions, report.files, report.size) == ((), 3, 3, 12)
-
-
-@pytest.mark.databases
-@pytest.mark.parametrize(
-    ("statement", "subject", "said"),
-    [
-        ("UPDATE version SET manifest = manifest || ' ' WHERE number = 2", "sst2@2", "its manifest has the sha256"),
-        ("UPDATE version SET digest = 'no' WHERE number = 2", "sst2@2", "its manifest has the sha256"),
-        ("UPDATE version SET max_length = 7 WHERE number = 2", "sst2@2", "not what its manifest says: max_length"),
-        ("UPDATE version SET config = '{}' WHERE number = 2", "sst2@2", "not what its manifest says: config"),
-        ("UPDATE version SET method = 'lora' WHERE number = 2", "sst2@2", "not what its manifest says: method"),
-        ("UPDATE version SET task = '{}' WHERE number = 2", "sst2@2", "not what its manifest says: task"),
-        ("UPDATE version SET task_name = 'rte' WHERE number = 2", "sst2@2", "listed under the task rte"),
-        ("UPDATE version SET size = 1 WHERE number = 2", "sst2@2", "its files have 5 bytes, its row says 1"),
-        ("UPDATE version SET score = 0.9 WHERE number = 2", "sst2@2", "its score is 0.9, and eval/accuracy is 0.5"),
-        ("UPDATE version_metric SET value = 0.9 WHERE version_id = 2", "sst2@2", "eval/accuracy is 0.9"),
-        ("UPDATE version_file SET name = 'b' WHERE name = 'a'", "sst2@2", "not what its manifest says: files"),
-        ("DELETE FROM version_file WHERE name = 'a'", "sst2@2", "not what its manifest says: files"),
-        ("DELETE FROM lineage WHERE position = 1", "mix@1", "not what its manifest says: parents"),
-        ("UPDATE lineage SET parent_id = 1 WHERE position = 1", "mix@1", "linked to a version of other content"),
-        ("UPDATE base SET fingerprint = 'no'", "sst2@1", "not what its manifest says: base"),
-        (
-            "UPDATE adapter SET last_number = 1 WHERE name = 'sst2'",
-            "sst2",
-            "counts 1 versions, and has one of number 2",
-        ),
-        ("UPDATE alias SET version_id = 3", "sst2@production", "points to a version of another adapter"),
-        (
-            "DELETE FROM metric_point WHERE step = 7",
-            "run:",
-            "from 0.01 to 1.0; there are 99 points",
-        ),
-        ("DELETE FROM metric_point", "run:", "counts 100 points, 0 of them NaN, from 0.01 to 1.0; there are 0 "),
-        ("UPDATE metric_point SET value = 2 WHERE step = 7", "run:", "0 of them NaN, from 0.01 to 2"),
-        (
-            "UPDATE metric_point SET value = NULL WHERE step = 7",
-            "run:",
-            "there are 100 points, 1 of them NaN",
-        ),
-        (
-            "UPDATE metric_summary SET min = 0",
-            "run:",
-            "from 0.0 to 1.0; there are 100 points, 0 of them NaN, from 0.01",
-        ),
-        ("UPDATE metric_bucket SET max = 2 WHERE level = 1", "run:", "loss, kept for each 1024 points, are not"),
-        ("DELETE FROM metric_bucket WHERE level = 0 AND bucket = 1", "run:", "loss, kept for each 64 points, are not"),
-        ("DELETE FROM metric_bucket WHERE level = 2", "run:", "loss, kept for each 16384 points, are not"),
-        ("DELETE FROM metric_summary", "run:", "loss has 100 points and no summary"),
-        ("UPDATE version_file SET size = 1 WHERE name = 'a'", None, "the file has 3 bytes, its rows say 1"),
-    ],
-)
-def test_a_row_that_is_wrong(filled, statement, subject, said):
-    change(filled, statement)
-    problems = verify(filled).problems
-    assert any(said in problem.text and problem.subject.startswith(subject or "") for problem in problems), problems
-
-
-def test_a_file_that_is_wrong(registry, add):
-    version = add(files={name: name.encode() * 100 for name in "abcdef"})
-    path = {file.name: registry.store.path(file.sha256) for file in version.files}
-    flipped = bytearray(path["a"].read_bytes())
-    flipped[50] ^= 1
-    path["a"].write_bytes(flipped)
-    path["b"].write_bytes(path["b"].read_bytes()[:-1])
-    path["c"].write_bytes(bytes(100))
-    path["d"].unlink()
-    swapped = path["f"].read_bytes()
-    path["e"].write_bytes(swapped)
-    by_name = {file.sha256: file.name for file in version.files}
-    found = {by_name[problem.digest]: problem.text for problem in verify(registry).problems}
-    assert found.keys() == {*"abcde"}
-    assert "is damaged: its 100 bytes" in found["a"]
-    assert "is damaged: its 99 bytes (100 are right)" in found["b"]
-    assert "is missing from" in found["d"]
-    assert all("sst2@1" in text for text in found.values())
-    for name, error in zip("abcdef", [ObjectCorruptError] * 3 + [ObjectMissingError, ObjectCorruptError], strict=False):
-        with pytest.raises(error):
-            registry.read_file(version, name)
-    assert registry.read_file(version, "f") == b"f" * 100
-
-
-def test_a_damaged_page_is_found(registry, add, home):
-    for _ in range(50):
-        add(files={"a": os.urandom(10)})
-    registry.close()
-    path = home / "registry.db"
-    content = bytearray(path.read_bytes())
-    with closing(sqlite3.connect(path)) as connection:
-        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_version_digest'").fetchone()
-    content[(page - 1) * 4096 + 3 : page * 4096] = bytes(4093)
-    path.write_bytes(content)
-    with Registry(home) as damaged:
-        assert any(problem.subject == "database" for problem in verify(damaged).problems)
-
-
-def test_what_is_removed_meanwhile_is_no_problem(registry, add):
-    version = add()
-    store, lock = registry.store, threading.Lock()
-
-    class Slow(type(store)):
-        """A store during whose reading the version is removed and its files are collected."""
-
-        def measure(self, digest):
-            with lock:
-                if registry.versions():
-                    registry.remove("sst2@1")
-                    for file in version.files:
-                        self.path(file.sha256).unlink()
-            return super().measure(digest)
-
-    registry.store = Slow(store.root)
-    assert verify(registry).problems == ()
-
-
-@pytest.mark.databases
-def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
-    back_up(filled, tmp_path / "bad")
-    back_up(filled, tmp_path / "good")
-    export_bundle(filled, ["mix"], tmp_path / "some.tar")
-    digests = sorted({file.sha256 for version in filled.versions() for file in version.files})
-    for digest in digests:
-        filled.store.path(digest).write_bytes(b"?")
-        (tmp_path / "bad" / "objects" / digest[:2] / digest[2:]).write_bytes(b"!")
-    before = verify(filled).problems
-    assert repair(filled, before, [tmp_path / "bad"]).mended == ()
-    some = repair(filled, before[:1], [tmp_path / "bad", tmp_path / "good" / "objects"])
-    assert (len(some.mended), some.left) == (1, ())
-    rest = repair(filled, verify(filled).problems, [tmp_path / "bad", tmp_path / "some.tar"])
-    assert len(rest.mended) == 2
-    assert verify(filled).problems == ()
-    with pytest.raises(SettingsError, match="is not there: name a backup"):
-        repair(filled, before, [tmp_path / "nosuch"])
-
-
-@pytest.mark.databases
-def test_repair_leaves_what_no_file_can_mend(filled, tmp_path):
-    back_up(filled, tmp_path / "good")
-    change(filled, "UPDATE version SET size = 1 WHERE number = 2")
-    outcome = repair(filled, verify(filled).problems, [tmp_path / "good"])
-    assert (outcome.mended, len(outcome.left)) == ((), 1)
-
 
 # Garbage
 
@@ -297,6 +138,21 @@ def test_versions_are_added_while_garbage_is_collected(registry, add, home):
     assert failures == []
 
 
+def test_checkpoints_go_with_the_garbage_once_their_run_has_finished(registry):
+    ended = {}
+    for status in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.INTERRUPTED):
+        run = registry.start_run("a", **RUN)
+        registry.run_directory(run.uid).mkdir(parents=True)
+        run.finish(status)
+        ended[status] = run.uid
+    (registry.home / "runs" / "elsewhere").mkdir()
+    assert collect_garbage(registry).checkpoints == (ended[RunStatus.FINISHED],)
+    assert len(list((registry.home / "runs").iterdir())) == 4
+    collect_garbage(registry, apply=True)
+    left = {path.name for path in (registry.home / "runs").iterdir()}
+    assert left == {ended[RunStatus.FAILED], ended[RunStatus.INTERRUPTED], "elsewhere"}
+
+
 # Backups
 
 
@@ -346,7 +202,7 @@ def test_a_backup_goes_nowhere_that_holds_something_else(filled, home, tmp_path)
     for place in (tmp_path / "mine", filled.home):
         filled.home.mkdir(exist_ok=True)
         (filled.home / "x").touch()
-        with pytest.raises(ConflictError, match="is no earlier backup, and not empty"):
+        with pytest.raises(ConflictError, match="is neither empty nor an earlier backup; name another directory"):
             back_up(filled, place)
 
 
@@ -359,7 +215,7 @@ def test_a_backup_that_was_written_to_is_somebodys(filled, tmp_path):
     back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
         copy.set_tags("sst2", {"only": "here"})
-    with pytest.raises(ConflictError, match="was written to since it was made"):
+    with pytest.raises(ConflictError, match="was written to since it was made; name another directory"):
         back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
         assert copy.version("sst2").tags == {"only": "here"}
@@ -438,11 +294,16 @@ def test_doctor(registry, add, home, tmp_path):
     assert healthy.facts["home"] == str(home)
     registry.store.path(version.files[0].sha256).unlink()
     (problem,) = diagnose(home).problems
-    assert "files missing or of the wrong size in " in problem
+    assert problem == Problem(
+        subject="store",
+        text=f"files missing or of the wrong size in {home / 'objects'}: 1",
+        advice=Advice(Action.VERIFY),
+    )
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "registry.db").write_bytes(b"not a database at all")
     (problem,) = diagnose(tmp_path / "broken").problems
-    assert "not a SQLite database" in problem
+    assert problem.subject == "database"
+    assert "not a SQLite database" in problem.text
 
 
 def test_doctor_of_a_home_that_is_not_there(monkeypatch, tmp_path):
@@ -453,7 +314,9 @@ def test_doctor_of_a_home_that_is_not_there(monkeypatch, tmp_path):
     assert diagnosis.problems == ()
     assert diagnosis.facts["database"] == str(tmp_path / "x.db")
     monkeypatch.setenv("POINTSMAN_DATABASE_URL", "mysql://x/y")
-    assert "of a kind that is not supported" in diagnose().problems[0]
+    (problem,) = diagnose().problems
+    assert problem.subject == "settings"
+    assert "of a kind that is not supported" in problem.text
 
 
 def test_doctor_shows_no_password(monkeypatch, tmp_path):
@@ -464,16 +327,44 @@ def test_doctor_shows_no_password(monkeypatch, tmp_path):
     assert "secret" not in repr(diagnosis)
 
 
-def test_checkpoints_go_with_the_garbage_once_their_run_has_finished(registry):
-    ended = {}
-    for status in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.INTERRUPTED):
-        run = registry.start_run("a", **RUN)
-        registry.run_directory(run.uid).mkdir(parents=True)
-        run.finish(status)
-        ended[status] = run.uid
-    (registry.home / "runs" / "elsewhere").mkdir()
-    assert collect_garbage(registry).checkpoints == (ended[RunStatus.FINISHED],)
-    assert len(list((registry.home / "runs").iterdir())) == 4
-    collect_garbage(registry, apply=True)
-    left = {path.name for path in (registry.home / "runs").iterdir()}
-    assert left == {ended[RunStatus.FAILED], ended[RunStatus.INTERRUPTED], "elsewhere"}
+def test_low_disk_space_is_a_problem(monkeypatch, tmp_path):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 12_300_000))
+    diagnosis = diagnose(tmp_path / "none")
+    assert diagnosis.facts["free disk"] == "0.0 GB"
+    assert diagnosis.problems == (
+        Problem(subject="disk", text=f"only 12 MB are free on the disk of {tmp_path / 'none'}"),
+    )
+    monkeypatch.setattr(doctor, "LOW_DISK", 12_300_000)
+    assert diagnose(tmp_path / "none").problems == ()
+
+
+def test_what_no_version_needs_is_advice_and_no_problem(registry, add, home):
+    add(files={"a": b"gone"})
+    registry.remove("sst2@1")
+    assert diagnose(home).advice == {}
+    age(registry)
+    diagnosis = diagnose(home)
+    assert diagnosis.facts["garbage"] == "1 files (0.0 MB)"
+    assert diagnosis.problems == ()
+    assert diagnosis.advice == {"garbage": Advice(Action.COLLECT_GARBAGE)}
+
+
+def test_doctor_counts_runs_that_never_ended(registry, start, home):
+    with start():
+        pass
+    start()
+    assert diagnose(home).facts["unfinished runs"] == "1 running, 0 interrupted"
+
+
+def test_one_cause_is_one_problem(registry, add, home):
+    """Files and garbage fail with one message; the other checks still run."""
+    add()
+    registry.close()
+    with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
+        connection.execute("DROP TABLE version_file")
+        connection.execute("CREATE TABLE version_file (other)")
+    diagnosis = diagnose(home)
+    text = f"the database {home / 'registry.db'} cannot be used: no such column: version_file.sha256"
+    assert diagnosis.problems == (Problem(subject="database", text=text),)
+    assert (diagnosis.facts["versions"], diagnosis.facts["unfinished runs"]) == ("1", "0 running, 0 interrupted")
+    assert not {"files", "garbage"} & diagnosis.facts.keys()

@@ -37,7 +37,7 @@ def request_differences(run: Run, *, base: Base, settings: TrainSettings) -> lis
         settings: The settings that are asked for now.
     """
     differing = []
-    if run.base.fingerprint != base.fingerprint:
+    if not run.base.is_same(base):
         then, now = (f"{each.name}, {each.fingerprint[:12]}" for each in (run.base, base))
         differing.append(_differing("base", then, now))
     recorded, present = asked_settings(run), non_default_settings(settings)

@@ -106,11 +106,11 @@ class TrainSession:
         attention = "eager" if self._device.type == "cpu" else None
         with self._memory_explained():
             base = load_base(self._request.base, device=str(self._device), attention=attention)
-        if self._resumed is not None and base.record.fingerprint != self._resumed.base.fingerprint:
+        if self._resumed is not None and not base.record.is_same(self._resumed.base):
             raise SettingsError(
                 f"the base '{self._request.base}' has changed since run {self._resumed.uid} began: it cannot go on"
             )
-        if self._subject.fingerprint not in (None, base.record.fingerprint):
+        if self._subject.base is not None and not base.record.is_same(self._subject.base):
             raise BaseMismatchError(
                 f"the members were trained on another base than '{self._request.base}' "
                 f"({base.record.fingerprint[:12]}): name the one that 'registry show' has for them"

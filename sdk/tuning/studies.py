@@ -81,7 +81,7 @@ class Identity:
             )
             if before != now
         ]
-        if run.base.fingerprint != self.base.fingerprint:
+        if not run.base.is_same(self.base):
             found.insert(0, f"base {_named(run.base)} there and {_named(self.base)} here")
         if run.data.get("fingerprint") != self.data:
             found.insert(0, f"data from {run.data.get('source')} there and other rows here, from {self.data_source}")

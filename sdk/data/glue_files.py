@@ -28,7 +28,7 @@ def find(task: Task, directory: Path) -> tuple[Path, Layout]:
     """The folder of the task's files in a directory, or that directory itself, and the layout they are in.
 
     Raises:
-        DataError: no such directory, or neither layout's files are in it; the message says what was looked for.
+        DataError: No such directory, or neither layout's files are in it; the message says what was looked for.
     """
     if not directory.exists():
         raise DataError(f"{directory} does not exist; give a directory with GLUE's files, or 'sample'")
@@ -57,7 +57,7 @@ def download(task: Task) -> Path:
     """The folder of the task's files in the hub's cache, downloaded if they are not there.
 
     Raises:
-        DataError: the hub cannot be reached and the cache does not have them.
+        DataError: The hub cannot be reached and the cache does not have them.
     """
     try:
         try:
@@ -86,10 +86,10 @@ def splits_in(folder: Path) -> set[str]:
 def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
     """One split out of its parquet shards, in their order: the task's text columns and its label column.
 
-    A missing label is -1, a missing score nan (the hub writes -1 for both). With `labelled`, none may be missing.
+    A missing label is -1, a missing score nan (the hub writes -1 for both). With ``labelled``, none may be missing.
 
     Raises:
-        DataError: a file that cannot be read, a missing shard or column, or a row that does not fit the task.
+        DataError: A file that cannot be read, a missing shard or column, or a row that does not fit the task.
     """
     table = pa.concat_tables([_read_file(task, path) for path in _shards(folder, split)])
     where = f"{folder.name}/{split}"
@@ -136,7 +136,7 @@ def _shards(folder: Path, split: str) -> list[Path]:
 def _read_file(task: Task, path: Path) -> pa.Table:
     wanted = [*task.text, task.label]
     try:
-        # ParquetFile and not read_table, which would take folder names such as `a=b` for columns.
+        # ParquetFile and not read_table, which would take folder names such as ``a=b`` for columns.
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             if missing := [name for name in wanted if name not in schema.names]:

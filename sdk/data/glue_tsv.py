@@ -49,7 +49,7 @@ _MRPC_TRAIN, _MRPC_DEV_IDS, _MRPC_TEST = "msr_paraphrase_train.txt", "dev_ids.ts
 
 
 def folder_name(task: Task) -> str:
-    """What GLUE's script calls the task's folder: `CoLA`, `SST-2`."""
+    """What GLUE's script calls the task's folder: ``CoLA``, ``SST-2``."""
     return _LAYOUTS[task.name].folder
 
 
@@ -67,10 +67,10 @@ def splits_in(task: Task, folder: Path) -> set[str]:
 def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
     """One split of a task: its text columns and its label column, under the hub's names.
 
-    A missing label is -1, a missing score nan. With `labelled`, none may be missing.
+    A missing label is -1, a missing score nan. With ``labelled``, none may be missing.
 
     Raises:
-        DataError: a missing file or column, or a row that does not fit; the message has the file and the line.
+        DataError: A missing file or column, or a row that does not fit; the message has the file and the line.
     """
     layout, path = _LAYOUTS[task.name], _file(task, folder, split)
     lines = _lines(path)

@@ -23,7 +23,7 @@ def label_values(table: Table, name: str) -> list[Any]:
     if all of them are numbers, else strings. Strings lose the space around them.
 
     Raises:
-        DataError: a label that is missing, of another type, or of another kind than the rest; with its line.
+        DataError: A label that is missing, of another type, or of another kind than the rest; with its line.
     """
     values = [value.strip() if isinstance(value, str) else value for value in table.columns[name]]
     for row, value in enumerate(values):
@@ -56,7 +56,7 @@ def class_ids(values: Sequence[Any], classes: Sequence[str], where: Callable[[in
     """The id of every label, of shape (rows,).
 
     Raises:
-        DataError: labels that are none of the classes; all of them are listed, with the first one's line.
+        DataError: Labels that are none of the classes; all of them are listed, with the first one's line.
     """
     index = {name: place for place, name in enumerate(classes)}
     names = [_name(value) for value in values]
@@ -72,7 +72,7 @@ def scores(values: Sequence[Any], where: Callable[[int], str]) -> NDArray[np.flo
     """The score of every label, of shape (rows,).
 
     Raises:
-        DataError: a label that is no number, not finite, or too large for float32; with its line.
+        DataError: A label that is no number, not finite, or too large for float32; with its line.
     """
     if isinstance(values[0], str | bool):
         raise DataError(f"{where(0)}: the label {values[0]!r} is no score; the training data has numbers")

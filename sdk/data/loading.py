@@ -30,10 +30,10 @@ def split_names(task: Task) -> tuple[str, ...]:
 
 
 def splits_there(task: Task, source: str | Path | None = None) -> set[str]:
-    """The splits of a task of GLUE that a source (as `load_task_data` takes it) has.
+    """The splits of a task of GLUE that a source (as ``load_task_data`` takes it) has.
 
     Raises:
-        DataError: no hub and no cached copy of it, or a directory without the task's folder.
+        DataError: No hub and no cached copy of it, or a directory without the task's folder.
     """
     return _open(task, source)[1]
 
@@ -44,10 +44,10 @@ def load_task_data(
     """The data of a task of GLUE.
 
     Args:
-        task: the task or its name.
-        source: None for the hub (`nyu-mll/glue`), the word `sample` for synthetic rows, or a directory, in the layout
+        task: The task or its name.
+        source: None for the hub (``nyu-mll/glue``), the word ``sample`` for synthetic rows, or a directory, in the layout
             of the hub or of GLUE's own script, that has the task's folder or is it.
-        splits: the splits wanted, all of which must be there; None for train and validation, and test where it is.
+        splits: The splits wanted, all of which must be there; None for train and validation, and test where it is.
 
     Both layouts give the same rows, labels, order and fingerprint. Labels of test splits are missing (-1 or nan), but
     for those of MRPC and of the sample. Of QQP's own files, the rows known to be broken (too few columns, or no label)
@@ -55,8 +55,8 @@ def load_task_data(
 
     Raises:
         TaskNotFoundError: GLUE has no task of that name.
-        SettingsError: the task is not GLUE's, or it has no such split.
-        DataError: no hub and no cached copy of it, a missing directory or file, or a file that does not fit the task.
+        SettingsError: The task is not GLUE's, or it has no such split.
+        DataError: No hub and no cached copy of it, a missing directory or file, or a file that does not fit the task.
     """
     known = glue_task(task if isinstance(task, str) else task.name)
     if isinstance(task, Task) and task != known:
@@ -83,29 +83,29 @@ def load_table_data(
     held_out: float = 0.1,
     split_seed: int = 0,
 ) -> TaskData:
-    """A task of the user's own and its data, from a `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` file.
+    """A task of the user's own and its data, from a ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet`` file.
 
     The labels say what is learned. JSON and parquet have types: strings, integers and booleans are classes, floats are
     scores. In CSV and TSV, labels are classes if all are written as integers (ids 0, 1, … in the order of size), scores
     if all are finite numbers and at least one is written with a point or an exponent, and else classes (ids in the
     order of the alphabet).
 
-    Without a validation file, a part of the rows is held out as `validation`: `held_out` of them, at least as many as
-    there are classes and at most half, stratified by class, drawn by `split_seed`. That seed is no training seed: the
+    Without a validation file, a part of the rows is held out as ``validation``: ``held_out`` of them, at least as many as
+    there are classes and at most half, stratified by class, drawn by ``split_seed``. That seed is no training seed: the
     versions of one adapter are all scored on the same rows. Both parts keep the order of the file.
 
     Args:
-        name: the task's name.
-        path: the file of training rows.
-        text: its one or two columns of text.
-        label: its column of labels.
-        validation: a file with the same columns, of any of these kinds, whose labels all occur in training.
-        held_out: the share of rows to hold out, above 0 and at most 0.5.
-        split_seed: what the draw of held-out rows depends on.
+        name: The task's name.
+        path: The file of training rows.
+        text: Its one or two columns of text.
+        label: Its column of labels.
+        validation: A file with the same columns, of any of these kinds, whose labels all occur in training.
+        held_out: The share of rows to hold out, above 0 and at most 0.5.
+        split_seed: What the draw of held-out rows depends on.
 
     Raises:
-        SettingsError: `held_out` out of range, or names that make no task.
-        DataError: a file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
+        SettingsError: ``held_out`` out of range, or names that make no task.
+        DataError: A file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
             10 rows, one class only, a class of a single row where a part is to be held out, or unknown labels in the
             validation file.
     """

@@ -28,7 +28,7 @@ def generate(task_name: str, *, sizes: Mapping[str, int] = SIZES, seed: int = 0)
 
     Raises:
         TaskNotFoundError: GLUE has no task of that name.
-        SettingsError: sizes for other splits than train, validation and test, or more rows than can be made.
+        SettingsError: Sizes for other splits than train, validation and test, or more rows than can be made.
     """
     task = glue_task(task_name)
     if strange := sorted(set(sizes) - set(SIZES)):

@@ -28,11 +28,11 @@ NO_CLASS = -1
 class Split:
     """Rows of one task, in order, held in memory.
 
-    `dataset` has the task's text columns (string) and its label column (a ClassLabel, -1 where there is no label; for
+    ``dataset`` has the task's text columns (string) and its label column (a ClassLabel, -1 where there is no label; for
     a regression float32, nan where there is no score), and no others.
 
     Raises:
-        DataError: the columns are not the task's.
+        DataError: The columns are not the task's.
     """
 
     task: Task
@@ -79,20 +79,20 @@ class Split:
         return bool(len(labels)) and not bool((np.isnan(labels) if self.task.is_regression else labels < 0).any())
 
     def head(self, rows: int) -> "Split":
-        """The first `rows` rows, or all where there are fewer.
+        """The first ``rows`` rows, or all where there are fewer.
 
         Raises:
-            SettingsError: `rows` is below 1.
+            SettingsError: ``rows`` is below 1.
         """
         return self._take(np.arange(min(_at_least_one(rows), len(self))))
 
     def sample(self, rows: int, *, seed: int) -> "Split":
-        """`rows` rows drawn with the seed, in the order drawn; all rows in their own order where there are no more.
+        """``rows`` rows drawn with the seed, in the order drawn; all rows in their own order where there are no more.
 
         A smaller sample is the beginning of a larger one of the same seed.
 
         Raises:
-            SettingsError: `rows` is below 1.
+            SettingsError: ``rows`` is below 1.
         """
         if _at_least_one(rows) >= len(self):
             return self
@@ -116,7 +116,7 @@ class TaskData:
     """A task with its data, as one training or evaluation uses it.
 
     Raises:
-        DataError: a split belongs to another task, or there is none.
+        DataError: A split belongs to another task, or there is none.
     """
 
     task: Task

@@ -23,7 +23,7 @@ class Table:
     path: Path
     """The file it was read from."""
     columns: Mapping[str, list[Any]]
-    """Values by column: strings where `written`, else as the file types them; None where a value is missing."""
+    """Values by column: strings where ``written``, else as the file types them; None where a value is missing."""
     places: Sequence[int]
     """The line of each row, or its number from 1 in a parquet file."""
     written: bool
@@ -33,19 +33,19 @@ class Table:
         return len(self.places)
 
     def where(self, row: int) -> str:
-        """Where a row stands, for messages: `reviews.csv, line 12`."""
+        """Where a row stands, for messages: ``reviews.csv, line 12``."""
         unit = "row" if self.path.suffix.lower() == ".parquet" else "line"
         return f"{self.path}, {unit} {self.places[row]}"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Table:
-    """The named columns of a `.csv`, `.tsv`, `.jsonl` (or `.ndjson`) or `.parquet` file.
+    """The named columns of a ``.csv``, ``.tsv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet`` file.
 
     CSV is read strictly (RFC 4180 quoting, commas; tabs for TSV), UTF-8 with or without a byte-order mark, with a
     header. JSON lines are one object a line.
 
     Raises:
-        DataError: no such file, another kind of file, no rows, a missing column, or a row that cannot be read.
+        DataError: No such file, another kind of file, no rows, a missing column, or a row that cannot be read.
     """
     reader = _READERS.get(path.suffix.lower())
     if not path.exists():
@@ -68,7 +68,7 @@ def texts_of(table: Table, names: Sequence[str]) -> list[list[str]]:
     """The text columns of a table, checked: every value a string that is not blank.
 
     Raises:
-        DataError: a value that is missing, blank, or no string; the message has its line.
+        DataError: A value that is missing, blank, or no string; the message has its line.
     """
     for name in names:
         for row, value in enumerate(table.columns[name]):

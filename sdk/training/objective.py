@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from pointsman.registry.errors import SettingsError, unknown
 
 from ..core.devices import autocast_to
 from ..engines.bert_training import BertTrainingEngine
-from ..tasks import Task
+from ..tasks import Task, kind_of
 from .layer_drop import with_random_drop
 from .settings import BALANCED, layers_to_drop
 
@@ -56,14 +56,7 @@ def loss_of(
         weights: What each class counts, ``(classes,)``; None: 1.
         penalty: What the trained weights cost, a number that is added to each row's loss; None: nothing.
     """
-
-    def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-        return functional.mse_loss(outputs[:, 0], labels, reduction="sum")
-
-    def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, labels, weight=weights, reduction="sum")
-
-    of_rows = squared_error if task.is_regression else cross_entropy
+    of_rows = partial(kind_of(task).loss, weights=weights, reduction="sum")
     if penalty is None:
         return of_rows
     return lambda outputs, labels: of_rows(outputs, labels) + len(labels) * penalty()

@@ -11,7 +11,7 @@ from pointsman.registry.refs import check_name
 
 from ..bases.load import LoadedBase, load_base
 from ..core.registries import open_registry
-from ..data import splits_there
+from ..data import available_splits
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
 from ..tasks import GLUE
@@ -260,7 +260,7 @@ def _tasks_there(data: str | Path | None) -> tuple[str, ...]:
 
 def _has(task: str, directory: str | Path) -> bool:
     try:
-        splits_there(GLUE[task], directory)
+        available_splits(GLUE[task], directory)
     except DataError:
         return False
     return True

@@ -250,9 +250,9 @@ def test_members_are_a_list(members: Any, registry: Registry) -> None:
         ({"task": None}, "task has to be a name, .*; found None"),
         ({"overrides": ["value"]}, r"overrides are values by field, .*; found \['value'\]"),
         ({"overrides": {5: True}}, "unknown field of the fusion layer '5'"),
-        ({"data": 5}, "data has to be a path; found 5"),
-        ({"text": None}, "text and label have to name columns; found None"),
-        ({"label": 5}, "text and label have to name columns; found .* and 5"),
+        ({"data": 5}, "data must be a path; found 5"),
+        ({"text": None}, "text and label must name columns; found None"),
+        ({"label": 5}, "text and label must name columns; found .* and 5"),
     ],
     ids=repr,
 )

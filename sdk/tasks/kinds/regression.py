@@ -55,7 +55,8 @@ class Regression(Kind):
         """Where the score is NaN."""
         import numpy as np  # noqa: PLC0415
 
-        return np.isnan(labels)
+        missing: NDArray[np.bool_] = np.isnan(labels)
+        return missing
 
     def describe_label(self, task: "Task", label: Any) -> str:
         """By its value."""

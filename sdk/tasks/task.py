@@ -154,12 +154,12 @@ class Task:
         Raises:
             SettingsError: A field without a default is missing, or a value does not fit.
         """
-        known = {each.name: each for each in fields(cls) if each.name != "extra"}
-        required = [name for name, each in known.items() if each.default is MISSING and name != "description"]
+        known = {column.name: column for column in fields(cls) if column.name != "extra"}
+        required = [name for name, column in known.items() if column.default is MISSING and name != "description"]
         if missing := [name for name in required if name not in values]:
             raise SettingsError(f"a task needs the field {', '.join(map(repr, missing))}; found: {', '.join(values)}")
-        read: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
-        }
         extra = {name: value for name, value in values.items() if name not in known}
-        return cls(**{"description": read["name"], **read, "extra": extra})
+        arguments: dict[str, Any] = {"description": values["name"], "extra": extra}
+        for name in known.keys() & values.keys():
+            arguments[name] = tuple(values[name]) if isinstance(values[name], list) else values[name]
+        return cls(**arguments)

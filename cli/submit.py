@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Base, Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 
 from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
@@ -91,12 +91,15 @@ def _best(registry: Registry) -> list[Version]:
 
 
 def _check_one_base(versions: Sequence[Version]) -> None:
-    bases = {version.base.fingerprint: version.base.name for version in versions}
+    bases: list[Base] = []
+    for version in versions:
+        if not any(version.base.is_same(base) for base in bases):
+            bases.append(version.base)
     if len(bases) > 1:
         each = "; ".join(
-            f"'{name}' ({fingerprint[:12]}): "
-            + ", ".join(version.ref for version in versions if version.base.fingerprint == fingerprint)
-            for fingerprint, name in bases.items()
+            f"'{base.name}' ({base.fingerprint[:12]}): "
+            + ", ".join(version.ref for version in versions if version.base.is_same(base))
+            for base in bases
         )
         raise BaseMismatchError(f"a submission is predicted on one base, and these versions are of several: {each}")
 

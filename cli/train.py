@@ -170,8 +170,9 @@ def _compare(registry: Registry, before: Run, version: Version) -> None:
     pairs_of = [
         *((key, before.settings.get(key), now.settings[key]) for key in sorted(now.settings) if key != "asked"),
         ("rows", before.data.get("fingerprint", "")[:12], now.data["fingerprint"][:12]),
-        ("base", before.base.fingerprint[:12], now.base.fingerprint[:12]),
     ]
+    if not before.base.is_same(now.base):
+        pairs_of.append(("base", before.base.fingerprint[:12], now.base.fingerprint[:12]))
     changed = [f"{key}: {old}, now {new}" for key, old, new in pairs_of if old != new]
     why = [*changed, *differences(before.environment, now.environment)]
     click.echo(f"the weights are not those of {first.ref}; different: {', '.join(why) or 'nothing that is known'}")

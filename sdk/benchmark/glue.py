@@ -11,7 +11,7 @@ from pointsman.registry.refs import check_name
 
 from ..bases.load import LoadedBase, load_base, read_base
 from ..core.registries import open_registry
-from ..data import splits_there
+from ..data import available_splits
 from ..data.source import DataSource
 from ..data.splits import TaskData
 from ..methods import DEFAULT_METHOD
@@ -277,7 +277,7 @@ def _available_tasks(data: str | Path | None) -> tuple[str, ...]:
 
 def _is_available(task: str, directory: str | Path) -> bool:
     try:
-        splits_there(GLUE[task], directory)
+        available_splits(GLUE[task], directory)
     except DataError:
         return False
     return True

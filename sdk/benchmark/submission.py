@@ -18,7 +18,7 @@ import torch
 from pointsman.registry.errors import Action, Advice, ConflictError, DataError, SettingsError, StoreError, WeightsError
 from pointsman.registry.storage.files import write_atomically
 
-from ..data import load_task_data, splits_there
+from ..data import available_splits, load_task_data
 from ..data.glue_tsv import folder_name
 from ..data.splits import Split
 from ..switching.switcher import STREAM_ROWS, Switcher
@@ -252,7 +252,7 @@ def _test_rows(chosen: Mapping[str, str], source: str | Path | None) -> tuple[di
 def _splits(task: Task, source: str | Path | None) -> set[str]:
     """The splits of a task that a source has; empty if it has no folder of the task."""
     try:
-        return splits_there(task, source)
+        return available_splits(task, source)
     except DataError:
         # For a directory, the caller collects what all tasks lack, for one message.
         if task.trainable and (source is None or not Path(source).is_dir()):

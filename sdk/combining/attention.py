@@ -80,7 +80,7 @@ def fusion_attention(
         if not rows:
             raise SettingsError("there is nothing to attend to: the list of inputs is empty")
         loaded = load_base(base or version.base.name, device=device)
-        if loaded.record.fingerprint != version.base.fingerprint:
+        if not loaded.record.is_same(version.base):
             raise BaseMismatchError(
                 f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
                 f"not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"

@@ -1,4 +1,4 @@
-"""What callers give as lists and numbers, told from what only looks like it."""
+"""Checks of arguments: lists and numbers of any type, and short texts of values for messages."""
 
 import reprlib
 from collections.abc import Mapping
@@ -8,21 +8,25 @@ from typing import Any
 
 
 def as_list(value: object) -> list[Any] | None:
-    """What a list, or anything else that has an order, holds; None where it is no such thing.
+    """Read a list, or another iterable with an order, as a list; None for anything else.
 
-    Of a text the letters would be taken, of a mapping the keys, and of a set any order.
+    Texts, mappings and sets give None too: their items would be letters, keys, or in no order.
+
+    Example:
+        >>> as_list(("a", "b")), as_list("ab")
+        (['a', 'b'], None)
     """
     if isinstance(value, str | bytes | Mapping | set | frozenset):
         return None
     try:
         items = iter(value)  # type: ignore[call-overload]
-    except TypeError:  # arrays without a dimension have a method for it, and refuse
+    except TypeError:  # an array without dimensions has __iter__, and it raises
         return None
     return list(items)
 
 
 def as_float(value: object) -> float:
-    """A number as a float; NaN where it is none, or too great for one."""
+    """Convert a number to float; NaN for anything else, and for integers too large for a float."""
     try:
         return float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     except OverflowError:
@@ -30,12 +34,12 @@ def as_float(value: object) -> float:
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is an integer, of any type but bool."""
+    """Whether a value is an integer, of any type except bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def short_repr(value: object) -> str:
-    """Something for a message: short, and with nothing that a terminal would act on."""
+    """A value as text for a message: short, and without control characters that a terminal would interpret."""
     try:
         text = reprlib.repr(value)
     except ValueError:

@@ -1,17 +1,17 @@
-"""Compositions: adapters that work together in one forward, as values that compare, hash, print and parse.
+"""Compositions: adapters that work together in one forward pass, as values that compare, hash, print and parse.
 
 stack(lang, sst2@3)               one after the other
 fuse(a@2, b, c)                   attention over their outputs
-parallel(sst2, cola)              each for itself on the same rows: one answer a member
-average(a: 0.3, b: 0.7)           the weighted mean of their outputs; without numbers all weigh the same
+parallel(sst2, cola)              each independently on the same rows: one answer a member
+average(a: 0.3, b: 0.7)           the weighted mean of their outputs; without numbers, equal weights
 batchsplit(sst2: 2, cola: 30)     the first 2 rows through one, the next 30 through the other
 
-A member is a ref, or a block where the rules of nesting allow one. They are those of adapters 1.3.0: ``NESTINGS`` says
-which blocks a block may hold, a stack inside another block holds refs only, and a block inside two others has to be
-such a stack. Refs may stand anywhere, and more than once.
+A member is a ref, or a block where the rules of nesting allow it. They are those of adapters 1.3.0: ``NESTINGS`` lists
+the blocks that a block may hold, a stack inside another block holds refs only, and a block inside two others must be
+such a stack. A ref is allowed in every place, and more than once.
 
-In a text, spaces are free and the names of blocks may be in any case. ``stack`` alone and ``stack@2`` are refs;
-``stack(`` begins a block.
+In a text, spaces are optional and the names of blocks are read in any case. ``stack`` alone and ``stack@2`` are refs;
+``stack(`` starts a block.
 """
 
 import re
@@ -26,7 +26,7 @@ from pointsman.registry.errors import CompositionError, InvalidNameError, pointe
 
 from .arguments import as_float, as_list, short_repr
 
-MAX_LENGTH: Final = 50_000  # characters, as it is written
+MAX_LENGTH: Final = 50_000  # characters of its text
 MAX_DEPTH: Final = 3  # blocks inside each other: follows from the rules of nesting
 MAX_SIZE: Final = 999_999_999
 
@@ -43,13 +43,13 @@ class _Block:
         """Check the members; a text is parsed.
 
         Raises:
-            CompositionError: There are too few members, one may not stand here, one is a text that cannot be read, or
-                the whole is too long.
+            CompositionError: Too few members, a member that is not allowed in this block, a text that cannot be read,
+                or a composition that is too long.
             InvalidNameError: A member is a ref that breaks the rules for names.
         """
         object.__setattr__(self, "members", tuple(parse(member) for member in members))
         if len(members) < self.fewest:
-            raise CompositionError(f"{self.name} takes {self.fewest} or more members, found {len(members)}")
+            raise CompositionError(f"{self.name} takes at least {self.fewest} members, found {len(members)}")
         for member in self.members:
             if broken := _broken_rule(type(self), member):
                 raise CompositionError(broken)
@@ -58,7 +58,7 @@ class _Block:
 
     @property
     def _numbers(self) -> dict[str, Sequence[float]]:
-        """What the constructor takes beside the members, by keyword: nothing, or one number a member."""
+        """The constructor's keyword argument beside the members, if it has one: one number a member."""
         return {}
 
     def __str__(self) -> str:
@@ -73,14 +73,19 @@ class _Block:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``from_dict`` reads, made of what JSON has: ``{"stack": ["lang", {"fuse": ["a@2", "b"]}]}``."""
+        """The block in types that JSON has: ``{"stack": ["lang", {"fuse": ["a@2", "b"]}]}``."""
         members = [str(member) if isinstance(member, Ref) else member.to_dict() for member in self.members]
         return {self.name: members} | {keyword: list(numbers) for keyword, numbers in self._numbers.items()}
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Stack(_Block):
-    """One member after the other: each takes what the one before it gives."""
+    """One member after the other: each reads the output of the one before it.
+
+    Example:
+        >>> str(Stack("lang", Fuse("a@2", "b")))
+        'stack(lang, fuse(a@2, b))'
+    """
 
     name = "stack"
 
@@ -95,20 +100,20 @@ class Fuse(_Block):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Parallel(_Block):
-    """Each member for itself on the same rows (Rücklé et al. 2021, arXiv:2010.11918): one answer a member."""
+    """Each member independently on the same rows (Rücklé et al. 2021, arXiv:2010.11918): one answer a member."""
 
     name = "parallel"
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Average(_Block):
-    """The weighted mean of the members' outputs; ``weights`` are one finite number a member and add up to 1."""
+    """The weighted mean of the members' outputs; ``weights`` are one finite number a member, with sum 1."""
 
     name = "average"
     weights: tuple[float, ...]
 
     def __init__(self, *members: "str | Composition", weights: Sequence[float] | None = None) -> None:
-        """Check members and weights; nothing is normalised. Without weights, all members weigh the same.
+        """Check members and weights; weights are not normalised, and equal where none are given.
 
         Raises:
             CompositionError: As for ``Stack``, or the weights are not one finite number a member that add up to 1
@@ -126,7 +131,7 @@ class Average(_Block):
 
 @dataclass(frozen=True, init=False, repr=False)
 class BatchSplit(_Block):
-    """The rows of a batch parted among the members, in order; ``sizes`` are how many rows each takes."""
+    """The rows of a batch divided among the members, in order; ``sizes`` are the numbers of rows of each."""
 
     name = "batchsplit"
     sizes: tuple[int, ...]
@@ -169,10 +174,10 @@ def refs(composition: Composition) -> tuple[Ref, ...]:
 
 
 def replace(composition: Composition, mapping: Callable[[Ref], Composition]) -> Composition:
-    """The same composition with ``mapping(ref)`` in the place of each ref.
+    """Replace each ref of a composition by ``mapping(ref)``.
 
     Raises:
-        CompositionError: What took a ref's place may not stand there.
+        CompositionError: A replacement is not allowed in its place.
     """
     if isinstance(composition, Ref):
         return mapping(composition)
@@ -185,7 +190,7 @@ def parse(text: str | Composition) -> Composition:
 
     Raises:
         InvalidNameError: It is a single ref that breaks the rules for names.
-        CompositionError: It does not follow the language or breaks a rule; the message points at the place.
+        CompositionError: It does not follow the grammar or breaks a rule; the message points at the character.
     """
     if isinstance(text, _Block):
         return text
@@ -199,14 +204,16 @@ def parse(text: str | Composition) -> Composition:
         raise pointed(CompositionError, "composition", text, MAX_LENGTH, _TOO_LONG.format(len(text)))
     if not set("(),:") & set(text):
         return Ref.parse(text.strip(_SPACE))
-    return _Reader(text).whole()
+    return _Reader(text).read()
 
 
 def from_dict(data: object) -> Block:
-    """Make a block of what ``to_dict`` returned.
+    """Read what ``to_dict`` returned.
+
+    Unknown keys are refused: a composition that is understood only in part computes other numbers.
 
     Raises:
-        CompositionError: It has another form or breaks a rule; the message says in which member.
+        CompositionError: It has another form or breaks a rule; the message names the member.
     """
     return _from_dict(data, 0)
 
@@ -241,7 +248,7 @@ _SPACE: Final = " \t\r\n"
 _TOKEN: Final = re.compile(r"[ \t\r\n]*([(),:]|[^ \t\r\n(),:]+|\Z)")
 _WEIGHT: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,8}")
-_TOO_LONG: Final = f"a composition takes at most {MAX_LENGTH:,} characters, this one {{:,}}"
+_TOO_LONG: Final = f"a composition has at most {MAX_LENGTH:,} characters, this one {{:,}}"
 _TOO_DEEP: Final = f"more than {MAX_DEPTH} blocks inside each other"
 
 
@@ -253,7 +260,7 @@ class _Reader:
         self._next = 0
         self._step()
 
-    def whole(self) -> Composition:
+    def read(self) -> Composition:
         composition = self._composition(0)
         if self._token:
             raise self._expected("the end")
@@ -272,7 +279,7 @@ class _Reader:
             raise self._error(start, str(error)) from None
 
     def _block(self, word: str, start: int, depth: int) -> Block:
-        name = word.lower() if word.isascii() else word  # ASCII, lest the Kelvin sign pass for a k
+        name = word.lower() if word.isascii() else word  # ASCII only: the Kelvin sign would become a k
         if name not in _BLOCKS:
             raise self._error(start, str(unknown(CompositionError, "block", word, _BLOCKS)))
         if depth == MAX_DEPTH:
@@ -299,7 +306,9 @@ class _Reader:
 
     def _number(self, name: str) -> float:
         if name not in _KEYWORDS:
-            raise self._error(self._start, f"the members of {name} take no numbers: those of average and batchsplit do")
+            raise self._error(
+                self._start, f"members of {name} take no numbers: only those of average and batchsplit do"
+            )
         self._step()
         pattern, what = {
             "average": (_WEIGHT, "a weight such as 0.25"),
@@ -311,9 +320,9 @@ class _Reader:
         return int(token) if pattern is _SIZE else float(token)
 
     def _step(self) -> None:
-        found = _TOKEN.match(self._text, self._next)
-        assert found, "the pattern takes any text"
-        self._token, self._start, self._next = found[1], found.start(1), found.end()
+        match = _TOKEN.match(self._text, self._next)
+        assert match, "the pattern matches every text"
+        self._token, self._start, self._next = match[1], match.start(1), match.end()
 
     def _expected(self, what: str) -> CompositionError:
         return self._error(
@@ -333,7 +342,7 @@ def _leaves(composition: Composition) -> Iterator[Ref]:
 
 
 def _broken_rule(kind: Any, member: Composition) -> str | None:
-    """The rule that is broken by ``member`` in a block of that kind, if one is."""
+    """The rule that ``member`` breaks in a block of that kind; None: none."""
     if isinstance(member, Ref):
         return None
     if type(member) not in NESTINGS[kind]:
@@ -349,34 +358,34 @@ def _broken_rule(kind: Any, member: Composition) -> str | None:
 
 
 def _checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
-    found = _one_each(weights, members, "average takes one weight a member, or none at all")
-    floats = tuple(as_float(weight) + 0.0 for weight in found)  # + 0.0, so that -0.0 is written like the equal 0.0
+    items = _one_each(weights, members, "average takes one weight a member, or none at all")
+    floats = tuple(as_float(weight) + 0.0 for weight in items)  # + 0.0, so that -0.0 is written like the equal 0.0
     if not all(map(isfinite, floats)):
-        raise CompositionError(f"a weight has to be a finite number, found {_listed(found)}")
+        raise CompositionError(f"a weight must be a finite number, found {_listed(items)}")
     total = sum(floats)
     if members and not abs(total - 1) <= 1e-6:
         raise CompositionError(
-            f"weights have to add up to 1, and {_listed(floats)} add up to {total:.9g}: "
-            "divide each by their sum, or leave all out to have them equal"
+            f"weights must add up to 1, and {_listed(floats)} add up to {total:.9g}: "
+            "divide each by their sum, or leave all out for equal weights"
         )
     return floats
 
 
 def _checked_sizes(sizes: Sequence[int], members: int) -> tuple[int, ...]:
-    found = _one_each(sizes, members, "batchsplit takes one size a member, as in batchsplit(a: 2, b: 3)")
-    integers = tuple(index(size) if isinstance(size, SupportsIndex) and size is not True else 0 for size in found)
+    items = _one_each(sizes, members, "batchsplit takes one size a member, as in batchsplit(a: 2, b: 3)")
+    integers = tuple(index(size) if isinstance(size, SupportsIndex) and size is not True else 0 for size in items)
     if not all(1 <= size <= MAX_SIZE for size in integers):
-        raise CompositionError(f"a size is the rows of a member, from 1 to {MAX_SIZE:,}, found {_listed(found)}")
+        raise CompositionError(f"a size is the rows of a member, from 1 to {MAX_SIZE:,}, found {_listed(items)}")
     return integers
 
 
 def _one_each(numbers: object, members: int, rule: str) -> list[Any]:
-    found = as_list(numbers)
-    if found is None:
+    items = as_list(numbers)
+    if items is None:
         raise CompositionError(f"{rule}: found {short_repr(numbers)}")
-    if len(found) != members:
-        raise CompositionError(f"{rule}: found {len(found)} for {members}")
-    return found
+    if len(items) != members:
+        raise CompositionError(f"{rule}: found {len(items)} for {members}")
+    return items
 
 
 def _listed(items: Iterable[object]) -> str:

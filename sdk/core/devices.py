@@ -1,4 +1,4 @@
-"""Devices: found by name, and what they compute fast."""
+"""Devices by name, and the number formats that they compute fast."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,14 +19,14 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of that name.
+    """Find a device by torch's name.
 
     Raises:
-        UnusableBaseError: torch knows no such device, or this machine has none.
+        UnusableBaseError: The name is unknown to torch, or this machine has no such device.
     """
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # so that "meta" is refused too, which has no numbers
+        torch.zeros(1, device=device).item()  # also refuses "meta", which holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UnusableBaseError(f"the device '{name}' cannot be used: {reason}; 'cpu' always works") from error
@@ -34,5 +34,5 @@ def torch_device(name: str) -> torch.device:
 
 
 def autocast_to(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Autocast to a type on a device, or no autocast, whatever the caller has."""
+    """Autocast to a type on a device, or no autocast, independent of the caller's own autocast."""
     return torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None)

@@ -1,4 +1,4 @@
-"""A lock that many may share, or one may have alone."""
+"""A lock that many threads share or one thread holds alone."""
 
 import threading
 from collections.abc import Iterator
@@ -6,21 +6,28 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Many hold it shared at once; who wants it alone waits for them, and new ones wait for who waits.
+    """A lock for many readers or one writer.
 
-    Nobody waits for ever: whoever comes queues for the turn, to share or alone. Not reentrant: a thread that holds it
-    must not ask for it again.
+    Every thread queues for its turn, shared or alone, so none waits for ever. Not reentrant: a thread that holds it
+    must not acquire it again.
+
+    Example:
+        >>> lock = SharedLock()
+        >>> with lock.shared():
+        ...     read()
+        >>> with lock.alone():
+        ...     write()
     """
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        """Held by who has it alone, or waits for that, and by who begins to share for that moment."""
+        """Held by the thread that holds the lock alone or is next to, and for a moment by each new sharer."""
         self._changed = threading.Condition()
         self._sharing = 0
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold it with others."""
+        """Hold it together with other sharers."""
         with self._turn, self._changed:
             self._sharing += 1
         try:
@@ -32,7 +39,7 @@ class SharedLock:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold it while nobody else does."""
+        """Hold it while no other thread does."""
         with self._turn:
             with self._changed:
                 self._changed.wait_for(lambda: not self._sharing)

@@ -1,4 +1,4 @@
-"""Refs of versions that others are made of, where no composition can stand."""
+"""Single refs, where a composition is not allowed."""
 
 from collections.abc import Iterable
 
@@ -10,26 +10,28 @@ from .composition import parse
 
 
 def parse_ref(text: str | Ref) -> Ref:
-    """Read a single ref, where no composition can stand.
+    """Read a single ref, where a composition is not allowed.
 
     Raises:
         InvalidNameError: It breaks the rules for names.
-        CompositionError: It is a composition, or nothing that can be read.
+        CompositionError: It is a composition, or cannot be read.
     """
-    found = parse(text)
-    if not isinstance(found, Ref):
-        raise CompositionError(f"expected a single ref, found {short_repr(str(found))}: compose makes a version of it")
-    return found
+    parsed = parse(text)
+    if not isinstance(parsed, Ref):
+        raise CompositionError(
+            f"expected a single ref, found {short_repr(str(parsed))}: register the composition as a version (compose)"
+        )
+    return parsed
 
 
 def parse_members(members: Iterable[str | Ref]) -> list[Ref]:
-    """Read the members that versions are made of, each a single ref.
+    """Read the members of a version to be made, each a single ref.
 
     Raises:
         SettingsError: They are no list.
         InvalidNameError, CompositionError: As for ``parse_ref``.
     """
-    found = as_list(members)
-    if found is None:
-        raise SettingsError(f"members are a list of refs, as ['a', 'b@2']; found {short_repr(members)}")
-    return [parse_ref(member) for member in found]
+    items = as_list(members)
+    if items is None:
+        raise SettingsError(f"members must be a list of refs, as ['a', 'b@2']; found {short_repr(members)}")
+    return [parse_ref(member) for member in items]

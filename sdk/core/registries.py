@@ -1,4 +1,4 @@
-"""The registry that a call works with: the caller's own, which stays open, or the default one while it is needed."""
+"""The registry of a call: the caller's, which stays open, or the default one, which is closed at the end."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,7 +9,7 @@ from .arguments import short_repr
 
 
 def open_registry(registry: Registry | None) -> AbstractContextManager[Registry]:
-    """The registry to work with inside a ``with`` statement.
+    """Open the registry of a call, for a ``with`` statement.
 
     Args:
         registry: The caller's; None for the default registry, which is closed at the end.
@@ -20,7 +20,5 @@ def open_registry(registry: Registry | None) -> AbstractContextManager[Registry]
     if registry is None:
         return Registry()
     if not isinstance(registry, Registry):
-        raise SettingsError(
-            f"registry has to be a Registry, as Registry('DIR') opens one; found {short_repr(registry)}"
-        )
+        raise SettingsError(f"registry must be a Registry, as Registry('DIR'); found {short_repr(registry)}")
     return nullcontext(registry)

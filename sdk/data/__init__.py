@@ -1,6 +1,6 @@
-"""The data of tasks: from the hub, directories, files, or made up."""
+"""The data of tasks: GLUE from the hub or a directory, synthetic rows, tables of the user's own."""
 
-from .loading import load_table_data, load_task_data, split_names, splits_there
+from .loading import available_splits, load_table_data, load_task_data, split_names
 from .splits import Split, TaskData
 
-__all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]
+__all__ = ["Split", "TaskData", "available_splits", "load_table_data", "load_task_data", "split_names"]

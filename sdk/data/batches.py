@@ -9,10 +9,10 @@ import numpy as np
 
 
 def round_length(tokens: int) -> int:
-    """The next of few lengths: all up to 16, then every second, fourth and eighth up to 32, 64 and on.
+    """Round a length up: to a multiple of 1 up to 16 tokens, of 2 up to 32, of 4 up to 64, and of 8 above.
 
-    oneDNN makes a program for every shape that it multiplies in bf16, half a megabyte each, and keeps a thousand: a
-    tenth more padding at most, 3 % in the mean, halves their number.
+    oneDNN compiles a program for every shape that it multiplies in bf16, half a megabyte each, and keeps a thousand:
+    at most a tenth more padding, 3 % in the mean, halves their number.
     """
     step = 1 if tokens <= 16 else 2 if tokens <= 32 else 4 if tokens <= 64 else 8
     return -(-tokens // step) * step
@@ -25,8 +25,12 @@ def cut(
 
     Args:
         lengths: Tokens of each row, ``(rows,)``.
-        batch_rows: Rows in a batch at most.
-        exact_lengths: Also cut wherever the length changes, so that no batch needs padding.
+        batch_rows: The most rows in a batch.
+        exact_lengths: Also cut where the length changes, so that no batch needs padding.
+
+    Example:
+        >>> list(cut(np.array([3, 3, 4]), 2, exact_lengths=True))
+        [slice(0, 2, None), slice(2, 3, None)]
     """
     borders = np.flatnonzero(np.diff(lengths)) + 1 if exact_lengths else np.empty(0, dtype=np.int64)
     edges = [0, *borders.tolist(), len(lengths)]
@@ -36,20 +40,25 @@ def cut(
 
 
 class LengthBuckets:
-    """Batches of rows of like length, in an order that is random and given by the seed.
+    """Batches of rows of similar length, in a random order that the seed determines.
 
     Rows are shuffled, then sorted by length inside pools of many batches, cut into batches, and the batches shuffled:
-    little padding, and no row's neighbours are the same in two epochs.
+    little padding, and a row has other neighbours in every epoch.
 
     Args:
         lengths: Tokens of each row, ``(rows,)``.
         batch_size: Rows in a batch; the last of a pool may have fewer.
-        seed: Gives the order of every epoch.
+        seed: Determines the order of every epoch.
         exact_lengths: Never pad: all rows of a batch have the same length, and batches may be smaller.
+
+    Example:
+        >>> buckets = LengthBuckets(rows.lengths, batch_size=32, seed=0)
+        >>> for batch in buckets.epoch(0):
+        ...     inputs = rows.batch(batch)
     """
 
     POOL: Final = 64
-    """Batches that are sorted together."""
+    """The batches whose rows are sorted together."""
 
     def __init__(
         self,
@@ -63,7 +72,7 @@ class LengthBuckets:
         self._batch_size = batch_size
         self._seed = seed
         self._exact_lengths = exact_lengths
-        # Without padding, only one pool of all rows fills its batches, and has the same number of them every epoch.
+        # Without padding, only one pool of all rows fills its batches and has the same number of them in every epoch.
         self._pool = max(len(lengths), 1) if exact_lengths else self.POOL * batch_size
         self._count = math.ceil(len(lengths) / batch_size)
         if exact_lengths:
@@ -73,15 +82,15 @@ class LengthBuckets:
         return self._count
 
     def largest(self) -> list[int]:
-        """The rows of the batch with the most tokens that there can be."""
+        """The rows of the largest batch possible, in tokens."""
         order = np.argsort(-self._lengths, kind="stable")
         lengths = self._lengths[order]
         batches = cut(lengths, self._batch_size, exact_lengths=self._exact_lengths)
-        most = max(batches, key=lambda chosen: (chosen.stop - chosen.start) * lengths[chosen.start])
-        return [int(row) for row in order[most]]
+        largest = max(batches, key=lambda batch: (batch.stop - batch.start) * lengths[batch.start])
+        return [int(row) for row in order[largest]]
 
     def epoch(self, number: int) -> list[list[int]]:
-        """The batches of a pass over the rows, the same ones whenever it is asked for."""
+        """The batches of an epoch, the same in every call."""
         random = np.random.default_rng((self._seed, number))
         order = random.permutation(len(self._lengths))
         batches: list[list[int]] = []
@@ -89,5 +98,5 @@ class LengthBuckets:
             pool = order[start : start + self._pool]
             pool = pool[np.argsort(self._lengths[pool], kind="stable")]
             cuts = cut(self._lengths[pool], self._batch_size, exact_lengths=self._exact_lengths)
-            batches += [pool[chosen].tolist() for chosen in cuts]
+            batches += [pool[rows].tolist() for rows in cuts]
         return [batches[batch] for batch in random.permutation(len(batches))]

@@ -1,4 +1,4 @@
-"""GLUE in the layout of the Hugging Face hub: find it in a directory or on the hub, read its parquet files."""
+"""GLUE in the layout of the Hugging Face hub: files found in a directory or on the hub, parquet files read."""
 
 import json
 import re
@@ -10,11 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, snapshot_download
 
-from pointsman.registry.errors import DataError
+from pointsman.registry.errors import Action, Advice, DataError
 
-from ..tasks import Task
+from ..tasks import NO_CLASS, Task, kind_of
 from . import glue_tsv
-from .splits import NO_CLASS
 
 HUB = "nyu-mll/glue"
 """GLUE's data set on the hub, https://huggingface.co/datasets/nyu-mll/glue."""
@@ -25,17 +24,17 @@ _SHARD = re.compile(r"(?P<split>\w+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parqu
 
 
 def find(task: Task, directory: Path) -> tuple[Path, Layout]:
-    """The folder of the task's files in a directory, or that directory itself, and the layout they are in.
+    """Find the folder of a task's files in a directory, which may be the directory itself, and their layout.
 
     Raises:
-        DataError: no such directory, or neither layout's files are in it; the message says what was looked for.
+        DataError: No such directory, or it has no files of either layout; the message says what was looked for.
     """
     if not directory.exists():
         raise DataError(f"{directory} does not exist; give a directory with GLUE's files, or 'sample'")
     if not directory.is_dir():
         raise DataError(
             f"{directory} is a file, and {task.name} is a task of GLUE, whose files come in a directory; "
-            "for a task of your own, choose another name and say which columns are text and label"
+            "for a task of your own, choose another name and name its text and label columns"
         )
     official = glue_tsv.folder_name(task)
     # Both layouts name folders after the task; where names ignore case (cola, CoLA), the files in them decide.
@@ -46,22 +45,22 @@ def find(task: Task, directory: Path) -> tuple[Path, Layout]:
             return folder, "hub"
         if glue_tsv.splits_in(task, folder):
             return folder, "official"
-    found = ", ".join(sorted(path.name for path in directory.iterdir())[:12]) or "nothing"
+    names = ", ".join(sorted(path.name for path in directory.iterdir())[:12]) or "nothing"
     raise DataError(
         f"{directory} has no files of {task.name}: looked for {task.name}/SPLIT-00000-of-00001.parquet (the hub's "
-        f"layout) and {official}/*.tsv (GLUE's own layout); found {found}"
+        f"layout) and {official}/*.tsv (GLUE's own layout); found {names}"
     )
 
 
 def download(task: Task) -> Path:
-    """The folder of the task's files in the hub's cache, downloaded if they are not there.
+    """Download a task's files into the hub's cache if it lacks them, and return their folder.
 
     Raises:
-        DataError: the hub cannot be reached and the cache does not have them.
+        DataError: The hub cannot be reached and the cache lacks them.
     """
     try:
         try:
-            # One request with a time limit settles whether there is a hub: the downloads below would retry for minutes.
+            # One request with a time limit tells whether the hub can be reached: a download would retry for minutes.
             HfApi().dataset_info(HUB, timeout=10)
             reachable = True
         except OSError:
@@ -72,24 +71,32 @@ def download(task: Task) -> Path:
             )
         )
     except OSError as error:
-        raise DataError(_no_hub(task)) from error
+        raise _unavailable(task) from error
     if not reachable and not any((folder / task.name).glob("*.parquet")):
-        raise DataError(_no_hub(task))
+        raise _unavailable(task)
     return folder / task.name
 
 
 def splits_in(folder: Path) -> set[str]:
-    """The splits that a folder in the hub's layout has files of."""
+    """The splits whose files are in a folder in the hub's layout."""
     return {match["split"] for path in folder.glob("*.parquet") if (match := _SHARD.fullmatch(path.name))}
 
 
 def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
-    """One split out of its parquet shards, in their order: the task's text columns and its label column.
+    """Read one split from its parquet shards, in their order.
 
-    A missing label is -1, a missing score nan (the hub writes -1 for both). With `labelled`, none may be missing.
+    Args:
+        task: The task.
+        folder: The folder of its files.
+        split: The split's name.
+        labelled: Whether every row must have its label.
+
+    Returns:
+        The task's text columns and its label column; a missing label is -1, a missing score NaN (the hub writes -1 for
+        both).
 
     Raises:
-        DataError: a file that cannot be read, a missing shard or column, or a row that does not fit the task.
+        DataError: A file that cannot be read, a missing shard or column, or a row that does not fit the task.
     """
     table = pa.concat_tables([_read_file(task, path) for path in _shards(folder, split)])
     where = f"{folder.name}/{split}"
@@ -99,13 +106,13 @@ def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
         if table[name].null_count:
             raise DataError(f"{where}: row {_first(pc.is_null(table[name]))} has no {name}")
     blank = [pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(table[name])), 0) for name in task.text]
-    # One text of a pair may be empty: two rows of the published QQP are so.
+    # One text of a pair may be empty, as in two rows of the published QQP.
     if pc.any(empty := pc.and_(blank[0], blank[-1])).as_py():
         raise DataError(f"{where}: the text of row {_first(empty)} is empty")
     label = _scores(task, table, where) if task.is_regression else _classes(task, table, where)
-    missing = pc.is_nan(label) if task.is_regression else pc.equal(label, NO_CLASS)
-    if labelled and pc.any(missing).as_py():
-        raise DataError(f"{where}: row {_first(missing)} has no label, and {split} needs one on every row")
+    missing = kind_of(task).is_missing(label.to_numpy())
+    if labelled and missing.any():
+        raise DataError(f"{where}: row {int(missing.argmax())} has no label, and {split} needs one on every row")
     return table.select(list(task.text)).append_column(task.label, label)
 
 
@@ -114,29 +121,30 @@ def _folders_of_others(task: Task) -> set[str]:
     return {name.lower() for pair in glue_tsv.folder_names().items() for name in pair} - own
 
 
-def _no_hub(task: Task) -> str:
-    return (
-        f"{task.name} was to come from the hub ({HUB}), which cannot be reached, and its cache here has none of it; "
-        "check the network, or pass --data DIR with GLUE's files, or --data sample for synthetic rows"
+def _unavailable(task: Task) -> DataError:
+    return DataError(
+        f"{task.name} is unavailable: the hub ({HUB}) cannot be reached, and its cache on this machine has no files of "
+        "it; check the network, or name a directory with GLUE's files as data, or 'sample' for synthetic rows",
+        advice=Advice(Action.SET_ARGUMENTS, {"data": None}),
     )
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
-    found = [m for path in folder.glob("*.parquet") if (m := _SHARD.fullmatch(path.name)) and m["split"] == split]
-    if not found:
+    matches = [m for path in folder.glob("*.parquet") if (m := _SHARD.fullmatch(path.name)) and m["split"] == split]
+    if not matches:
         others = ", ".join(sorted(splits_in(folder))) or "no split"
         raise DataError(f"{folder} has no {split}-00000-of-00001.parquet; it has files of: {others}")
-    count = max(int(match["count"]) for match in found)
+    count = max(int(match["count"]) for match in matches)
     names = [f"{split}-{index:05}-of-{count:05}.parquet" for index in range(count)]
-    if missing := sorted(set(names) - {match[0] for match in found}):
-        raise DataError(f"{folder} has {len(found)} of the {count} files of {split}; missing: {', '.join(missing)}")
+    if missing := sorted(set(names) - {match[0] for match in matches}):
+        raise DataError(f"{folder} has {len(matches)} of the {count} files of {split}; missing: {', '.join(missing)}")
     return [folder / name for name in names]
 
 
 def _read_file(task: Task, path: Path) -> pa.Table:
     wanted = [*task.text, task.label]
     try:
-        # ParquetFile and not read_table, which would take folder names such as `a=b` for columns.
+        # ParquetFile and not read_table, which would take folder names such as ``a=b`` for columns.
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             if missing := [name for name in wanted if name not in schema.names]:
@@ -144,7 +152,7 @@ def _read_file(task: Task, path: Path) -> pa.Table:
             _check_class_names(task, path, schema)
             table = file.read(columns=wanted).replace_schema_metadata(None)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no parquet file that can be read: {error}; fetch it again") from error
+        raise DataError(f"{path} is no parquet file that can be read: {error}; download it again") from error
     for name in task.text:
         if not pa.types.is_string(table.schema.field(name).type):
             raise DataError(f"{path}: column {name!r} must hold text; it holds {table.schema.field(name).type}")
@@ -152,14 +160,14 @@ def _read_file(task: Task, path: Path) -> pa.Table:
 
 
 def _check_class_names(task: Task, path: Path, schema: pa.Schema) -> None:
-    """Refuse a file whose ids mean other classes than the task's, where it says what they mean."""
+    """Refuse a file whose metadata name other classes than the task's."""
     try:
-        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = about["info"]["features"][task.label]["names"]
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = metadata["info"]["features"][task.label]["names"]
     except (ValueError, KeyError, TypeError):
         return
     if names != list(task.labels):
-        raise DataError(f"{path} is of classes {', '.join(names)}; those of {task.name} are {', '.join(task.labels)}")
+        raise DataError(f"{path} has the classes {', '.join(names)}; those of {task.name} are {', '.join(task.labels)}")
 
 
 def _classes(task: Task, table: pa.Table, where: str) -> pa.ChunkedArray:
@@ -171,9 +179,7 @@ def _classes(task: Task, table: pa.Table, where: str) -> pa.ChunkedArray:
     if pc.any(wrong).as_py():
         row = _first(wrong)
         known = ", ".join(f"{index} ({name})" for index, name in enumerate(task.labels))
-        raise DataError(
-            f"{where}: row {row} has the label {label[row]}, which {task.name} does not know; known: {known}"
-        )
+        raise DataError(f"{where}: unknown label {label[row]} of {task.name} in row {row}; known: {known}")
     return label
 
 
@@ -183,7 +189,7 @@ def _scores(task: Task, table: pa.Table, where: str) -> pa.ChunkedArray:
         raise DataError(f"{where}: label must hold scores as floats; it holds {column.type}")
     nan = pa.scalar(float("nan"), pa.float32())
     label = pc.fill_null(column.cast(pa.float32()), nan)
-    # -1 is the hub's mark for no score; every score of GLUE's is 0 or more.
+    # -1 marks a missing score on the hub; every score of GLUE is at least 0.
     label = pc.if_else(pc.equal(label, -1.0), nan, label)
     low, high = task.bounds or (float("-inf"), float("inf"))
     wrong = pc.or_(pc.less(label, low), pc.greater(label, high))

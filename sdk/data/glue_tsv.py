@@ -1,20 +1,19 @@
-"""GLUE in the layout of its own download script: tab-separated files, each task's with quirks of its own.
+"""GLUE in the layout of its own download script: tab-separated files, with peculiarities of each task.
 
-What all share: UTF-8, perhaps with a byte-order mark; a row ends at a line feed (or CR LF) and nowhere else, a field at
-a tab; quotes are literal text. Columns are found by their header, which only CoLA's train and dev files lack.
+All files are UTF-8, with or without a byte-order mark; a row ends at a line feed (or CR LF) and nowhere else, a field
+at a tab; quotes are literal text. Columns are found by their header, which only CoLA's train and dev files lack.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 
 import pyarrow as pa
 
 from pointsman.registry.errors import DataError
 
-from ..tasks import Task
-from .splits import NO_CLASS
+from ..tasks import Task, kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class _Layout:
     headless: tuple[str, ...] = ()
     """Names for the columns of train and dev files that come without a header."""
     ragged: bool = False
-    """Whether the published files have short rows, to be dropped as the hub's conversion dropped them."""
+    """Whether the published files have short rows, which are dropped as the hub's conversion dropped them."""
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -42,35 +41,42 @@ _LAYOUTS: Mapping[str, _Layout] = {
     "ax": _Layout(folder="diagnostic", text=_PAIR, label="label"),
 }
 
-# The files that Microsoft published MRPC as. GLUE's script cuts train.tsv and dev.tsv out of the first by the list of
-# ids, and blanks the labels of the second for test.tsv. The hub's rows were made from these, so they come first here:
-# they have the labels of the test split, and copies of train.tsv are about that lack a row.
+# Microsoft's files of MRPC. GLUE's script cuts train.tsv and dev.tsv out of the first by the list of ids, and removes
+# the labels of the second for test.tsv. The hub's rows were made from these, so they are preferred here: they have the
+# labels of the test split, and some published copies of train.tsv lack a row.
 _MRPC_TRAIN, _MRPC_DEV_IDS, _MRPC_TEST = "msr_paraphrase_train.txt", "dev_ids.tsv", "msr_paraphrase_test.txt"
 
 
 def folder_name(task: Task) -> str:
-    """What GLUE's script calls the task's folder: `CoLA`, `SST-2`."""
+    """The folder of a task in GLUE's own layout: ``CoLA``, ``SST-2``."""
     return _LAYOUTS[task.name].folder
 
 
 def folder_names() -> dict[str, str]:
-    """What GLUE's script calls every task's folder, by the name of the task."""
+    """The folders of all tasks in GLUE's own layout, by the name of the task."""
     return {name: layout.folder for name, layout in _LAYOUTS.items()}
 
 
 def splits_in(task: Task, folder: Path) -> set[str]:
-    """The splits that a folder in GLUE's own layout has a file of."""
+    """The splits whose file is in a folder in GLUE's own layout."""
     tests = {name.replace("validation", "test") for name in task.validation}
     return {split for split in {"train", *task.validation, *tests} if _file(task, folder, split).is_file()}
 
 
 def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
-    """One split of a task: its text columns and its label column, under the hub's names.
+    """Read one split of a task.
 
-    A missing label is -1, a missing score nan. With `labelled`, none may be missing.
+    Args:
+        task: The task.
+        folder: The folder of its files.
+        split: The split's name.
+        labelled: Whether every row must have its label.
+
+    Returns:
+        The task's text columns and its label column, under the hub's names; a missing label is -1, a missing score NaN.
 
     Raises:
-        DataError: a missing file or column, or a row that does not fit; the message has the file and the line.
+        DataError: A missing file or column, or a row that does not fit; the message has the file and the line.
     """
     layout, path = _LAYOUTS[task.name], _file(task, folder, split)
     lines = _lines(path)
@@ -84,9 +90,8 @@ def read(task: Task, folder: Path, split: str, *, labelled: bool) -> pa.Table:
     texts, labels = _columns(task, path, lines, header)
     if not labels:
         raise DataError(f"{path} has no rows")
-    kind = pa.float32() if task.is_regression else pa.int64()
     columns = {name: pa.array(values, pa.string()) for name, values in zip(task.text, texts, strict=True)}
-    return pa.table({**columns, task.label: pa.array(labels, kind)})
+    return pa.table({**columns, task.label: kind_of(task).label_array(task, labels)})
 
 
 def _file(task: Task, folder: Path, split: str) -> Path:
@@ -102,7 +107,7 @@ def _file(task: Task, folder: Path, split: str) -> Path:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with path.open("rb") as stream:  # bytes split at line feeds alone; text would also split at others
+        with path.open("rb") as stream:  # bytes split at line feeds only; text would also split at other separators
             for number, line in enumerate(stream, start=1):
                 try:
                     text = line.decode()
@@ -119,7 +124,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _mrpc_rows(
     lines: Iterator[tuple[int, list[str]]], header: list[str], folder: Path, path: Path, split: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """Of Microsoft's training file, the rows that GLUE holds out for dev, or the others; of any other file, all."""
+    """The rows of one split: a part of Microsoft's training file, or all rows of any other file."""
     if path.name != _MRPC_TRAIN:
         yield from lines
         return
@@ -138,9 +143,9 @@ def _columns(
     layout = _LAYOUTS[task.name]
     places = [header.index(name) for name in layout.text if name in header]
     label_place = header.index(layout.label) if layout.label in header else None
-    # RTE, QNLI and MNLI spell labels out, the others write their ids.
-    known = {spelt: index for index, name in enumerate(task.labels) for spelt in (name, str(index))}
-    # Past the header's last column a surplus field is harmless, unless it is the rest of a text that a stray tab cut.
+    # RTE, QNLI and MNLI write the names of labels, the others their ids.
+    known = {spelling: index for index, name in enumerate(task.labels) for spelling in (name, str(index))}
+    # A surplus field behind the header's last column is harmless, unless it is the rest of a text that a tab has cut.
     may_be_longer = layout.ragged or header[-1:] not in [[name] for name in layout.text]
     texts: list[list[str]] = [[] for _ in places]
     labels: list[float] = []
@@ -156,19 +161,19 @@ def _columns(
         if not any(column[-1].strip() for column in texts):
             raise DataError(f"{path}, line {number}: the text is empty")
         if label_place is None:
-            labels.append(nan if task.is_regression else NO_CLASS)
+            labels.append(kind_of(task).missing)
         elif task.is_regression:
             labels.append(_score(task, fields[label_place], path, number))
         elif (label := known.get(fields[label_place])) is not None:
             labels.append(label)
         else:
             raise DataError(
-                f"{path}, line {number}: {task.name} has no label {fields[label_place]!r}; known: "
+                f"{path}, line {number}: unknown label {fields[label_place]!r} of {task.name}; known: "
                 + ", ".join(f"{name} ({index})" for index, name in enumerate(task.labels))
             )
-    # The published QQP has one such row in 15,000; more than one in ten is another kind of file.
+    # In the published QQP, one row in 15,000 is so; with more than one in ten, it is another kind of file.
     if dropped * 10 > dropped + len(labels):
-        raise DataError(f"{path}: {dropped} of {dropped + len(labels)} rows are too short; fetch the file again")
+        raise DataError(f"{path}: {dropped} of {dropped + len(labels)} rows are too short; download the file again")
     return texts, labels
 
 
@@ -177,7 +182,7 @@ def _score(task: Task, value: str, path: Path, number: int) -> float:
     try:
         score = float(value)
     except ValueError:
-        score = nan
+        score = kind_of(task).missing
     if not isfinite(score) or not low <= score <= high:
         raise DataError(f"{path}, line {number}: the score must be from {low:g} to {high:g}; found {value!r}")
     return score

@@ -1,4 +1,4 @@
-"""What a column of labels means: classes or a score, read out of the values themselves."""
+"""Columns of labels: whether they hold classes or scores is read from the values."""
 
 import re
 from collections import Counter
@@ -17,13 +17,13 @@ _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan
 
 
 def label_values(table: Table, name: str) -> list[Any]:
-    """The labels of a table as bools, integers, floats or strings, all of one kind (integers among floats are floats).
+    """Read the labels of a table as values of one type: bool, int (float if any is a float) or str.
 
     In a file that writes everything as text (CSV, TSV), labels are integers if all of them are written so, else floats
-    if all of them are numbers, else strings. Strings lose the space around them.
+    if all of them are numbers, else strings. Spaces around strings are removed.
 
     Raises:
-        DataError: a label that is missing, of another type, or of another kind than the rest; with its line.
+        DataError: A label that is missing, is neither string nor number, or differs in type; with its line.
     """
     values = [value.strip() if isinstance(value, str) else value for value in table.columns[name]]
     for row, value in enumerate(values):
@@ -48,15 +48,15 @@ def label_values(table: Table, name: str) -> list[Any]:
 
 
 def class_names(values: Sequence[Any]) -> tuple[str, ...]:
-    """The classes among labels, sorted: numbers by size, strings by alphabet; none if they are scores (floats)."""
+    """List the classes among labels, sorted: numbers by size, strings by alphabet; none if they are scores (floats)."""
     return () if isinstance(values[0], float) else tuple(_name(value) for value in sorted(set(values)))
 
 
 def class_ids(values: Sequence[Any], classes: Sequence[str], where: Callable[[int], str]) -> NDArray[np.int64]:
-    """The id of every label, of shape (rows,).
+    """Look up the class id of every label, ``(rows,)``.
 
     Raises:
-        DataError: labels that are none of the classes; all of them are listed, with the first one's line.
+        DataError: Labels that are none of the classes; the message lists all, with the line of the first.
     """
     index = {name: place for place, name in enumerate(classes)}
     names = [_name(value) for value in values]
@@ -69,23 +69,23 @@ def class_ids(values: Sequence[Any], classes: Sequence[str], where: Callable[[in
 
 
 def scores(values: Sequence[Any], where: Callable[[int], str]) -> NDArray[np.float32]:
-    """The score of every label, of shape (rows,).
+    """Read the score of every label, ``(rows,)``.
 
     Raises:
-        DataError: a label that is no number, not finite, or too large for float32; with its line.
+        DataError: A label that is no number, is not finite, or is too large for float32; with its line.
     """
     if isinstance(values[0], str | bool):
         raise DataError(f"{where(0)}: the label {values[0]!r} is no score; the training data has numbers")
     with np.errstate(over="ignore"):
-        found = np.array([_number(value) for value in values], dtype=np.float64).astype(np.float32)
-    if not np.isfinite(found).all():
-        row = int(np.argmin(np.isfinite(found)))
+        numbers = np.array([_number(value) for value in values], dtype=np.float64).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers)))
         raise DataError(f"{where(row)}: the score {values[row]!r} is not a finite number; correct it or remove the row")
-    return found
+    return numbers
 
 
 def lone_classes(ids: NDArray[np.int64]) -> list[int]:
-    """The rows whose class occurs nowhere else."""
+    """The rows whose class occurs in no other row."""
     counts = Counter(ids.tolist())
     return [row for row, label in enumerate(ids.tolist()) if counts[label] == 1]
 

@@ -1,4 +1,4 @@
-"""How many tokens an input is cut to."""
+"""The number of tokens to which inputs are cut."""
 
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ DEFAULT_LENGTH: Final = 128
 
 
 def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """The most tokens that a base takes: its positions, less those that RoBERTa-like models keep for padding."""
+    """The most tokens that a base accepts: its positions, less those that RoBERTa-like models reserve for padding."""
     positions = int(getattr(config, "max_position_embeddings", 0)) or 512
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "xmod"):
         positions -= int(config.pad_token_id) + 1
@@ -18,14 +18,19 @@ def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
 
 
 def choose_max_length(max_length: int | None, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return ``max_length`` if the base takes so many tokens; for None, 128 or as many as it takes.
+    """Check the length to cut inputs to, or choose it.
+
+    Args:
+        max_length: In tokens; None: 128, or fewer where the base accepts fewer.
+        tokenizer: The base's.
+        config: The base's configuration, as transformers has it.
 
     Raises:
-        SettingsError: It is under 8 or over the base's positions.
+        SettingsError: It is below 8 or above what the base accepts.
     """
-    most = longest_input(tokenizer, config)
+    limit = longest_input(tokenizer, config)
     if max_length is None:
-        return min(DEFAULT_LENGTH, most)
-    if not 8 <= max_length <= most:
-        raise SettingsError(f"max_length {max_length} cannot work: this base takes 8 to {most} tokens")
+        return min(DEFAULT_LENGTH, limit)
+    if not 8 <= max_length <= limit:
+        raise SettingsError(f"max_length must be 8 to {limit} tokens on this base; found {max_length}")
     return max_length

@@ -1,6 +1,7 @@
 """The data of a task: GLUE's from the hub, a directory or the sample, and the user's own from a file."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -10,67 +11,81 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from pointsman.registry.errors import DataError, SettingsError
+from pointsman.registry.errors import DataError, SettingsError, unknown
 
-from ..tasks import SYNTHETIC, Task, custom_task, glue_task
+from ..tasks import SYNTHETIC, Task, custom_task, glue_task, kind_of
 from . import glue_files, glue_tsv, sample
 from .label_columns import class_ids, class_names, label_values, lone_classes, scores
 from .splits import Split, TaskData
 from .table_files import Table, read_table, texts_of
 
-__all__ = ["Split", "TaskData", "load_table_data", "load_task_data", "split_names", "splits_there"]
-
 _FEWEST_ROWS = 10
 
 
 def split_names(task: Task) -> tuple[str, ...]:
-    """The splits a task of GLUE has: train, those it is evaluated on, and their tests."""
+    """The splits of a task of GLUE: train, those it is evaluated on, and their tests."""
     tests = [name.replace("validation", "test") for name in task.validation]
     return tuple(dict.fromkeys([*(["train"] if task.trainable else []), *task.validation, *tests]))
 
 
-def splits_there(task: Task, source: str | Path | None = None) -> set[str]:
-    """The splits of a task of GLUE that a source (as `load_task_data` takes it) has.
+def available_splits(task: Task, source: str | Path | None = None) -> set[str]:
+    """The splits of a task of GLUE that a source has.
+
+    Args:
+        task: The task.
+        source: As for ``load_task_data``.
 
     Raises:
-        DataError: no hub and no cached copy of it, or a directory without the task's folder.
+        DataError: The hub cannot be reached and no copy is cached, or the directory has no folder of the task.
     """
-    return _open(task, source)[1]
+    return _open(task, source).splits
 
 
 def load_task_data(
     task: Task | str, source: str | Path | None = None, *, splits: Sequence[str] | None = None
 ) -> TaskData:
-    """The data of a task of GLUE.
+    """Load the data of a task of GLUE.
+
+    Both layouts give the same rows, labels, order and fingerprint. Labels of test splits are missing (-1 or NaN),
+    except those of MRPC and of the sample. Of QQP's own files, the rows known to be broken (too few columns, or no
+    label) are dropped, as the hub's conversion dropped them.
 
     Args:
-        task: the task or its name.
-        source: None for the hub (`nyu-mll/glue`), the word `sample` for synthetic rows, or a directory, in the layout
-            of the hub or of GLUE's own script, that has the task's folder or is it.
-        splits: the splits wanted, all of which must be there; None for train and validation, and test where it is.
-
-    Both layouts give the same rows, labels, order and fingerprint. Labels of test splits are missing (-1 or nan), but
-    for those of MRPC and of the sample. Of QQP's own files, the rows known to be broken (too few columns, or no label)
-    are dropped, as the hub's conversion dropped them.
+        task: The task or its name.
+        source: None for the hub (``nyu-mll/glue``), the word ``sample`` for synthetic rows, or a directory, in the
+            layout of the hub or of GLUE's own script, that has the task's folder or is it.
+        splits: The splits to load, all of which must be available; None for train and validation, and test where it is
+            available.
 
     Raises:
         TaskNotFoundError: GLUE has no task of that name.
-        SettingsError: the task is not GLUE's, or it has no such split.
-        DataError: no hub and no cached copy of it, a missing directory or file, or a file that does not fit the task.
+        SettingsError: The task is not GLUE's, or it has no such split.
+        DataError: The hub cannot be reached and no copy is cached, a directory or file is missing, or a file does not
+            fit the task.
+
+    Example:
+        >>> data = load_task_data("sst2", "sample")
+        >>> len(data.splits["train"])
+        2000
     """
     known = glue_task(task if isinstance(task, str) else task.name)
     if isinstance(task, Task) and task != known:
         raise SettingsError(f"task {task.name!r} is not the one of GLUE; load its data from a file")
     if strange := [name for name in splits or () if name not in split_names(known)]:
-        raise SettingsError(f"{known.name} has no split {strange[0]!r}; known: {', '.join(split_names(known))}")
-    about, have, read = _open(known, source)
+        raise unknown(SettingsError, f"split of {known.name}", strange[0], split_names(known))
+    source_data = _open(known, source)
     unscored = set(split_names(known)) - {"train", *known.validation}
-    wanted = [name for name in split_names(known) if name in have or name not in unscored] if splits is None else splits
-    # Only a task without training data (ax) may be without labels where it is evaluated: GLUE keeps them to itself.
-    loaded = {name: Split.from_table(known, read(name, known.trainable and name not in unscored)) for name in wanted}
+    wanted = splits
+    if wanted is None:
+        wanted = [name for name in split_names(known) if name in source_data.splits or name not in unscored]
+    # Only a task without training data (ax) may lack labels where it is evaluated: GLUE does not publish them.
+    loaded = {
+        name: Split.from_table(known, source_data.read(name, known.trainable and name not in unscored))
+        for name in wanted
+    }
     if "train" in loaded:
-        _check_learnable(known, loaded["train"].labels(), about)
-    return TaskData(task=known, splits=loaded, source=about)
+        _check_learnable(known, loaded["train"].labels(), source_data.description)
+    return TaskData(task=known, splits=loaded, source=source_data.description)
 
 
 def load_table_data(
@@ -83,31 +98,38 @@ def load_table_data(
     held_out: float = 0.1,
     split_seed: int = 0,
 ) -> TaskData:
-    """A task of the user's own and its data, from a `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` file.
+    """Make a task of the user's own and load its data from a file.
 
-    The labels say what is learned. JSON and parquet have types: strings, integers and booleans are classes, floats are
-    scores. In CSV and TSV, labels are classes if all are written as integers (ids 0, 1, … in the order of size), scores
-    if all are finite numbers and at least one is written with a point or an exponent, and else classes (ids in the
-    order of the alphabet).
+    The file is ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
 
-    Without a validation file, a part of the rows is held out as `validation`: `held_out` of them, at least as many as
-    there are classes and at most half, stratified by class, drawn by `split_seed`. That seed is no training seed: the
-    versions of one adapter are all scored on the same rows. Both parts keep the order of the file.
+    The labels determine what is learned. JSON and parquet have types: strings, integers and booleans are classes,
+    floats are scores. In CSV and TSV, labels are classes if all are written as integers (ids 0, 1, … in the order of
+    size), scores if all are finite numbers and at least one is written with a point or an exponent, and else classes
+    (ids in the order of the alphabet).
+
+    Without a validation file, a part of the rows is held out as ``validation``: ``held_out`` of them, at least as many
+    as there are classes and at most half, stratified by class, drawn by ``split_seed``. That seed is no training seed:
+    all versions of one adapter are scored on the same rows. Both parts keep the order of the file.
 
     Args:
-        name: the task's name.
-        path: the file of training rows.
-        text: its one or two columns of text.
-        label: its column of labels.
-        validation: a file with the same columns, of any of these kinds, whose labels all occur in training.
-        held_out: the share of rows to hold out, above 0 and at most 0.5.
-        split_seed: what the draw of held-out rows depends on.
+        name: The task's name.
+        path: The file of training rows.
+        text: Its one or two text columns.
+        label: Its label column.
+        validation: A file with the same columns, of any of these types, whose labels all occur in training.
+        held_out: The share of rows to hold out, above 0 and at most 0.5.
+        split_seed: The seed of the draw of held-out rows.
 
     Raises:
-        SettingsError: `held_out` out of range, or names that make no task.
-        DataError: a file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
+        SettingsError: ``held_out`` is out of range, or the names make no task.
+        DataError: A file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
             10 rows, one class only, a class of a single row where a part is to be held out, or unknown labels in the
             validation file.
+
+    Example:
+        >>> data = load_table_data("stars", "reviews.csv", text=["body"], label="stars")
+        >>> data.task.labels
+        ('1', '2', '3', '4', '5')
     """
     if not 0 < held_out <= 0.5:
         raise SettingsError(f"held_out must be above 0 and at most 0.5; found {held_out}")
@@ -117,19 +139,19 @@ def load_table_data(
     classes = class_names(values)
     labels = class_ids(values, classes, table.where) if classes else scores(values, table.where)
     if len(table) < _FEWEST_ROWS:
-        raise DataError(f"{path} has {len(table)} rows; {_FEWEST_ROWS} are the fewest that can be learned from")
+        raise DataError(f"{path} has {len(table)} rows; at least {_FEWEST_ROWS} are needed")
     if len(classes) == 1:
         raise DataError(f"{path}: every label is {classes[0]!r}; there is nothing to learn from one class")
     task = custom_task(name, text=text, label=label, labels=classes)
     _check_learnable(task, labels, str(path))
     rows = _rows(task, table, labels)
     if validation is None:
-        kept, out = _hold_out(table, labels, classes, held_out, split_seed)
-        splits = {"train": rows.take(pa.array(kept)), "validation": rows.take(pa.array(out))}
+        train, out = _hold_out(table, labels, classes, held_out, split_seed)
+        splits = {"train": rows.take(pa.array(train)), "validation": rows.take(pa.array(out))}
     else:
         other = read_table(Path(validation), [*text, label])
-        found = label_values(other, label)
-        right = class_ids(found, classes, other.where) if classes else scores(found, other.where)
+        others = label_values(other, label)
+        right = class_ids(others, classes, other.where) if classes else scores(others, other.where)
         splits = {"train": rows, "validation": _rows(task, other, right)}
     source = Path(path).name if validation is None else f"{Path(path).name} and {Path(validation).name}"
     return TaskData(
@@ -137,27 +159,39 @@ def load_table_data(
     )
 
 
-def _open(task: Task, source: str | Path | None) -> tuple[str, set[str], Callable[[str, bool], pa.Table]]:
-    """Where the data come from in words, the splits that are there, and what reads one of them."""
+@dataclass(frozen=True, kw_only=True)
+class _SourceData:
+    """A task's data in one source."""
+
+    description: str
+    splits: set[str]
+    """The splits that are available."""
+    read: Callable[[str, bool], pa.Table]
+    """Reads a split; the flag tells whether every row must have its label."""
+
+
+def _open(task: Task, source: str | Path | None) -> _SourceData:
     if source == "sample":
         made = sample.generate(task.name)
-        return SYNTHETIC, set(made), lambda split, _: _sample_table(task, made[split])
+        return _SourceData(
+            description=SYNTHETIC, splits=set(made), read=lambda split, _: _sample_table(task, made[split])
+        )
     if source is None:
-        folder = glue_files.download(task)
-        about, layout = f"hub {glue_files.HUB}", "hub"
+        folder, layout = glue_files.download(task), "hub"
+        description = f"hub {glue_files.HUB}"
     else:
         folder, layout = glue_files.find(task, Path(source))
-        about = f"directory ({layout} layout) {Path(source).resolve().name}"
+        description = f"directory ({layout} layout) {Path(source).resolve().name}"
     if layout == "hub":
-        return (
-            about,
-            glue_files.splits_in(folder),
-            lambda split, labelled: glue_files.read(task, folder, split, labelled=labelled),
+        return _SourceData(
+            description=description,
+            splits=glue_files.splits_in(folder),
+            read=lambda split, labelled: glue_files.read(task, folder, split, labelled=labelled),
         )
-    return (
-        about,
-        glue_tsv.splits_in(task, folder),
-        lambda split, labelled: glue_tsv.read(task, folder, split, labelled=labelled),
+    return _SourceData(
+        description=description,
+        splits=glue_tsv.splits_in(task, folder),
+        read=lambda split, labelled: glue_tsv.read(task, folder, split, labelled=labelled),
     )
 
 
@@ -173,8 +207,8 @@ def _rows(task: Task, table: Table, labels: NDArray[Any]) -> pa.Table:
 
 def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
     if len(np.unique(labels)) < 2:
-        what = f"score is {labels[0]:g}" if task.is_regression else f"label is {task.labels[int(labels[0])]!r}"
-        raise DataError(f"{where}: every {what} in the training rows; there is nothing to learn from that")
+        label = kind_of(task).describe_label(task, labels[0])
+        raise DataError(f"{where}: every {label} in the training rows; there is nothing to learn from that")
 
 
 def _hold_out(
@@ -184,12 +218,12 @@ def _hold_out(
         name = classes[int(labels[lone[0]])]
         raise DataError(
             f"{table.where(lone[0])}: {len(lone)} of {len(classes)} classes have a single row, the first of them "
-            f"{name!r}, and one row cannot be both learned from and held out; give more rows of it, correct it, or "
-            "give a validation file. If the labels are scores, write them with a decimal point"
+            f"{name!r}, and one row cannot be both learned from and held out; add rows of it, correct it, or give a "
+            "validation file; if the labels are scores, write them with a decimal point"
         )
     # At most half, so that a class of two rows keeps one of them in training.
     count = min(max(ceil(len(table) * share), len(classes)), len(table) // 2)
-    kept, out = train_test_split(
+    train, out = train_test_split(
         np.arange(len(table)), test_size=count, random_state=seed, stratify=labels if classes else None
     )
-    return np.sort(kept), np.sort(out)
+    return np.sort(train), np.sort(out)

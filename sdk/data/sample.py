@@ -1,6 +1,6 @@
 """Synthetic rows for every task of GLUE, for demonstrations and tests without a network.
 
-They have the shape of the tasks and can be learned; their scores say nothing about GLUE.
+They have the columns and labels of the tasks and can be learned; their scores say nothing about GLUE.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import SettingsError, unknown
 
 from ..tasks import glue_task
 from . import sample_words as words
@@ -17,29 +17,38 @@ Row = tuple[tuple[str, ...], int | float]
 """The one or two texts of a row, and its class id or score."""
 
 SIZES: Mapping[str, int] = MappingProxyType({"train": 2000, "validation": 400, "test": 200})
-"""How many rows a split has by default; mnli has as many in each of its validation and test splits."""
+"""Rows of a split by default; mnli has as many in each of its validation and test splits."""
 
 
 def generate(task_name: str, *, sizes: Mapping[str, int] = SIZES, seed: int = 0) -> dict[str, list[Row]]:
-    """The splits of a task of GLUE, as the task has them, made of synthetic sentences.
+    """Generate the splits of a task of GLUE from synthetic sentences.
 
-    The same arguments give the same rows in every process. No row occurs twice, in one split or in two. Classes are
-    even to one row; the scores of stsb spread over 0 to 5. Every row has its label, those of test splits included.
+    The same arguments give the same rows in every process. No row occurs twice, in one split or in two. The sizes of
+    classes differ by at most one row; the scores of stsb spread over 0 to 5. Every row has its label, also in test
+    splits.
+
+    Args:
+        task_name: The task.
+        sizes: Rows by ``train``, ``validation`` and ``test``; the default for those left out.
+        seed: Determines the rows.
 
     Raises:
         TaskNotFoundError: GLUE has no task of that name.
-        SettingsError: sizes for other splits than train, validation and test, or more rows than can be made.
+        SettingsError: Sizes for other splits than train, validation and test, or more rows than can be generated.
+
+    Example:
+        >>> (texts, label), *_ = generate("mrpc", sizes={"train": 4})["train"]
     """
     task = glue_task(task_name)
     if strange := sorted(set(sizes) - set(SIZES)):
-        raise SettingsError(f"the sample has no size for {strange[0]!r}; known: {', '.join(SIZES)}")
+        raise unknown(SettingsError, "split of the sample", strange[0], SIZES)
     sizes = {**SIZES, **sizes}
     names = ["train", *task.validation, *(name.replace("validation", "test") for name in task.validation)]
     make, kinds = _MAKERS[task.name]
     seen: set[tuple[str, ...]] = set()
     splits = {}
     for name in dict.fromkeys(names if task.trainable else task.validation):
-        # A string seeds by its content, in every process alike.
+        # A string seeds by its content, which gives the same in every process.
         random = Random(f"{seed}/{task.name}/{name}")
         rows: list[Row] = []
         misses = 0  # in a row
@@ -52,7 +61,7 @@ def generate(task_name: str, *, sizes: Mapping[str, int] = SIZES, seed: int = 0)
                 seen.add(texts)
                 rows.append((texts, label))
             elif misses > 2000:
-                raise SettingsError(f"the sample of {task.name} cannot make {wanted} different rows; ask for fewer")
+                raise SettingsError(f"the sample of {task.name} cannot have {wanted} different rows; request fewer")
         random.shuffle(rows)
         splits[name] = rows
     return splits
@@ -60,7 +69,7 @@ def generate(task_name: str, *, sizes: Mapping[str, int] = SIZES, seed: int = 0)
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """Who did what to which thing, where and when: places in the lists of words."""
+    """A person, an action, a thing, a place and a time, each as an index into its list of words."""
 
     who: int
     verb: int
@@ -83,7 +92,7 @@ def _event(random: Random) -> _Event:
 
 
 def _other(random: Random, event: _Event, slots: Sequence[str]) -> _Event:
-    """The event with the given slots changed."""
+    """Change the given slots of an event."""
     new = {}
     for slot in slots:
         shift = random.randrange(1, len(_SLOTS[slot]))
@@ -92,11 +101,11 @@ def _other(random: Random, event: _Event, slots: Sequence[str]) -> _Event:
 
 
 def _tell(random: Random, event: _Event, *, form: str = "", parts: Sequence[str] = ("place", "time")) -> str:
-    """One of the ways to say it: in the active or passive voice, with time at the front, in any of its synonyms."""
+    """Write an event as a sentence: in the active or passive voice or with time in front, in any of its synonyms."""
     who, thing = random.choice(words.PEOPLE[event.who]), random.choice(words.THINGS[event.thing])
     _, _, past, participle = random.choice(words.VERBS[event.verb])
     place, time = random.choice(words.PLACES[event.place]), random.choice(words.TIMES[event.time])
-    tail = "".join(f" {said}" for part, said in (("place", place), ("time", time)) if part in parts)
+    tail = "".join(f" {words_of}" for part, words_of in (("place", place), ("time", time)) if part in parts)
     form = form or random.choice(("active", "passive", "fronted"))
     if form == "passive":
         return f"The {thing} was {participle} by the {who}{tail}."
@@ -145,7 +154,7 @@ def _break_grammar(random: Random, sentence: list[str]) -> None:
         index = random.choice(articles)
         sentence[index : index + 1] = ["the", random.choice(("of", "is", "and", "to")), "the"]
     else:
-        thirds = {form: forms[1] for ways in words.VERBS for forms in ways for form in forms}
+        thirds = {form: forms[1] for verbs in words.VERBS for forms in verbs for form in forms}
         sentence[:] = [f"is {thirds[word]}" if word in thirds else word for word in sentence]
 
 
@@ -180,14 +189,14 @@ def _mrpc(random: Random, label: int) -> Row:
     return ((_tell(random, event, form=first), _tell(random, other, form=second)), label)
 
 
-def _stsb(random: Random, kept: int) -> Row:
+def _stsb(random: Random, equal: int) -> Row:
     event = _event(random)
-    other = _other(random, event, random.sample(list(_SLOTS), 5 - kept))
+    other = _other(random, event, random.sample(list(_SLOTS), 5 - equal))
     texts = _tell(random, event), _tell(random, other)
-    # What is said in other words is a little less alike.
-    ours, theirs = ({word.lower().strip(".") for word in text.split()} for text in texts)
-    share = len(ours & theirs) / len(ours | theirs)
-    return (texts, round(min(5.0, max(0.0, kept - 0.4 * (1 - share))), 1))
+    # Synonyms make a pair a little less similar.
+    first, second = ({word.lower().strip(".") for word in text.split()} for text in texts)
+    share = len(first & second) / len(first | second)
+    return (texts, round(min(5.0, max(0.0, equal - 0.4 * (1 - share))), 1))
 
 
 def _qqp(random: Random, label: int) -> Row:
@@ -256,7 +265,7 @@ def _qnli(random: Random, label: int) -> Row:
     if label == 0:
         parts = [asked] if asked in ("place", "time") else ["place", "time"]
         return ((question, _tell(random, event, parts=parts)), label)
-    # Of the same words without the answer, or of another event altogether.
+    # The same words without the answer, or another event.
     if asked in ("place", "time") and random.random() < 0.5:
         return ((question, _tell(random, event, parts=[{"place": "time", "time": "place"}[asked]])), label)
     return ((question, _tell(random, _other(random, event, ("who", "verb", "thing")))), label)
@@ -265,7 +274,7 @@ def _qnli(random: Random, label: int) -> Row:
 def _wnli(random: Random, label: int) -> Row:
     firsts, seconds, sentence, claim, deciding = random.choice(words.PRONOUNS)
     pair = random.choice(firsts), random.choice(seconds)
-    # Mostly the first noun is meant: were both as likely, a small encoder would find nothing to begin with.
+    # Mostly the first noun is right: if both were as likely, a small encoder would learn nothing.
     meant = int(random.random() < 0.25)
     named = meant if label else 1 - meant
     text = random.choice(words.OPENINGS) + sentence.format(*pair, deciding[meant])
@@ -274,7 +283,7 @@ def _wnli(random: Random, label: int) -> Row:
 
 _MAKERS: Mapping[str, tuple[Callable[[Random, int], Row], int]] = MappingProxyType(
     {
-        # what makes a row of a given class (for stsb, of a given number of parts in common), and how many there are
+        # the function that makes a row of a class (stsb: with a number of equal slots), and the number of classes
         "cola": (_cola, 2),
         "sst2": (_sst2, 2),
         "mrpc": (_mrpc, 2),

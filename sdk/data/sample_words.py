@@ -1,4 +1,4 @@
-"""The words that synthetic sentences are made of. Every tuple holds words of one meaning, any of which can stand."""
+"""The words of synthetic sentences. Every tuple holds synonyms, any of which can be used."""
 
 PEOPLE = (
     ("teacher", "instructor"), ("doctor", "physician"), ("lawyer", "attorney"), ("cook", "chef"),
@@ -14,7 +14,7 @@ THINGS = (
     ("clock",), ("table",), ("bottle",), ("piano",), ("computer",),
 )  # fmt: skip
 VERBS = (
-    # (base, third person, past, participle) for each way to say it
+    # (base, third person, past, participle) of each synonym
     (("buy", "buys", "bought", "bought"), ("purchase", "purchases", "purchased", "purchased")),
     (("repair", "repairs", "repaired", "repaired"), ("fix", "fixes", "fixed", "fixed")),
     (("hide", "hides", "hid", "hidden"), ("conceal", "conceals", "concealed", "concealed")),

@@ -11,34 +11,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, DatasetInfo, Features, Value
+from datasets import Dataset, DatasetInfo, Features, Value
 from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError, SettingsError
 
 from ..core.arguments import is_whole, short_repr
-from ..tasks import Task
-
-NO_CLASS = -1
-"""What stands for the missing label of a classification, as on the hub; a missing score is nan."""
+from ..tasks import Task, kind_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Rows of one task, in order, held in memory.
-
-    `dataset` has the task's text columns (string) and its label column (a ClassLabel, -1 where there is no label; for
-    a regression float32, nan where there is no score), and no others.
+    """Rows of one task, in order, in memory.
 
     Raises:
-        DataError: the columns are not the task's.
+        DataError: The columns are not the task's.
+
+    Example:
+        >>> split = load_task_data("sst2", "sample").splits["train"]
+        >>> split.texts()[0], split.labels()[0]
     """
 
     task: Task
     """The task whose columns these are."""
     dataset: Dataset
-    """The rows as a Hugging Face data set."""
+    """A Hugging Face data set of the task's text columns (string), then its label column.
+
+    The label is a ClassLabel, -1 where it is missing; or float32 for a regression, NaN where it is missing.
+    """
 
     def __post_init__(self) -> None:
         if self.dataset.column_names != [*self.task.text, self.task.label]:
@@ -49,11 +50,12 @@ class Split:
 
     @classmethod
     def from_table(cls, task: Task, table: pa.Table) -> "Split":
-        """A split of an Arrow table with the task's columns; ids as any integer, scores as any float."""
+        """Make a split of an Arrow table with the task's columns; class ids as any integer, scores as any float."""
         features = Features({name: Value("string") for name in task.text})
-        features[task.label] = Value("float32") if task.is_regression else ClassLabel(names=list(task.labels))
-        plain = table.select(list(features)).cast(pa.schema([(n, f.pa_type) for n, f in features.items()]))
-        # The library's own fingerprint would pickle the table to hash it; ours is of the content and made on demand.
+        features[task.label] = kind_of(task).feature(task)
+        schema = pa.schema([(name, feature.pa_type) for name, feature in features.items()])
+        plain = table.select(list(features)).cast(schema)
+        # Without ours, the library would pickle the table to hash it.
         plain = plain.replace_schema_metadata(features.arrow_schema.metadata).combine_chunks()
         return cls(
             task=task,
@@ -68,31 +70,30 @@ class Split:
         return list(zip(*(self._table[name].to_pylist() for name in self.task.text), strict=True))
 
     def labels(self) -> NDArray[Any]:
-        """Class ids as int64, or scores as float32, of shape (rows,); -1 or nan where there is none."""
-        kind = np.float32 if self.task.is_regression else np.int64
-        return np.asarray(self._table[self.task.label].to_numpy(), dtype=kind)
+        """Class ids as int64, or scores as float32, ``(rows,)``; -1 or NaN where the label is missing."""
+        return np.asarray(self._table[self.task.label].to_numpy())
 
     @property
     def labelled(self) -> bool:
         """Whether every row has its label, so that the split can be learned from or scored."""
         labels = self.labels()
-        return bool(len(labels)) and not bool((np.isnan(labels) if self.task.is_regression else labels < 0).any())
+        return bool(len(labels)) and not bool(kind_of(self.task).is_missing(labels).any())
 
     def head(self, rows: int) -> "Split":
-        """The first `rows` rows, or all where there are fewer.
+        """The first ``rows`` rows, or all where there are fewer.
 
         Raises:
-            SettingsError: `rows` is below 1.
+            SettingsError: ``rows`` is below 1.
         """
         return self._take(np.arange(min(_at_least_one(rows), len(self))))
 
     def sample(self, rows: int, *, seed: int) -> "Split":
-        """`rows` rows drawn with the seed, in the order drawn; all rows in their own order where there are no more.
+        """Draw ``rows`` rows, in the order drawn; where the split has at most as many, all rows in their own order.
 
         A smaller sample is the beginning of a larger one of the same seed.
 
         Raises:
-            SettingsError: `rows` is below 1.
+            SettingsError: ``rows`` is below 1.
         """
         if _at_least_one(rows) >= len(self):
             return self
@@ -100,7 +101,7 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the texts and labels in order, whatever file they came from."""
+        """sha256 of the texts and labels in order, independent of the file they came from."""
         return _digest(self._table)
 
     @property
@@ -116,15 +117,19 @@ class TaskData:
     """A task with its data, as one training or evaluation uses it.
 
     Raises:
-        DataError: a split belongs to another task, or there is none.
+        DataError: A split belongs to another task, or no split is given.
+
+    Example:
+        >>> load_task_data("sst2", "sample").splits.keys()
+        dict_keys(['train', 'validation', 'test'])
     """
 
     task: Task
-    """What is learned from it."""
+    """The task that is learned from it."""
     splits: Mapping[str, Split]
     """The rows by the name of their split: train, validation, test, as the task has them."""
     source: str
-    """Where it came from, in a few words for people."""
+    """Where it comes from, in a few words for people."""
 
     def __post_init__(self) -> None:
         if not self.splits:
@@ -136,9 +141,9 @@ class TaskData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the task's name, text columns and class names and the rows of every split here, in order.
+        """sha256 over the task's name, text columns and class names, and the rows of every split, in order.
 
-        It is of content and not of files: the same rows from any layout have the same fingerprint.
+        It is of content and not of files: the same rows have the same fingerprint in every layout.
         """
         head = [self.task.name, self.task.text, self.task.labels]
         rows = sorted((name, split.fingerprint) for name, split in self.splits.items())
@@ -152,17 +157,17 @@ def _at_least_one(rows: int) -> int:
 
 
 def _digest(table: pa.Table) -> str:
-    """sha256 of a table's columns in order: for strings every length in bytes and all the bytes, else the numbers."""
+    """sha256 of a table's columns in order: of strings their lengths and their bytes, of numbers the numbers."""
     sha = hashlib.sha256()
     for column in table.columns:
         sha.update(len(column).to_bytes(8, "little"))
         if pa.types.is_string(column.type):
-            # Lengths and bytes apart: rows cannot run into one another, and two updates do for a million of them.
+            # Lengths apart from bytes: no two tables have the same digest, and a column takes two updates.
             sha.update(np.asarray(pc.binary_length(column).to_numpy(), dtype="<i8").tobytes())
             sha.update("".join(column.to_pylist()).encode())
         else:
             numbers = column.to_numpy().astype("<f4" if pa.types.is_floating(column.type) else "<i8")
             if numbers.dtype.kind == "f":
-                numbers[np.isnan(numbers)] = np.nan  # there are many nans, and all mean: no score
+                numbers[np.isnan(numbers)] = np.nan  # NaN has many bit patterns, all of which are a missing score
             sha.update(numbers.tobytes())
     return sha.hexdigest()

@@ -2,50 +2,61 @@
 
 import csv
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pointsman.registry.errors import DataError
 
-# The csv module refuses fields above 131,072 characters; a long document is no mistake. This fits any C long.
-_LONGEST_FIELD = 2**31 - 1
+_LONGEST_FIELD: Final = 2**31 - 1
+"""Characters; the csv module refuses fields above 131,072, and a document may be longer. It fits any C long."""
+
+_CSV_LIMIT: Final = threading.Lock()
+"""Held while the process has our limit: of two readers, the first to end would take it from the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The wanted columns of a file, and where each row stands in it."""
+    """Columns of a file, and the place of each row in it.
+
+    Example:
+        >>> table = read_table(Path("reviews.csv"), ["text", "label"])
+        >>> table.where(0)
+        'reviews.csv, line 2'
+    """
 
     path: Path
     """The file it was read from."""
     columns: Mapping[str, list[Any]]
-    """Values by column: strings where `written`, else as the file types them; None where a value is missing."""
+    """Values by column: strings where ``written``, else as the file types them; None where a value is missing."""
     places: Sequence[int]
     """The line of each row, or its number from 1 in a parquet file."""
     written: bool
-    """Whether the file writes every value as text (CSV, TSV), so that types have to be read out of it."""
+    """Whether the file writes every value as text (CSV, TSV), from which types must be read."""
 
     def __len__(self) -> int:
         return len(self.places)
 
     def where(self, row: int) -> str:
-        """Where a row stands, for messages: `reviews.csv, line 12`."""
+        """The place of a row, for messages: ``reviews.csv, line 12``."""
         unit = "row" if self.path.suffix.lower() == ".parquet" else "line"
         return f"{self.path}, {unit} {self.places[row]}"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Table:
-    """The named columns of a `.csv`, `.tsv`, `.jsonl` (or `.ndjson`) or `.parquet` file.
+    """Read columns of a ``.csv``, ``.tsv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet`` file.
 
     CSV is read strictly (RFC 4180 quoting, commas; tabs for TSV), UTF-8 with or without a byte-order mark, with a
     header. JSON lines are one object a line.
 
     Raises:
-        DataError: no such file, another kind of file, no rows, a missing column, or a row that cannot be read.
+        DataError: No such file, another kind of file, no rows, a missing column, or a row that cannot be read.
     """
     reader = _READERS.get(path.suffix.lower())
     if not path.exists():
@@ -65,10 +76,10 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
 
 
 def texts_of(table: Table, names: Sequence[str]) -> list[list[str]]:
-    """The text columns of a table, checked: every value a string that is not blank.
+    """Check the text columns of a table: every value must be a string that is not blank.
 
     Raises:
-        DataError: a value that is missing, blank, or no string; the message has its line.
+        DataError: A value is missing, blank, or no string; the message has its line.
     """
     for name in names:
         for row, value in enumerate(table.columns[name]):
@@ -91,11 +102,21 @@ def _check_columns(path: Path, wanted: Sequence[str], found: Sequence[str]) -> N
             raise DataError(f"{path} has the column {name!r} more than once; rename one of them")
 
 
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let the csv module read long fields inside the block; its limit is one for the whole process."""
+    with _CSV_LIMIT:
+        limit = csv.field_size_limit(_LONGEST_FIELD)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
+
+
 def _read_csv(path: Path, columns: Sequence[str]) -> Table:
-    csv.field_size_limit(_LONGEST_FIELD)
     values: dict[str, list[Any]] = {name: [] for name in columns}
     places = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with _long_fields(), path.open(encoding="utf-8-sig", newline="") as stream:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         start = 1  # of the row being read, which can span lines
@@ -120,7 +141,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Table:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    # Bytes split at line feeds alone; JSON may hold other line separators as they are.
+    # Bytes split at line feeds only; JSON may hold other line separators unescaped.
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:

@@ -20,25 +20,31 @@ from pointsman.registry.storage.files import write_atomically
 from .batches import round_length
 
 CHUNK: Final = 4096
-"""Rows that are tokenised at a time."""
-
+"""Rows that are tokenised in one call."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenRows:
-    """Tokenised rows, one after another in flat arrays: memory for their tokens and for nothing else.
+    """Tokenised rows, one after another in flat arrays without padding.
 
-    ``ids`` is ``(tokens,)``; ``segments`` likewise, where the base tells the two texts of a pair apart, or None;
-    ``offsets`` is ``(rows + 1,)``: row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+    Example:
+        >>> rows = tokenise(tokenizer, [("a gripping film",), ("two dull hours",)], max_length=128)
+        >>> rows.batch([0, 1])["input_ids"].shape
+        torch.Size([2, 5])
     """
 
     ids: torch.Tensor
+    """``(tokens,)``, int32."""
     segments: torch.Tensor | None
+    """``(tokens,)``, uint8: the text of a pair that a token belongs to; None where the base does not read it."""
     offsets: torch.Tensor
+    """``(rows + 1,)``, int64: row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``."""
     pad_id: int
+    """The token id of padding."""
     padding_side: str
+    """``left`` or ``right``."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -50,7 +56,7 @@ class TokenRows:
         return lengths
 
     def take(self, rows: Sequence[int]) -> "TokenRows":
-        """Some of the rows, in this order."""
+        """The rows of these numbers, in this order."""
         bounds = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
         return replace(
             self,
@@ -65,8 +71,11 @@ class TokenRows:
         """Model inputs for some rows, ``(len(rows), tokens)`` each, padded to the longest of them.
 
         Args:
-            rows: Which rows.
-            rounded_to: Pad to one of few lengths, see ``round_length``, but to no more than this.
+            rows: The numbers of the rows.
+            rounded_to: Pad to one of few lengths, see ``round_length``, and at most to this one.
+
+        Returns:
+            ``input_ids``, ``attention_mask`` and, where the base reads them, ``token_type_ids``; int64.
         """
         chosen = torch.as_tensor(rows)
         starts, stops = self.offsets[chosen, None], self.offsets[chosen + 1, None]
@@ -76,21 +85,21 @@ class TokenRows:
             longest = min(round_length(longest), max(longest, rounded_to))
         columns = torch.arange(longest)
         if self.padding_side == "left":
-            places, kept = stops - longest + columns, columns >= longest - lengths
+            places, is_token = stops - longest + columns, columns >= longest - lengths
         else:
-            places, kept = starts + columns, columns < lengths
-        places[~kept] = 0
+            places, is_token = starts + columns, columns < lengths
+        places[~is_token] = 0
         inputs = {
-            "input_ids": self.ids[places].long().masked_fill_(~kept, self.pad_id),
-            "attention_mask": kept.long(),
+            "input_ids": self.ids[places].long().masked_fill_(~is_token, self.pad_id),
+            "attention_mask": is_token.long(),
         }
         if self.segments is not None:
-            inputs["token_type_ids"] = self.segments[places].long().masked_fill_(~kept, 0)
+            inputs["token_type_ids"] = self.segments[places].long().masked_fill_(~is_token, 0)
         return inputs
 
 
 def joined(parts: Sequence[TokenRows]) -> TokenRows:
-    """Rows of the same tokenizer, one part after the other."""
+    """Concatenate rows of the same tokenizer."""
     segments = [part.segments for part in parts if part.segments is not None]
     lengths = np.concatenate([part.lengths for part in parts])
     return replace(
@@ -110,18 +119,18 @@ def tokenise(
         tokenizer: The base's.
         rows: All with one text, or all with two.
         max_length: Tokens, special ones included.
-        cache: A directory that keeps the outcome, by the content of rows and tokenizer.
+        cache: A directory of results, by the content of rows and tokenizer; None: no cache.
     """
     path = None if cache is None else cache / f"{_key(tokenizer, rows, max_length)}.safetensors"
-    tensors = _cached(path)
+    tensors = _read_cached(path)
     if tensors is None:
-        tensors = _tokenised(tokenizer, rows, max_length)
+        tensors = _tokenise(tokenizer, rows, max_length)
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, [safetensors.torch.save(tensors)])
             except OSError as error:
-                _log.warning("tokens cannot be kept in %s (%s): the next training makes them again", cache, error)
+                _log.warning("tokens cannot be cached in %s (%s): the next training tokenises again", cache, error)
     return TokenRows(
         ids=tensors["ids"],
         segments=tensors.get("segments"),
@@ -131,7 +140,7 @@ def tokenise(
     )
 
 
-def _tokenised(
+def _tokenise(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int
 ) -> dict[str, torch.Tensor]:
     ids: list[np.ndarray[Any, Any]] = []
@@ -153,13 +162,13 @@ def _tokenised(
     return tensors
 
 
-def _cached(path: Path | None) -> dict[str, torch.Tensor] | None:
+def _read_cached(path: Path | None) -> dict[str, torch.Tensor] | None:
     if path is None:
         return None
     try:
         return safetensors.torch.load(path.read_bytes())
     except OSError:
-        return None  # there is none, or it was deleted just now
+        return None  # not cached, or deleted a moment ago
     except SafetensorError as error:
         _log.warning("cached tokens %s are damaged (%s): tokenising again", path.name, error)
         return None
@@ -167,13 +176,13 @@ def _cached(path: Path | None) -> dict[str, torch.Tensor] | None:
 
 def _key(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], max_length: int) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    # The whole of a fast tokenizer as JSON, but for what a call with truncation leaves in it.
+    # A fast tokenizer as JSON, without the fields that a call with truncation sets in it.
     description = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
     description.pop("truncation", None)
     description.pop("padding", None)
-    # What of its outcome the base reads, and which end is cut, are not in there.
-    about = [description, max_length, tokenizer.model_input_names, tokenizer.truncation_side]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    # The JSON does not have which outputs the base reads, nor which end is cut.
+    inputs = [description, max_length, tokenizer.model_input_names, tokenizer.truncation_side]
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for row in rows:
         digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

@@ -11,7 +11,7 @@ import torch
 from adapters.methods.lora import IA3
 from torch import Tensor, nn
 
-from ..core.heap import trim
+from ..core.memory import trim_heap
 from ..formats.native import ANY_SLOT, check_tensors, rename_key
 from ..patches.rack_modules import _can_replace, _racked, _Slots
 from .slots import adapter_tensors, add_slot, remove_slot
@@ -134,7 +134,7 @@ class Rack:
         self._free = {slot for slot in self._free if slot < capacity} | set(range(self.capacity, capacity))
         self.capacity = capacity
         if let_go >= _WORTH_TRIMMING:  # it leaves holes that nothing of the new size fits into
-            trim()
+            trim_heap()
 
     def _replace(self, lane: str) -> None:
         """Put modules that look slots up in the place of the lane's own."""

@@ -10,7 +10,7 @@ import torch
 
 from ..data.splits import Split
 from ..data.tokens import TokenRows
-from ..tasks import Task
+from ..tasks import Task, kind_of
 from ..tasks.metrics import compute
 from .single import adapter_outputs
 
@@ -91,10 +91,6 @@ def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:
         split: The rows with their labels.
     """
     labels = torch.tensor(split.labels())
-    if task.is_regression:
-        predictions = logits[:, 0]
-        loss = torch.nn.functional.mse_loss(predictions, labels)
-    else:
-        predictions = logits.argmax(dim=1)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-    return {**compute(task.metrics, predictions.numpy(), labels.numpy()), "loss": float(loss)}
+    kind = kind_of(task)
+    scores = compute(task.metrics, kind.scored(logits).numpy(), labels.numpy())
+    return {**scores, "loss": float(kind.loss(logits, labels))}

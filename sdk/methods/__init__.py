@@ -1,4 +1,4 @@
-"""Adapter methods: their names, their full configurations, and which base supports which."""
+"""Adapter methods: their names, their full configurations, and the bases that support them."""
 
 from .catalogue import DEFAULT_METHOD, FORMER_NAMES, LONGEST_NAME, METHODS, Method, find_method, part_names
 from .configure import ONLY_TRAINING, configure, full_config, is_vera, parts_of

@@ -1,6 +1,6 @@
 """Adapter methods by name.
 
-The table is our own, so that listing it needs no heavy import; a test compares it with the library's map.
+The table is our own, so that listing the methods imports no heavy library; a test compares it with the library's map.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,19 @@ DEFAULT_METHOD: Final = "seq_bn"
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """An adapter architecture: one line on what it is, and the paper it comes from."""
+    """An adapter architecture.
+
+    Example:
+        >>> find_method("lora").paper
+        'Hu et al. 2021, arXiv:2106.09685'
+    """
 
     name: str
+    """Its name in the adapters library; of a union ``a+b``."""
     summary: str
+    """One line on what it is."""
     paper: str
+    """The paper that it comes from."""
 
 
 def _method(name: str, summary: str, paper: str) -> tuple[str, Method]:
@@ -26,25 +34,12 @@ def _method(name: str, summary: str, paper: str) -> tuple[str, Method]:
 
 
 _PFEIFFER = "Pfeiffer et al. 2021, arXiv:2005.00247"
-
-
 _HOULSBY = "Houlsby et al. 2019, arXiv:1902.00751"
-
-
 _MADX = "Pfeiffer et al. 2020, arXiv:2005.00052"
-
-
 _UNIFIED = "He et al. 2022, arXiv:2110.04366"
-
-
 _COMPACTER = "Mahabadi et al. 2021, arXiv:2106.04647"
-
-
 _PREFIX = "Li & Liang 2021, arXiv:2101.00190"
-
-
 _REFT = "Wu et al. 2024, arXiv:2404.03592"
-
 
 METHODS: Final[Mapping[str, Method]] = dict(
     [
@@ -72,7 +67,6 @@ METHODS: Final[Mapping[str, Method]] = dict(
     ]
 )
 
-
 FORMER_NAMES: Final[Mapping[str, str]] = {
     "pfeiffer": "seq_bn",
     "houlsby": "double_seq_bn",
@@ -81,65 +75,66 @@ FORMER_NAMES: Final[Mapping[str, str]] = {
     "pfeiffer+inv": "seq_bn_inv",
     "houlsby+inv": "double_seq_bn_inv",
 }
-"""Names of older tutorials, and what they are called today."""
-
+"""Names in older tutorials, and the names of today."""
 
 LONGEST_NAME: Final = 64
-"""Characters of a method's name that the registry keeps; any one of each kind of method fits."""
-
+"""Characters of a method's name that the registry can store; a union of one method of each kind fits."""
 
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "mam": ("prefix_tuning", "par_bn"),
     "unipelt": ("prefix_tuning", "seq_bn", "lora"),
 }
-"""The methods that are unions by name, and what their parts are called."""
-
+"""The methods that are unions, and the names of their parts."""
 
 _LONGEST_FIRST: Final = sorted([*METHODS, *FORMER_NAMES], key=len, reverse=True)
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, of that former name, or the union of several, as ``lora+seq_bn``.
+    """Find a method by its name or former name, or a union of several, as ``lora+seq_bn``.
 
     Raises:
-        MethodNotFoundError: There is none; the message lists those there are.
-        SettingsError: A union that cannot be.
+        MethodNotFoundError: The name is unknown; the message lists the known ones.
+        SettingsError: The union is impossible.
+
+    Example:
+        >>> find_method("pfeiffer").name
+        'seq_bn'
     """
     names = _names_in(name)
     if len(names) == 1:
         return METHODS[names[0]]
     for part in names:
         if part in _PARTS:
-            raise SettingsError(f"{part} is a union itself: name its parts, {'+'.join(_PARTS[part])}, or others")
+            raise SettingsError(f"{part} is a union itself: name its parts, {'+'.join(_PARTS[part])}, or other methods")
         if names.count(part) > 1:
-            raise SettingsError(f"{name} has {part} twice: each method can be in a union once")
+            raise SettingsError(f"{name} has {part} twice: a union has each method at most once")
     joined = "+".join(names)
     if len(joined) > LONGEST_NAME:
-        raise SettingsError(f"the union {joined} has too long a name: {LONGEST_NAME} characters at most")
+        raise SettingsError(f"the name of the union {joined} is too long: at most {LONGEST_NAME} characters")
     papers = dict.fromkeys(METHODS[part].paper for part in names)
     return Method(name=joined, summary=f"{', '.join(names[:-1])} and {names[-1]} together", paper="; ".join(papers))
 
 
 def part_names(name: str) -> tuple[str, ...]:
-    """What the parts of a union are called, in the order of their configurations; of any other method, its own name.
+    """The names of a union's parts, in the order of their configurations; of any other method, its own name.
 
     Raises:
-        MethodNotFoundError: No such method.
+        MethodNotFoundError: The name is unknown.
     """
     names = _names_in(name)
     return _PARTS.get(names[0], names) if len(names) == 1 else names
 
 
 def _names_in(name: str) -> tuple[str, ...]:
-    """The methods of a union ``a+b+c``, or the one of a single name; some names have a ``+`` of their own."""
+    """Split a union ``a+b+c``, or a single name, into methods; some names have a ``+`` of their own."""
     names: list[str] = []
     rest = name
     while True:
-        found = next((known for known in _LONGEST_FIRST if rest == known or rest.startswith(f"{known}+")), None)
-        if found is None:
+        method = next((known for known in _LONGEST_FIRST if rest == known or rest.startswith(f"{known}+")), None)
+        if method is None:
             wrong = rest.partition("+")[0] or name
             raise unknown(MethodNotFoundError, "method", wrong, METHODS, "a union is written lora+seq_bn")
-        names.append(FORMER_NAMES.get(found, found))
-        if rest == found:
+        names.append(FORMER_NAMES.get(method, method))
+        if rest == method:
             return tuple(names)
-        rest = rest[len(found) + 1 :]
+        rest = rest[len(method) + 1 :]

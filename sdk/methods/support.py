@@ -1,7 +1,7 @@
-"""Which methods run on which bases: what adapters 1.3 gets wrong or trips over is refused before it costs anything.
+"""Which methods run on which bases: combinations that adapters 1.3 computes wrongly or fails at are refused early.
 
-Everything that is not refused was tried: all methods on BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, DeBERTa-v2, XLM-R
-and ModernBERT (tests/sdk/test_architectures.py).
+All others are tested: every method on BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, DeBERTa-v2, XLM-R and ModernBERT
+(tests/sdk/test_architectures.py).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .catalogue import METHODS
 from .configure import configure, is_vera, parts_of
 
 _SHORTEST_ROW: Final = 2
-"""Tokens of an empty text: one special token before it, one after."""
+"""Tokens of an empty text: one special token before it and one behind."""
 
 
 def check_supported(base: Any, config: Mapping[str, Any]) -> None:
@@ -24,16 +24,16 @@ def check_supported(base: Any, config: Mapping[str, Any]) -> None:
         config: A method's full configuration.
 
     Raises:
-        SettingsError: It does not; the message says why, and what does.
+        SettingsError: It does not work; the message says why, and which methods do.
     """
     for part in parts_of(config):
         if part.get("dtype") not in (None, "float32"):
-            raise SettingsError(f"dtype has to be float32, in which the base computes; found {part['dtype']!r}")
+            raise SettingsError(f"dtype must be float32, in which the base computes; found {part['dtype']!r}")
         places = [place for place in ("selfattn_lora", "intermediate_lora", "output_lora") if part.get(place)]
         if is_vera(part) and len(places) > 1:
             raise SettingsError(
-                f"VeRA shares its matrices among all layers, so it can only be at places of one shape; found "
-                f"{', '.join(places)}: leave one of them on"
+                f"VeRA shares its matrices among all layers, so its places must have one shape; found "
+                f"{', '.join(places)}: enable one of them"
             )
         reason = _reason(base, part)
         if reason is not None:
@@ -42,9 +42,9 @@ def check_supported(base: Any, config: Mapping[str, Any]) -> None:
 
 
 def reads_padding(config: Mapping[str, Any], base: Any) -> bool:
-    """Whether a row's outputs depend on how far its batch is padded.
+    """Whether a row's outputs depend on the padding of its batch.
 
-    Such an adapter only gets batches without padding, in training and after: rows of one length each.
+    Such an adapter gets batches without padding only, in training and prediction: rows of one length.
 
     Args:
         config: A method's full configuration.
@@ -53,10 +53,10 @@ def reads_padding(config: Mapping[str, Any], base: Any) -> bool:
     return any(_reads_padding(part, base) for part in parts_of(config))
 
 
-def goes_by_token(config: Mapping[str, Any]) -> bool:
-    """Whether a method, behind a layer's attention, does to each token what it would do to that token alone.
+def is_tokenwise(config: Mapping[str, Any]) -> bool:
+    """Whether a method, behind a layer's attention, changes each token independently of the others.
 
-    ReFT goes by the places of tokens in a row, and a gate (UniPELT) is a mean over them.
+    ReFT depends on the positions of tokens in a row, and a gate (UniPELT) is a mean over all tokens.
 
     Args:
         config: A method's full configuration.
@@ -65,17 +65,17 @@ def goes_by_token(config: Mapping[str, Any]) -> bool:
 
 
 def _reason(base: Any, part: Mapping[str, Any]) -> str | None:
-    """Why a method cannot be on a base, or None if it can."""
+    """Why a method does not work on a base; None if it does."""
     kind = part.get("architecture")
     if base.model_type == "modernbert":
         if kind in ("prefix_tuning", "prompt_tuning"):
-            return f"{kind} does not work on a modernbert base: the adapters library has no place for it there"
-        # One layer makes queries, keys and values together, and the library's version of it only knows plain LoRA.
+            return f"{kind} does not work on a modernbert base: the adapters library does not implement it there"
+        # One layer computes queries, keys and values together, and the library's replacement supports plain LoRA only.
         if part.get("selfattn_lora") and (is_vera(part) or part.get("use_dora")):
             what = "VeRA" if is_vera(part) else "DoRA"
             return f"{what} does not work in the attention of a modernbert base"
     if base.model_type == "deberta-v2" and getattr(base, "conv_kernel_size", 0) and kind == "prompt_tuning":
-        return "prompt_tuning does not work on a deberta-v2 base with a convolution, which takes no longer input"
+        return "prompt_tuning does not work on a deberta-v2 base with a convolution, which needs an input of unchanged length"
     return None
 
 
@@ -85,10 +85,10 @@ def _reads_padding(part: Mapping[str, Any], base: Any) -> bool:
             return True
         case "prefix_tuning" if base.model_type == "distilbert":  # with a mask, the prefix's scores are 1 too high
             return True
-        case "reft" if part["suffix_positions"] > _SHORTEST_ROW:  # it would look for them before the row's beginning
+        case "reft" if part["suffix_positions"] > _SHORTEST_ROW:  # their positions would be before the row's start
             return True
-    # Each gate (UniPELT) is a mean over all tokens of the padded row.
+    # A gate (UniPELT) is a mean over all tokens of the padded row.
     if part.get("use_gating"):
         return True
-    # A convolution beside the first layer sees what an invertible adapter makes of the padding next to it.
+    # A convolution beside the first layer reads the padding as an invertible adapter has changed it.
     return bool(part.get("inv_adapter") and base.model_type == "deberta-v2" and getattr(base, "conv_kernel_size", 0))

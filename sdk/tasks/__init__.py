@@ -1,7 +1,19 @@
-"""What adapters learn: GLUE's tasks and tasks of the user's own. Only ``metrics`` imports heavy libraries."""
+"""What adapters learn: GLUE's tasks and the user's own, each of one kind. Only ``metrics`` imports heavy libraries."""
 
 from .custom import custom_task
 from .glue import GLUE, SYNTHETIC, glue_task
+from .kinds import NO_CLASS, Answer, Kind, kind_of
 from .task import METRICS, Task
 
-__all__ = ["GLUE", "METRICS", "SYNTHETIC", "Task", "custom_task", "glue_task"]
+__all__ = [
+    "GLUE",
+    "METRICS",
+    "NO_CLASS",
+    "SYNTHETIC",
+    "Answer",
+    "Kind",
+    "Task",
+    "custom_task",
+    "glue_task",
+    "kind_of",
+]

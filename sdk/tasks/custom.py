@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pointsman.registry.errors import SettingsError
 
 from .glue import GLUE
+from .kinds import KINDS
 from .task import Task
 
 
@@ -16,27 +17,33 @@ def custom_task(
     labels: Sequence[str] = (),
     description: str = "",
 ) -> Task:
-    """A task of the user's own.
+    """Make a task of the user's own.
 
-    With `labels` (class names by id) it is a classification: accuracy (primary), F1 of class 1 where there are two
-    classes and macro F1 where there are more, and Matthews' correlation. Without, it is a regression: Pearson
-    (primary), Spearman and the mean squared error. A primary metric is always better when greater.
+    Args:
+        name: Its name, none of GLUE's.
+        text: One or two text columns.
+        label: The column of the label or score.
+        labels: The class names by id, of a classification: its metrics are accuracy (primary), F1 of class 1 where
+            there are two classes and macro F1 where there are more, and Matthews' correlation. Without them it is a
+            regression: Pearson (primary), Spearman and the mean squared error.
+        description: One line for people; by default made of the columns.
 
     Raises:
-        SettingsError: the name is one of GLUE's, or a field does not fit.
+        SettingsError: The name is one of GLUE's, or a field does not fit.
+
+    Example:
+        >>> custom_task("stars", text=["review"], label="stars", labels=["1", "2", "3", "4", "5"]).primary
+        'accuracy'
     """
     if name in GLUE:
         raise SettingsError(f"{name!r} is a task of GLUE; give your own data another name, such as 'my-{name}'")
     if isinstance(text, str):
         raise SettingsError(f"task {name!r}: text takes a list of one or two columns; found the string {text!r}")
-    if labels:
-        metrics: tuple[str, ...] = ("accuracy", "f1" if len(labels) == 2 else "f1_macro", "matthews_correlation")
-    else:
-        metrics = ("pearson", "spearmanr", "mse")
-    about = f"{len(labels)} classes of" if labels else "a score of"
+    metrics = KINDS["classification" if labels else "regression"].default_metrics(len(labels))
+    target = f"{len(labels)} classes of" if labels else "a score of"
     return Task(
         name=name,
-        description=description or f"{about} {' and '.join(text)}, by the column {label}",
+        description=description or f"{target} {' and '.join(text)}, by the column {label}",
         text=tuple(text),
         label=label,
         labels=tuple(labels),

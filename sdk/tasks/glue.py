@@ -9,11 +9,9 @@ from pointsman.registry.errors import TaskNotFoundError, unknown
 from .task import Task
 
 SYNTHETIC = "sample (synthetic)"
-"""Where the rows of ``--data sample`` came from, as a run's record says it: they tell nothing about GLUE."""
-
+"""The source of the sample's rows in a run's record; their scores say nothing about GLUE."""
 
 _NLI = ("entailment", "neutral", "contradiction")
-
 
 # Columns, class names and their order are those of the data set nyu-mll/glue on the Hugging Face hub. The metrics are
 # those of Table 1 in the GLUE paper (Wang et al. 2019, https://openreview.net/pdf?id=rJ4km2R5t7). For MRPC and QQP the
@@ -45,13 +43,11 @@ _TABLE = (
      "Diagnostic pairs for natural language inference, answered by mnli's adapter"),
 )
 
-
 _EXTRAS: Mapping[str, Mapping[str, Any]] = {
     "stsb": {"bounds": (0.0, 5.0)},
     "mnli": {"validation": ("validation_matched", "validation_mismatched")},
     "ax":   {"validation": ("test",), "scored_with": "mnli"},  # GLUE publishes no training data for it, and one split
 }
-
 
 GLUE: Mapping[str, Task] = MappingProxyType(
     {
@@ -71,12 +67,16 @@ GLUE: Mapping[str, Task] = MappingProxyType(
 
 
 def glue_task(name: str) -> Task:
-    """GLUE's task of that name.
+    """Find GLUE's task of a name.
 
     Raises:
-        TaskNotFoundError: GLUE has none of that name; the message names the near ones and lists all.
+        TaskNotFoundError: GLUE has no task of that name; the message names similar ones and lists all.
+
+    Example:
+        >>> glue_task("sst2").labels
+        ('negative', 'positive')
     """
     if name in GLUE:
         return GLUE[name]
-    advice = "for a task of your own, give a file of data with its text and label columns"
-    raise unknown(TaskNotFoundError, "GLUE task", name, GLUE, advice)
+    hint = "for a task of your own, give a file of data with its text and label columns"
+    raise unknown(TaskNotFoundError, "GLUE task", name, GLUE, hint)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from pointsman.registry.errors import DataError, SettingsError
+from pointsman.registry.errors import DataError, SettingsError, unknown
 
 Array = NDArray[Any]
 
@@ -30,7 +30,7 @@ def _f1_macro(predicted: Array, right: Array) -> float:
 
 def _matthews(predicted: Array, right: Array) -> float:
     with warnings.catch_warnings():
-        # scikit-learn warns of a single class; the value it gives then, 0, is the one wanted.
+        # scikit-learn warns of a single class; the value that it gives then, 0, is the right one.
         warnings.simplefilter("ignore", UserWarning)
         return float(matthews_corrcoef(right, predicted))
 
@@ -61,27 +61,34 @@ _REGRESSION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
 
 
 def compute(task_metrics: Sequence[str], predictions: Array, references: Array) -> dict[str, float]:
-    """The named metrics of predictions against references, in the order named.
+    """Compute metrics of predictions against references.
 
-    Both arrays have the shape (rows,): class ids, as integers, for `accuracy`, `f1` (of class 1; 0 where neither side
-    has any), `f1_macro` (over the classes that occur) and `matthews_correlation` (0 where either side is constant);
-    scores, as floats, for `pearson`, `spearmanr` (both nan where a side is constant or a prediction is not finite, or
-    of fewer than two rows) and `mse`.
+    Args:
+        task_metrics: The metrics' names, which the result has in the same order.
+        predictions: ``(rows,)``: class ids as integers for ``accuracy``, ``f1`` (of class 1; 0 where neither side has
+            any), ``f1_macro`` (over the classes that occur) and ``matthews_correlation`` (0 where either side is
+            constant); scores as floats for ``pearson``, ``spearmanr`` (both NaN where a side is constant, a prediction
+            is not finite, or there are fewer than two rows) and ``mse``.
+        references: The right ones, likewise.
 
     Raises:
-        SettingsError: a metric that is not known.
-        DataError: no rows, shapes that differ, predictions that are no class ids, or rows without a label.
+        SettingsError: A metric is unknown.
+        DataError: No rows, shapes that differ, predictions that are no class ids, or rows without a label.
+
+    Example:
+        >>> compute(["accuracy"], np.array([0, 1]), np.array([0, 0]))
+        {'accuracy': 0.5}
     """
     known = {**_CLASSIFICATION, **_REGRESSION}
     if strange := [name for name in task_metrics if name not in known]:
-        raise SettingsError(f"no metric is called {strange[0]!r}; known: {', '.join(known)}")
+        raise unknown(SettingsError, "metric", strange[0], known)
     predicted, right = np.asarray(predictions), np.asarray(references)
     if predicted.ndim != 1 or predicted.shape != right.shape:
         raise DataError(
             f"predictions and references must both have the shape (rows,); found {predicted.shape} and {right.shape}"
         )
     if not len(right):
-        raise DataError("there are no rows to score; give at least one")
+        raise DataError("no rows to score; give at least one")
     return {name: _one(name, predicted, right) for name in task_metrics}
 
 

@@ -1,11 +1,13 @@
 """What an adapter learns: a task with its text columns, labels or score, and metrics."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 from pointsman.registry.errors import SettingsError
+
+from .kinds import kind_of
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
@@ -18,10 +20,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "mse": "mean squared error of scores",
     }
 )
-"""Every metric a task can name, and what it says. All are better when greater, but for ``mse``."""
-
-
-_REGRESSION_METRICS = frozenset({"pearson", "spearmanr", "mse"})
+"""Every metric that a task can name, and what it measures. All are better when greater, except ``mse``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,36 +28,48 @@ class Task:
     """What is learned: text columns, labels or a score, metrics and the primary one.
 
     Raises:
-        SettingsError: a field that contradicts another or is of the wrong type.
+        SettingsError: A field contradicts another or is of the wrong type.
+
+    Example:
+        >>> Task(
+        ...     name="spam",
+        ...     description="Is the mail spam?",
+        ...     text=("mail",),
+        ...     labels=("no", "yes"),
+        ...     metrics=("f1", "accuracy"),
+        ...     primary="f1",
+        ... )
     """
 
     name: str
-    """What the task is called, `sst2`."""
+    """The task's name: ``sst2``."""
     description: str
     """One line for people."""
     text: tuple[str, ...]
-    """The one or two columns of text, in the order the encoder reads them."""
+    """The one or two columns of text, in the order in which the encoder reads them."""
     label: str = "label"
     """The column of the label or score."""
     labels: tuple[str, ...]
     """Class names in the order of their ids; empty for a regression."""
     metrics: tuple[str, ...]
-    """Names out of `METRICS`, in the order they are shown."""
+    """Names of ``METRICS``, in the order in which they are printed."""
     primary: str
-    """The metric that picks the best checkpoint and version: one of `metrics` that is better when greater."""
+    """The metric that picks the best checkpoint and version: one of ``metrics`` that is better when greater."""
     validation: tuple[str, ...] = ("validation",)
-    """The splits it is evaluated on; the first one picks the best checkpoint."""
+    """The splits that it is evaluated on; the first one picks the best checkpoint."""
     bounds: tuple[float, float] | None = None
     """Lowest and highest score of a regression, where they are known."""
     scored_with: str | None = None
     """The task whose adapter this one is scored on, for a task without training data of its own."""
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that a newer release stored, by name: kept as they were read, and of no effect here but for ``kind``."""
 
     def __post_init__(self) -> None:
-        for field in ("name", "description", "label", "primary"):
-            if not isinstance(getattr(self, field), str) or not getattr(self, field).strip():
-                raise SettingsError(f"task {field} must be a non-empty string; found {getattr(self, field)!r}")
-        for field in ("text", "labels", "metrics", "validation"):
-            self._check_names(field)
+        for name in ("name", "description", "label", "primary"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise SettingsError(f"task {name} must be a non-empty string; found {getattr(self, name)!r}")
+        for name in ("text", "labels", "metrics", "validation"):
+            self._check_names(name)
         if len(self.text) not in (1, 2):
             raise SettingsError(f"task {self.name!r}: text takes one or two columns; found {list(self.text)}")
         if self.label in self.text:
@@ -74,18 +85,19 @@ class Task:
         if self.scored_with is not None and (not isinstance(self.scored_with, str) or self.scored_with == self.name):
             raise SettingsError(f"task {self.name!r}: scored_with names another task; found {self.scored_with!r}")
 
-    def _check_names(self, field: str) -> None:
-        value = getattr(self, field)
+    def _check_names(self, name: str) -> None:
+        value = getattr(self, name)
         if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
-            raise SettingsError(f"task {self.name!r}: {field} must be a tuple of non-empty strings; found {value!r}")
+            raise SettingsError(f"task {self.name!r}: {name} must be a tuple of non-empty strings; found {value!r}")
         if len(set(value)) != len(value):
-            raise SettingsError(f"task {self.name!r}: {field} names something twice: {list(value)}")
+            raise SettingsError(f"task {self.name!r}: {name} names something twice: {list(value)}")
 
     def _check_metrics(self) -> None:
-        fitting = [name for name in METRICS if (name in _REGRESSION_METRICS) == self.is_regression]
-        if wrong := [name for name in self.metrics if name not in fitting]:
-            kind = "regression" if self.is_regression else "classification"
-            raise SettingsError(f"task {self.name!r}: {kind} has no metric {wrong[0]!r}; known: {', '.join(fitting)}")
+        kind = kind_of(self)
+        if wrong := [name for name in self.metrics if name not in kind.metrics]:
+            raise SettingsError(
+                f"task {self.name!r}: unknown {kind.name} metric {wrong[0]!r}; known: {', '.join(kind.metrics)}"
+            )
         if "f1" in self.metrics and len(self.labels) != 2:
             raise SettingsError(
                 f"task {self.name!r}: f1 is of the positive class out of two; found {len(self.labels)}; use f1_macro"
@@ -124,23 +136,30 @@ class Task:
     @property
     def num_labels(self) -> int:
         """How many outputs the head has: one a class, or 1 for a regression."""
-        return len(self.labels) or 1
+        return kind_of(self).outputs(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, in types that JSON has; `from_dict` reads it back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Every field, in types that JSON has; ``from_dict`` reads it back."""
+        values = asdict(self)
+        extra: dict[str, Any] = values.pop("extra")
+        return extra | {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Task":
-        """Read what `to_dict` wrote.
+        """Read what ``to_dict`` wrote, also that of an older or a newer release.
+
+        A field that is missing gets its default, and a missing description the task's name; fields that are unknown
+        here are kept in ``extra``.
 
         Raises:
-            SettingsError: a key is missing or unknown, or a value does not fit.
+            SettingsError: A field without a default is missing, or a value does not fit.
         """
-        known = [field.name for field in fields(cls)]
-        if strange := sorted(set(values) - set(known)):
-            raise SettingsError(f"a task has no field {', '.join(map(repr, strange))}; known: {', '.join(known)}")
-        if missing := [name for name in known if name not in values]:
+        known = {column.name: column for column in fields(cls) if column.name != "extra"}
+        required = [name for name, column in known.items() if column.default is MISSING and name != "description"]
+        if missing := [name for name in required if name not in values]:
             raise SettingsError(f"a task needs the field {', '.join(map(repr, missing))}; found: {', '.join(values)}")
-        read: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**read)
+        extra = {name: value for name, value in values.items() if name not in known}
+        arguments: dict[str, Any] = {"description": values["name"], "extra": extra}
+        for name in known.keys() & values.keys():
+            arguments[name] = tuple(values[name]) if isinstance(values[name], list) else values[name]
+        return cls(**arguments)

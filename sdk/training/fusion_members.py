@@ -45,7 +45,7 @@ def find_members(registry: Registry, refs: Sequence[str | Ref]) -> tuple[Version
         if reason is not None:
             fitting = [name for name in METHODS if _reason(configure(name)) is None]
             raise SettingsError(f"{member.ref} ({member.method}) {reason}; what can be fused: {', '.join(fitting)}")
-        if member.base.fingerprint != first.base.fingerprint:
+        if not member.base.is_same(first.base):
             raise BaseMismatchError(
                 f"{first.ref} was trained on the base '{first.base.name}' ({first.base.fingerprint[:12]}), and "
                 f"{member.ref} on '{member.base.name}' ({member.base.fingerprint[:12]}): only adapters of one base can "

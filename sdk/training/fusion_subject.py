@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Base, Registry, Version
 
 from ..engines.fusion_layers import add_fusion, extract_fusion, fuse_block, insert_fusion, regularisation
 from ..engines.slots import extract_head, fill_slot, slot_name
@@ -28,7 +28,7 @@ class FusionSubject:
     def __init__(self, registry: Registry, config: Mapping[str, Any]) -> None:
         self._registry, self._config = registry, config
         self._members = find_members(registry, member_refs(config))
-        self.fingerprint: str | None = self._members[0].base.fingerprint
+        self.base: Base | None = self._members[0].base
         self.parents: Sequence[tuple[str, str]] = [("member", member.ref) for member in self._members]
 
     def insert(self, model: Any, slot: str) -> Any:

@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from pointsman.registry.errors import SettingsError, unknown
 
 from ..core.devices import autocast_to
 from ..engines.bert_training import BertTrainingEngine
-from ..tasks import Task
+from ..tasks import Task, kind_of
 from .layer_drop import with_random_drop
 
 Forward = Callable[[Mapping[str, Tensor]], Tensor]
@@ -56,14 +56,7 @@ def loss_of(task: Task, weights: Tensor | None, *, penalty: Callable[[], Tensor]
         weights: The weight of each class, ``(classes,)``; None: 1.
         penalty: The regularisation of the trained weights, a scalar added to each row's loss; None: none.
     """
-
-    def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-        return functional.mse_loss(outputs[:, 0], labels, reduction="sum")
-
-    def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, labels, weight=weights, reduction="sum")
-
-    rows_loss = squared_error if task.is_regression else cross_entropy
+    rows_loss = partial(kind_of(task).loss, weights=weights, reduction="sum")
     if penalty is None:
         return rows_loss
     return lambda outputs, labels: rows_loss(outputs, labels) + len(labels) * penalty()

@@ -197,13 +197,13 @@ def _check_base(prepared: PreparedTraining, base: LoadedBase, resumed: Run | Non
         SettingsError, BaseMismatchError: It is another.
     """
     name, fingerprint = prepared.request.base, base.record.fingerprint
-    if resumed is not None and fingerprint != resumed.base.fingerprint:
+    if resumed is not None and not base.record.is_same(resumed.base):
         raise SettingsError(
             f"the base '{name}' has changed since run {resumed.uid} began ({resumed.base.fingerprint[:12]} then, "
             f"{fingerprint[:12]} now), so it cannot be resumed"
         )
     subject = prepared.subject
-    if subject.fingerprint not in (None, fingerprint):
+    if subject.base is not None and not base.record.is_same(subject.base):
         _, member = subject.parents[0]
         raise BaseMismatchError(
             f"the members were trained on another base than '{name}' ({fingerprint[:12]}); name the members' base",

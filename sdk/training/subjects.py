@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pointsman.registry import Registry
+from pointsman.registry import Base, Registry
 
 from ..engines.slots import add_slot, extract_adapter
 from ..methods.fusion import FUSE
@@ -15,8 +15,8 @@ from .fusion_subject import FusionSubject
 class Subject(Protocol):
     """What a training trains beside the head."""
 
-    fingerprint: str | None
-    """That of the only base it can be on; None: it can be on any."""
+    base: Base | None
+    """The only base it can be on; None: it can be on any."""
     parents: Sequence[tuple[str, str]]
     """``(role, ref)`` of the versions it is made from."""
 
@@ -43,7 +43,7 @@ class AdapterSubject:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self.fingerprint: str | None = None
+        self.base: Base | None = None
         self.parents: Sequence[tuple[str, str]] = ()
 
     def insert(self, model: Any, slot: str) -> Any:

@@ -53,7 +53,7 @@ def test_the_fields_of_one(name: str, found: str, run: Any) -> None:
 def test_the_parts_of_a_union_are_named(run: Any) -> None:
     text = run("methods", "compacter+++lora").out
     assert [line for line in text.splitlines() if line.endswith(":")] == ["compacter++:", "lora:"]
-    run("methods", "lora+ia3").refused("cannot be together")
+    run("methods", "lora+ia3").refused("cannot be in one union")
 
 
 def test_an_unknown_method_lists_those_there_are(run: Any) -> None:

@@ -1,16 +1,28 @@
 """A base is what its weights and configuration are, whatever it is called and wherever it lies."""
 
+import dataclasses
+import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError
+from pointsman.registry import Registry
+from pointsman.registry.errors import BaseMismatchError, BaseNotFoundError, UnusableBaseError
+from pointsman.sdk import Switcher
+from pointsman.sdk.bases.architecture import FIELDS, architecture
 from pointsman.sdk.bases.find import find_base
+from pointsman.sdk.bases.fingerprint import describe
+from pointsman.sdk.bases.former import NOT_ENCODED
 from pointsman.sdk.bases.load import load_base
+
+from architectures import ARCHITECTURES, make_base
+from helpers import TEXTS, MakeVersion
 
 
 @pytest.fixture
@@ -132,3 +144,147 @@ def test_a_device_that_is_not_there_is_refused(tiny_base: Path) -> None:
     for device in ("gpu", "cuda:99"):
         with pytest.raises(UnusableBaseError, match="'cpu' always works"):
             load_base(str(tiny_base), device=device)
+
+
+def fingerprint_of_earlier_releases(model: Any, absent: Collection[str] = ()) -> str:
+    """As the first release computed it, with transformers 4.57.6."""
+    prefix = f"{model.base_model_prefix}."
+    config = model.config.to_diff_dict()
+    identity = {key: value for key, value in config.items() if key not in NOT_ENCODED}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode())
+    for key, tensor in sorted(model.base_model.named_parameters()):
+        if key not in absent and prefix + key not in absent:
+            digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden_dropout_prob": 0.25, "is_decoder": True, "pad_token_id": 2, "x": 1}])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_former_fingerprint_is_that_of_earlier_releases(
+    name: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = []
+
+    def watched(model: Any, *, absent: Collection[str], **arguments: Any) -> Any:
+        expected.append(fingerprint_of_earlier_releases(model, absent))
+        return describe(model, absent=absent, **arguments)
+
+    monkeypatch.setattr("pointsman.sdk.bases.load.describe", watched)
+    make_base(tmp_path / name, name)
+    change(tmp_path / name, **changes)
+    record = load_base(str(tmp_path / name)).record
+    assert [record.former_fingerprint] == expected
+    assert record.fingerprint != record.former_fingerprint
+
+
+def test_an_architecture_without_a_table_has_both_fingerprints_too() -> None:
+    from adapters import AutoAdapterModel
+    from transformers import DebertaConfig
+
+    def tiny(**fields: Any) -> Any:
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return AutoAdapterModel.from_config(DebertaConfig(**sizes, intermediate_size=8, **fields))
+
+    model = tiny()
+    record = describe(model, name="tiny")
+    assert record.model_type not in FIELDS
+    assert record.former_fingerprint == fingerprint_of_earlier_releases(model)
+    assert describe(tiny(num_labels=5, top_k=3), name="tiny").fingerprint == record.fingerprint
+    for field in ({"relative_attention": True}, {"is_decoder": True}, {"pad_token_id": 3}, {"hidden_act": "relu"}):
+        model.config.update(field)
+        assert describe(model, name="tiny").fingerprint != record.fingerprint
+        model.config = tiny().config
+
+
+def test_defaults_of_the_library_are_no_part_of_a_fingerprint(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertConfig
+
+    record = load_base(str(tiny_base)).record
+    # What a later release may do: subtract other defaults, drop fields, and give every base new ones.
+    as_today = BertConfig.to_dict
+
+    def as_tomorrow(self: BertConfig) -> dict[str, Any]:
+        gone = {"position_embedding_type", "use_cache", "is_decoder", "top_k"}
+        return {**{key: value for key, value in as_today(self).items() if key not in gone}, "experts": 0}
+
+    monkeypatch.setattr(BertConfig, "to_diff_dict", lambda self: {"model_type": "bert"})
+    assert load_base(str(tiny_base)).record == record
+    monkeypatch.setattr(BertConfig, "to_dict", as_tomorrow)
+    assert load_base(str(tiny_base)).record == record
+
+
+def test_the_tables_say_what_the_library_takes_where_a_field_is_missing() -> None:
+    from transformers import CONFIG_MAPPING
+
+    assert FIELDS.keys() == ARCHITECTURES.keys()
+    compared = 0
+    for name, fields in FIELDS.items():
+        values = CONFIG_MAPPING[name]().to_dict()
+        compared += len(fields.keys() & values.keys())
+        assert {key: values[key] for key in fields if key in values} == {
+            key: fields[key] for key in fields if key in values
+        }
+        assert architecture(name, {}) == architecture(name, values) == dict(fields)
+        # Every one of them counts, and no other does.
+        for field, value in fields.items():
+            other = 7 if isinstance(value, int | float) else "another"
+            assert architecture(name, {field: other}) != architecture(name, {field: value}) == dict(fields)
+        assert architecture(name, {"initializer_range": 7, "use_cache": "no", "num_labels": 9}) == dict(fields)
+    assert compared >= 90
+
+
+def test_sizes_that_follow_from_others_are_the_same_left_out_and_written() -> None:
+    sizes = {"hidden_size": 96, "num_attention_heads": 3}
+    written = architecture("deberta-v2", {**sizes, "embedding_size": 96, "attention_head_size": 32})
+    assert architecture("deberta-v2", sizes) == written
+    assert architecture("deberta-v2", {**sizes, "attention_head_size": 16}) != written
+
+
+def test_zero_is_zero_as_an_integer_too() -> None:
+    assert json.dumps(architecture("albert", {"hidden_dropout_prob": 0})) == json.dumps(architecture("albert", {}))
+
+
+def test_rope_as_transformers_5_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import ModernBertConfig
+
+    make_base(tmp_path / "base", "modernbert")
+    change(tmp_path / "base", global_rope_theta=12_000.0, local_rope_theta=300.0)
+    record = load_base(str(tmp_path / "base")).record
+    as_today = ModernBertConfig.to_dict
+
+    def as_tomorrow(self: ModernBertConfig) -> dict[str, Any]:
+        values = as_today(self)
+        kinds = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
+        rope = {kind: {"rope_type": "default", "rope_theta": values.pop(name)} for kind, name in kinds.items()}
+        return {**values, "rope_parameters": rope, "layer_types": ["full_attention"] * 2}
+
+    monkeypatch.setattr(ModernBertConfig, "to_dict", as_tomorrow)
+    assert load_base(str(tmp_path / "base")).record == record
+
+
+def test_a_version_registered_under_the_former_fingerprint_goes_on_loading(
+    registry: Registry, make_version: MakeVersion, tiny_base: Path, other_base: Path
+) -> None:
+    version = make_version("new")
+    former = dataclasses.replace(
+        version.base, fingerprint=load_base(str(tiny_base)).record.former_fingerprint, former_fingerprint=None
+    )
+    old = registry.add_version(
+        "old",
+        files=registry.read_files(version),
+        task=version.task,
+        method=version.method,
+        config=version.config,
+        base=former,
+        max_length=version.max_length,
+        parameters=1,
+    )
+    assert registry.version("old").base.fingerprint != registry.version("new").base.fingerprint
+    assert registry.version("old").base.former_fingerprint is None
+    with Switcher(str(tiny_base), registry=registry) as switcher:
+        assert switcher.predict("old", TEXTS) == switcher.predict("new", TEXTS)
+        assert len(switcher.predict("average(old, new)", TEXTS)) == len(TEXTS)
+    with Switcher(str(other_base), registry=registry) as switcher, pytest.raises(BaseMismatchError, match=old.ref):
+        switcher.predict("old", TEXTS)

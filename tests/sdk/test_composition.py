@@ -192,9 +192,9 @@ def test_a_member_may_stand_more_than_once_and_alone() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_have_to_be_members(kind: Any) -> None:
     fewest = 2 if kind is Fuse else 1
-    with pytest.raises(CompositionError, match=f"{kind.name} takes {fewest} or more members, found 0"):
+    with pytest.raises(CompositionError, match=f"{kind.name} takes at least {fewest} members, found 0"):
         of(kind)
-    with pytest.raises(CompositionError, match="fuse takes 2 or more members, found 1"):
+    with pytest.raises(CompositionError, match="fuse takes at least 2 members, found 1"):
         Fuse("a")
 
 
@@ -218,7 +218,7 @@ def test_members_of_a_version_are_single_refs() -> None:
     assert parse_members(["a", Ref("b", 2), " c@best "]) == [Ref("a"), Ref("b", 2), Ref("c", "best")]
     assert parse_members(name for name in "ab") == [Ref("a"), Ref("b")]
     for members in (None, 5, "a", b"a", {"a": 0.5, "b": 0.5}, {"a", "b"}):
-        with pytest.raises(SettingsError, match=r"members are a list of refs, as .*; found "):
+        with pytest.raises(SettingsError, match=r"members must be a list of refs, as .*; found "):
             parse_members(members)  # type: ignore[arg-type]
     for member in (None, 5, ["a"], b"a", "stack(a, b)", Average("a", "b"), ""):
         with pytest.raises(CompositionError):
@@ -248,7 +248,7 @@ def test_weights_add_up_to_one_and_stay_as_they_are() -> None:
     "weights", [[float("nan"), 1], [float("inf"), 1], [True, False], ["1", "0"], [None, 1], [10**400, 1], [1j, 0]]
 )
 def test_weights_that_are_no_finite_numbers_are_refused(weights: Any) -> None:
-    with pytest.raises(CompositionError, match="a weight has to be a finite number, found ") as error:
+    with pytest.raises(CompositionError, match="a weight must be a finite number, found ") as error:
         Average("a", "b", weights=weights)
     assert len(str(error.value)) < 200
 
@@ -443,20 +443,20 @@ def test_a_constructor_names_the_rule_too() -> None:
         ("a, b", 1, "expected the end, found ','"),
         ("stack(a))", 8, "expected the end, found ')'"),
         ("stack(a) b", 9, "expected the end, found 'b'"),
-        ("stack(a: 1)", 7, "the members of stack take no numbers: those of average and batchsplit do"),
+        ("stack(a: 1)", 7, "members of stack take no numbers: only those of average and batchsplit do"),
         ("average(a: , b)", 11, "expected a weight such as 0.25, found ','"),
         ("average(a: nan, b: 1)", 11, "expected a weight such as 0.25, found 'nan'"),
         ("average(a: 1_0, b: 1)", 11, "expected a weight such as 0.25, found '1_0'"),
         ("average(a: \u0661, b: 0)", 11, "expected a weight such as 0.25, found '\\u0661'"),
-        ("average(a: 1e999, b: 1)", 0, "a weight has to be a finite number, found inf and 1.0"),
+        ("average(a: 1e999, b: 1)", 0, "a weight must be a finite number, found inf and 1.0"),
         ("average(a: 1, b)", 0, "average takes one weight a member, or none at all: found 1 for 2"),
         ("average(a, b: 1)", 0, "average takes one weight a member, or none at all: found 1 for 2"),
-        ("stack(a, average(a: 0.5, b: 0.4))", 9, "weights have to add up to 1, and 0.5 and 0.4 add up to 0.9: divide"),
+        ("stack(a, average(a: 0.5, b: 0.4))", 9, "weights must add up to 1, and 0.5 and 0.4 add up to 0.9: divide"),
         ("batchsplit(a, b)", 0, "batchsplit takes one size a member, as in batchsplit(a: 2, b: 3): found 0 for 2"),
         ("batchsplit(a: 0)", 14, "expected a number of rows from 1 to 999,999,999, found '0'"),
         ("batchsplit(a: 1.0)", 14, "expected a number of rows from 1 to 999,999,999, found '1.0'"),
         ("batchsplit(a: 1000000000)", 14, "expected a number of rows from 1 to 999,999,999, found '1000000000'"),
-        ("fuse(a)", 0, "fuse takes 2 or more members, found 1"),
+        ("fuse(a)", 0, "fuse takes at least 2 members, found 1"),
         ("stack(a, B)", 9, "adapter name 'B' is not valid"),
         ("stack(a@0)", 6, "ref 'a@0' is not valid"),
         ("stack(a @2)", 8, "expected ',' or ')', found '@2'"),
@@ -530,11 +530,11 @@ def test_whatever_the_text_either_it_is_read_or_the_error_is_ours(text: str) -> 
         ({"average": ["a"], "weights": 1}, "expected a list as weights, found 1"),
         ({"average": ["a"], "weights": None}, "expected a list as weights, found None"),
         ({"average": ["a", "b"], "weights": []}, "one weight a member, or none at all: found 0 for 2"),
-        ({"average": ["a"], "weights": [True]}, "a weight has to be a finite number, found True"),
+        ({"average": ["a"], "weights": [True]}, "a weight must be a finite number, found True"),
         ({"batchsplit": ["a"]}, "batchsplit takes one size a member"),
         ({"batchsplit": ["a"], "sizes": [1.0]}, "from 1 to 999,999,999, found 1.0"),
         ({"stack": "a"}, "expected a list as stack, found 'a'"),
-        ({"stack": []}, "stack takes 1 or more members, found 0"),
+        ({"stack": []}, "stack takes at least 1 members, found 0"),
         ({"stack": ["a", 3]}, r'stack[1]: expected a block such as {"stack": ["a", "b"]}, found 3'),
         ({"stack": ["fuse(a, b)"]}, r"stack[0]: adapter name 'fuse(a, b)' is not valid"),
         ({"stack": ["a", {"fuse": ["b", "C"]}]}, r"stack[1]: fuse[1]: adapter name 'C' is not valid"),
@@ -622,10 +622,10 @@ def test_a_composition_may_be_long() -> None:
     assert parse(text) == block
     assert parse(text + " " * (50_000 - len(text))) == block
     assert refused(text + " " * (50_001 - len(text))) == (
-        "a composition takes at most 50,000 characters, this one 50,001",
+        "a composition has at most 50,000 characters, this one 50,001",
         50_000,
     )
-    with pytest.raises(CompositionError, match="a composition takes at most 50,000 characters, this one 50,00"):
+    with pytest.raises(CompositionError, match="a composition has at most 50,000 characters, this one 50,00"):
         Stack(*["a"] * (count + 1), "a", "a")
 
 

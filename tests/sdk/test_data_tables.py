@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import string
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,18 @@ def test_a_text_of_200_000_characters(tmp_path, kind):
     assert any(texts == (long,) for split in data.splits.values() for texts in split.texts())
 
 
+def test_the_limit_of_the_csv_module_is_as_it_was(tmp_path):
+    path = save(tmp_path / "reviews.csv", [("very " * 40_000, "fine"), *ROWS])
+    limit = csv.field_size_limit()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: load(path).fingerprint, range(8)))) == 1
+    assert csv.field_size_limit() == limit
+    path.write_text('text,label\n"open')
+    with pytest.raises(DataError, match="unexpected end of data"):
+        load(path)
+    assert csv.field_size_limit() == limit
+
+
 TEXT = "text,label\n"
 ENOUGH = "".join(f"text {index},{index % 2}\n" for index in range(12))
 
@@ -217,7 +230,7 @@ ENOUGH = "".join(f"text {index},{index % 2}\n" for index in range(12))
         ("body,label\n" + ENOUGH, "no column 'text'; it has: body, label"),
         ("text,stars\n" + ENOUGH, "no column 'label'; it has: text, stars"),
         ("text,label,text\n", "'text' more than once"),
-        (TEXT + "a,1\nb,0\n", "2 rows; 10 are the fewest"),
+        (TEXT + "a,1\nb,0\n", "2 rows; at least 10 are needed"),
         (TEXT + ENOUGH.replace(",1", ",0"), "every label is '0'; there is nothing to learn from one class"),
         (TEXT + ENOUGH.replace(",1", ",0.5").replace(",0\n", ",0.5\n"), "every score is 0.5"),
         (TEXT + ENOUGH + ",1\n", r"line 14: the text 'text' is empty"),

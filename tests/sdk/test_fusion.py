@@ -251,9 +251,9 @@ def test_members_are_a_list(members: Any, registry: Registry) -> None:
         ({"task": None}, "task must be a name, .*; found None"),
         ({"overrides": ["value"]}, r"overrides are values by field, .*; found \['value'\]"),
         ({"overrides": {5: True}}, "unknown field of the fusion layer '5'"),
-        ({"data": 5}, "data has to be a path; found 5"),
-        ({"text": None}, "text and label have to name columns; found None"),
-        ({"label": 5}, "text and label have to name columns; found .* and 5"),
+        ({"data": 5}, "data must be a path; found 5"),
+        ({"text": None}, "text and label must name columns; found None"),
+        ({"label": 5}, "text and label must name columns; found .* and 5"),
     ],
     ids=repr,
 )
@@ -269,12 +269,12 @@ def test_what_is_of_the_wrong_type_is_refused(asked: dict[str, Any], said: str, 
     ("fields", "said"),
     [
         ({"valeu": True}, "did you mean value"),
-        ({"query": 1}, "query of the fusion layer has to be true or false; found 1"),
+        ({"query": 1}, "query of the fusion layer must be true or false; found 1"),
         ({"dropout_prob": 1}, "below 1"),
         ({"dropout_prob": True}, "below 1"),
         ({"temperature": True}, "no score could be repeated"),
-        ({"residual_before": True}, "to the keys as well"),
-        ({"key": False, "query": False, "value": False}, "nothing of the fusion layer would be left"),
+        ({"residual_before": True}, "also add the residual to the keys"),
+        ({"key": False, "query": False, "value": False}, "the fusion layer would have nothing to learn"),
     ],
 )
 def test_fields_of_the_fusion_layer_that_cannot_work(fields: dict[str, Any], said: str) -> None:

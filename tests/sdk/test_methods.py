@@ -1,5 +1,6 @@
 """Methods and unions of them: how they are named, what their fields may be, what cannot be together."""
 
+import json
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import MethodNotFoundError, SettingsError
 from pointsman.sdk import Switcher
 from pointsman.sdk.methods import FORMER_NAMES, LONGEST_NAME, METHODS, configure, find_method, part_names, parts_of
+from pointsman.sdk.methods.fusion import DEFAULTS, configure_fusion
 
 from helpers import TEXTS, MakeVersion, PlainAdapters
 
@@ -52,7 +54,7 @@ def test_a_union_is_read_as_it_is_written(names: list[str]) -> None:
     """Also where names have a plus of their own: compacter++, pfeiffer+inv."""
     written, meant = "+".join(names), [now(name) for name in names]
     if len("+".join(meant)) > LONGEST_NAME:
-        with pytest.raises(SettingsError, match="64 characters at most"):
+        with pytest.raises(SettingsError, match="at most 64 characters"):
             find_method(written)
         return
     method = find_method(written)
@@ -98,7 +100,7 @@ def test_a_union_has_the_configurations_of_its_parts() -> None:
         same_kind = any({one, other} <= set(kind) for kind in KINDS)
         both_share = one.startswith("compacter") and other in ("vera", "dvora")
         if same_kind or both_share:
-            with pytest.raises(SettingsError, match="cannot be together"):
+            with pytest.raises(SettingsError, match="cannot be in one union"):
                 configure(f"{one}+{other}")
         else:
             assert configure(f"{one}+{other}") == {
@@ -121,7 +123,7 @@ def test_one_of_each_kind_fits_into_a_union() -> None:
         ("lora+lora", "has lora twice"),
         ("lora+seq_bn+pfeiffer", "has seq_bn twice"),
         ("mam+lora", r"mam is a union itself: name its parts, prefix_tuning\+par_bn"),
-        ("lora+ia3", "lora and ia3 cannot be together"),
+        ("lora+ia3", "lora and ia3 cannot be in one union"),
         ("seq_bn+par_bn", "set mh_adapter and output_adapter"),
         ("compacter+vera", "parameters that all layers share"),
     ],
@@ -170,7 +172,7 @@ def test_the_parts_of_the_librarys_own_unions_have_names_too() -> None:
     ("name", "overrides", "message"),
     [
         ("seq_bn", {"reduction": 8}, "unknown field of seq_bn 'reduction'; did you mean reduction_factor"),
-        ("seq_bn", {"reduction_factor": "many"}, "has to be"),
+        ("seq_bn", {"reduction_factor": "many"}, "must be"),
         ("seq_bn", {"reduction_factor": 0}, "greater than 0"),
         ("seq_bn", {"ln_before": 1}, "bool"),
         ("seq_bn", {"architecture": "lora"}, "no field"),
@@ -180,7 +182,7 @@ def test_the_parts_of_the_librarys_own_unions_have_names_too() -> None:
         ("lora+seq_bn", {"seqbn.r": 1}, r"unknown part of lora\+seq_bn 'seqbn'; did you mean seq_bn"),
         ("lora+seq_bn", {".r": 1}, "unknown part of"),
         ("lora+seq_bn", {"lora.": 1}, "unknown field of lora ''"),
-        ("lora+seq_bn", {"lora.r": "x"}, "lora: r has to be"),
+        ("lora+seq_bn", {"lora.r": "x"}, "lora: r must be"),
         ("mam", {"lora.r": 1}, "unknown part of mam 'lora'; known: prefix_tuning, par_bn"),
     ],
 )
@@ -208,3 +210,25 @@ def test_direft_is_not_noreft(make_version: MakeVersion, registry: Registry, tin
     learned, projection = unit.learned_source, unit.projection.weight
     expected = states + (states @ learned.weight.T + learned.bias) @ projection  # Wu et al. 2024, DiReFT
     torch.testing.assert_close(unit(states), expected)
+
+
+@pytest.mark.parametrize("name", ["lora", "seq_bn", "unipelt", "lora+seq_bn"])
+def test_a_stored_configuration_of_another_release_is_completed(name: str) -> None:
+    config = configure(name)
+    stored = json.loads(json.dumps(config))
+    for part in parts_of(stored):
+        field = next(field for field in part if field != "architecture" and part[field] is not None)
+        del part[field]  # type: ignore[attr-defined]
+        part["invented_later"] = 7  # type: ignore[index]
+    completed = configure(name, start=stored)
+    assert [{**part, "invented_later": 7} for part in parts_of(config)] == list(parts_of(completed))
+    assert configure(name, start=config) == config
+
+
+def test_a_stored_fusion_of_another_release_is_completed() -> None:
+    assert configure_fusion({"key": False}, start={"query": False, "new": 1}) == {
+        **DEFAULTS,
+        "key": False,
+        "query": False,
+        "new": 1,
+    }

@@ -86,7 +86,7 @@ def test_seeds_and_sizes():
     assert generate("cola", seed=1) != generate("cola", seed=2)
     with pytest.raises(SettingsError, match="known: train, validation, test"):
         generate("cola", sizes={"dev": 3})
-    with pytest.raises(SettingsError, match="different rows; ask for fewer"):
+    with pytest.raises(SettingsError, match="different rows; request fewer"):
         generate("wnli", sizes={"train": 100_000})
     with pytest.raises(TaskNotFoundError):
         generate("coal")

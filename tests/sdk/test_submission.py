@@ -11,6 +11,8 @@ import torch
 
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import (
+    Action,
+    Advice,
     BaseMismatchError,
     ConflictError,
     DataError,
@@ -307,14 +309,17 @@ def test_diagnostic_rows_that_are_broken_are_not_taken_for_missing(
     assert not (tmp_path / "glue.zip").exists()
 
 
-def refused(kind: type[PointsmanError], said: str, attempt: Callable[[Callable[[int, int], None]], object]) -> None:
-    """Check that it is refused before a single row is predicted."""
+def refused(
+    kind: type[PointsmanError], said: str, attempt: Callable[[Callable[[int, int], None]], object]
+) -> PointsmanError:
+    """Check that it is refused before a single row is predicted, and return the error."""
 
     def report(done: int, total: int) -> None:
         raise AssertionError(f"{done} of {total} rows were predicted")
 
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=said) as caught:
         attempt(report)
+    return caught.value
 
 
 def test_data_that_lack_a_task_are_refused_at_once(all_tasks: list[str], switcher: Switcher, tmp_path: Path) -> None:
@@ -333,7 +338,10 @@ def test_data_that_lack_a_task_are_refused_at_once(all_tasks: list[str], switche
     refused(
         DataError, "nowhere does not exist", lambda r: submit(switcher, refs, data=tmp_path / "nowhere", path=target)
     )
-    refused(DataError, "hub.*cannot be reached.*--data", lambda r: submit(switcher, ["mnli"], path=target, report=r))
+    error = refused(
+        DataError, "hub.*cannot be reached.* as data", lambda r: submit(switcher, ["mnli"], path=target, report=r)
+    )
+    assert error.advice == Advice(Action.SET_ARGUMENTS, {"data": None})
     assert {path.name for path in tmp_path.iterdir()} == {"home", "glue"}
 
 

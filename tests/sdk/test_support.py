@@ -47,8 +47,8 @@ def adapted(base: Path, config: dict[str, Any]) -> tuple[Any, TokenRows]:
 @pytest.mark.parametrize(
     ("method", "overrides", "message"),
     [
-        ("lora", {"dtype": "bfloat16"}, "dtype has to be float32"),
-        ("vera", {"output_lora": True}, "selfattn_lora, output_lora: leave one of them on"),
+        ("lora", {"dtype": "bfloat16"}, "dtype must be float32"),
+        ("vera", {"output_lora": True}, "selfattn_lora, output_lora: enable one of them"),
     ],
 )
 def test_what_works_on_no_base_is_refused(

@@ -119,7 +119,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     (tmp_path / "file").write_text("in the way")
     found = tokenise(loaded.tokenizer, [("a film",)], max_length=32, cache=tmp_path / "file")
     assert found.lengths.tolist() == [4]
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 @given(lengths=lengths_of_rows, batch=st.integers(1, 20), exact=st.booleans())

@@ -113,7 +113,7 @@ def _read(registry: Registry, version: Version) -> Member:
 
 def _check_same(first: Version, other: Version, how: str) -> None:
     together = f"{first.ref} and {other.ref} cannot be merged:"
-    if first.base.fingerprint != other.base.fingerprint:
+    if not first.base.is_same(other.base):
         bases = " and ".join(f"'{v.base.name}' ({v.base.fingerprint[:12]})" for v in (first, other))
         raise BaseMismatchError(f"{together} they were trained on different bases, {bases}")
     if first.method != other.method:

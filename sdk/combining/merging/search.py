@@ -70,7 +70,7 @@ def best_of(
     if max_rows is not None:
         rows = rows.head(max_rows)
     loaded = load_base(base or merged.like.base.name, device=device)
-    if loaded.record.fingerprint != merged.like.base.fingerprint:
+    if not loaded.record.is_same(merged.like.base):
         raise BaseMismatchError(
             f"{merged.like.ref} was trained on the base '{merged.like.base.name}' "
             f"({merged.like.base.fingerprint[:12]}), not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"

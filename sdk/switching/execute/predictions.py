@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...tasks import Task
+from ...tasks import Task, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,4 @@ class Prediction:
 
 def predictions(task: Task, logits: Tensor) -> list[Prediction]:
     """Read a head's outputs, ``(rows, labels)`` or ``(rows, 1)`` of a regression, row by row."""
-    if task.is_regression:
-        return [Prediction(None, value) for value in logits[:, 0].tolist()]
-    return [
-        Prediction(label, probabilities[label], probabilities)
-        for row in logits.softmax(dim=1).tolist()
-        for probabilities in [dict(zip(task.labels, row, strict=True))]
-        for label in [max(probabilities, key=probabilities.__getitem__)]
-    ]
+    return [Prediction(*answer) for answer in kind_of(task).answers(task, logits)]

@@ -19,7 +19,7 @@ from ...engines.racks import Rack, fits
 from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name
 from ...formats.native import ADAPTER_WEIGHTS, ANY_SLOT, Stored, rename_key
 from ...methods.fusion import fusion_members, is_fusion
-from ...methods.support import goes_by_token, reads_padding
+from ...methods.support import is_tokenwise, reads_padding
 from ...tasks import Task
 from .adapter_files import AdapterFiles
 from .loaded import Capacity, InFusion, InRack, LoadedAdapter, Standalone
@@ -201,7 +201,7 @@ class AdapterCache:
             config=content.adapter.config,
             head=content.head,
             exact_lengths=reads_padding(version.config, self._model.config),
-            token_by_token=goes_by_token(version.config),
+            token_by_token=is_tokenwise(version.config),
             size=size,
             seconds=time.perf_counter() - began,
         )

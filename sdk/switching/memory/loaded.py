@@ -50,7 +50,7 @@ class LoadedAdapter:
     exact_lengths: bool
     """Its rows may not be padded, see ``support.reads_padding``."""
     token_by_token: bool
-    """Behind a layer's attention it takes each token for itself, see ``support.goes_by_token``."""
+    """Behind a layer's attention it takes each token for itself, see ``support.is_tokenwise``."""
     size: int
     """Bytes of its tensors."""
     seconds: float

@@ -62,7 +62,7 @@ def look_up(leaf: Leaf, registry: Registry, base: Base) -> ResolvedRef:
         CompositionError: No fusion layer was trained over these members, or several for different tasks.
     """
     version = registry.version(leaf) if isinstance(leaf, Ref) else _trained(leaf, registry)
-    if version.base.fingerprint != base.fingerprint:
+    if not version.base.is_same(base):
         raise BaseMismatchError(
             f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
             f"not on '{base.name}' ({base.fingerprint[:12]}): an adapter runs on its own base only"

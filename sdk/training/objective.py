@@ -43,7 +43,7 @@ def forward_of(
             outputs: Tensor = model(**batch, head=slot).logits
         return outputs.float()
 
-    return forward if isinstance(dropped, int) else with_random_drop(forward, model, dropped)
+    return forward if isinstance(dropped, int) else with_random_drop(forward, dropped)
 
 
 def loss_of(

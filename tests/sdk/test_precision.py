@@ -11,8 +11,8 @@ from pointsman.sdk import Switcher
 from pointsman.sdk.bases.load import LoadedBase
 from pointsman.sdk.core.devices import has_fast_bf16
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.patches import packed
-from pointsman.sdk.patches.bf16 import HalvedBase, halve_for_good
+from pointsman.sdk.patches import bf16, packed
+from pointsman.sdk.patches.bf16 import HalvedBase
 from pointsman.sdk.patches.packed import PackedMatrix
 
 from helpers import TEXTS, MakeVersion
@@ -34,7 +34,7 @@ def test_bf16_training_gives_the_base_back_exactly(loaded: LoadedBase) -> None:
 
 
 def test_matrices_are_packed_where_the_processor_multiplies_bf16(loaded: LoadedBase) -> None:
-    halve_for_good(loaded.model)
+    bf16.install(loaded.model)
     matrices = [module.weight for module in loaded.model.modules() if isinstance(module, torch.nn.Linear)]
     assert len(matrices) > 12
     assert {type(matrix) for matrix in matrices} == {PackedMatrix if FAST else torch.nn.Parameter}

@@ -97,9 +97,7 @@ def test_models_drop_by_modules_only(
     attention = "sdpa" if architecture in NO_EAGER else "eager"
     model = plain_model(architecture, attn_implementation=attention, **options).train()
     drawing = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
-    with contract(
-        "transformers", f"all dropout of {architecture} outside of sdpa is by modules that are exactly nn.Dropout"
-    ):
+    with contract("transformers", f"{architecture} drops by modules that are exactly nn.Dropout, outside of sdpa"):
         assert len(drawing) >= (0 if architecture == "modernbert" else 3)
         assert {type(module) for module in drawing} <= {nn.Dropout}
         pool_dropout(model)

@@ -13,7 +13,7 @@ from pointsman.registry import Base
 from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError
 
 from ..core.devices import torch_device
-from ..patches.deberta_queries import cast_queries
+from ..patches import install
 from .find import absolute_name, find_base
 from .fingerprint import describe
 
@@ -27,14 +27,15 @@ class LoadedBase:
     record: Base
 
 
-def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -> LoadedBase:
-    """Load a base in float32, ready for adapters.
+def load_base(name: str, *, device: str = "cpu", attention: str | None = None, bf16: bool = False) -> LoadedBase:
+    """Load a base in float32, with all patches that adapters on it need.
 
     Args:
         name: ``minilm``, a directory, or a name on the Hugging Face hub.
         device: Where to put it, as torch names it.
         attention: How to compute attention, by transformers' name; None: as transformers thinks best. A base that has
             one way only that goes with every method, keeps to it.
+        bf16: Keep its matrices in bf16 for as long as it lives; its fingerprint is that of the float32 weights.
 
     Raises:
         BaseNotFoundError: Neither a directory with a model, nor cached, nor to be had from the hub.
@@ -69,11 +70,11 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None) -
         )
     for head in list(model.heads):
         model.delete_head(head)
-    if config.model_type == "deberta-v2":
-        cast_queries(model)
     model.eval().requires_grad_(False)
     record = describe(model, name=absolute_name(name), absent=set(info["missing_keys"]))
-    return LoadedBase(model=model.to(where), tokenizer=tokenizer, record=record)
+    model = model.to(where)
+    install(model, bf16=bf16)
+    return LoadedBase(model=model, tokenizer=tokenizer, record=record)
 
 
 def read_base(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:

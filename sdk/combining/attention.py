@@ -15,7 +15,7 @@ from pointsman.registry.errors import BaseMismatchError, SettingsError
 
 from ..bases.load import load_base
 from ..core.registries import open_registry
-from ..data.batches import cut
+from ..data.batches import in_row_order, sorted_batches
 from ..data.tokens import TokenRows, tokenise
 from ..engines.single import BATCH_ROWS
 from ..engines.slots import slot_name
@@ -99,19 +99,16 @@ def attention(model: Any, block: Fuse, rows: TokenRows) -> tuple[tuple[Place, ..
         block: What activates the fusion.
         rows: The inputs, one at least.
     """
-    order = np.argsort(-rows.lengths, kind="stable")
+    batches = list(sorted_batches(rows.lengths, BATCH_ROWS))
     places: tuple[Place, ...] = ()
     parts = []
     with torch.inference_mode(), AdapterSetup(block):
-        for chosen in cut(rows.lengths[order], BATCH_ROWS, exact_lengths=False):
-            batch = {name: tensor.to(model.device) for name, tensor in rows.batch(order[chosen].tolist()).items()}
+        for indices in batches:
+            batch = {name: tensor.to(model.device) for name, tensor in rows.batch(indices.tolist()).items()}
             by_layer = model(**batch, output_adapter_fusion_attentions=True).adapter_fusion_attentions[block.name]
             places = tuple(Place(layer, location) for layer in sorted(by_layer) for location in by_layer[layer])
             # (rows, places, tokens, members)
             given = torch.from_numpy(np.stack([by_layer[layer][location] for layer, location in places], axis=1))
             mask = batch["attention_mask"].cpu()[:, None, :, None]
             parts.append((given.float() * mask).sum(dim=2) / mask.sum(dim=2))
-    found = torch.cat(parts)
-    back = torch.empty_like(found)
-    back[torch.from_numpy(order)] = found
-    return places, back
+    return places, in_row_order(parts, batches)

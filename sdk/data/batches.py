@@ -1,11 +1,14 @@
 """Batches of rows of similar length."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import torch
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def round_length(tokens: int) -> int:
@@ -37,6 +40,61 @@ def cut(
     for first, last in pairwise(edges):
         for start in range(first, last, batch_rows):
             yield slice(start, min(start + batch_rows, last))
+
+
+def sorted_batches(
+    lengths: Integers, batch_rows: int, *, exact_lengths: bool = False, groups: Integers | None = None
+) -> Iterator[Integers]:
+    """Batches of row indices, sorted by length; ``in_row_order`` undoes the sorting.
+
+    The longest rows come first: a batch that does not fit into memory fails at once, and buffers are at their largest
+    from the beginning.
+
+    Args:
+        lengths: Tokens of each row, ``(rows,)``.
+        batch_rows: Rows in a batch at most.
+        exact_lengths: Only put rows of one length into a batch, so that none needs padding.
+        groups: The group of each row, ``(rows,)``, all of one length: no batch ends inside a group that fits into it.
+
+    Example:
+        >>> [batch.tolist() for batch in sorted_batches(np.array([3, 5, 4]), 2)]
+        [[1, 2], [0]]
+    """
+    order = np.argsort(-lengths, kind="stable") if groups is None else np.lexsort((groups, -lengths))
+    if groups is None:
+        slices = cut(lengths[order], batch_rows, exact_lengths=exact_lengths)
+    else:
+        slices = _cut_between_groups(lengths[order], groups[order], batch_rows, exact_lengths=exact_lengths)
+    for batch in slices:
+        yield order[batch]
+
+
+def in_row_order(parts: Sequence[torch.Tensor], batches: Sequence[Integers]) -> torch.Tensor:
+    """The results of batches as one tensor, in the order of the rows.
+
+    Args:
+        parts: The result of each batch, ``(rows of the batch, ...)``.
+        batches: The row indices of each batch; together, every row once.
+    """
+    joined = torch.cat(list(parts))
+    result = torch.empty_like(joined)
+    result[torch.from_numpy(np.concatenate(batches))] = joined
+    return result
+
+
+def _cut_between_groups(
+    lengths: Integers, groups: Integers, batch_rows: int, *, exact_lengths: bool
+) -> Iterator[slice]:
+    """Cut rows that are sorted by length and group into batches, and none inside a group that fits into one."""
+    for part in cut(lengths, len(lengths), exact_lengths=exact_lengths):
+        start = part.start
+        while start < part.stop:
+            stop = min(start + batch_rows, part.stop)
+            if stop < part.stop and groups[stop - 1] == groups[stop]:
+                group_start = start + int(np.argmax(groups[start:stop] == groups[stop]))
+                stop = group_start if group_start > start else stop
+            yield slice(start, stop)
+            start = stop
 
 
 class LengthBuckets:

@@ -1,12 +1,12 @@
 """One frozen BERT encoder with bottleneck adapters, forward and backward written out, for training on a CPU.
 
-What the library computes module by module, with autocast and autograd between, is here one function with its own
-gradient. The numbers are the same but for rounding; these are saved:
+adapters computes module by module, with autocast and autograd between them. Here the encoder is one function with its
+own gradient. The numbers are the same except for rounding. It is faster because:
 
 - query, key and value are one product;
-- of the last layer, whose output is read at the first token only, nothing is computed for the other tokens;
-- no gradient is computed below the first adapter, and none of frozen weights;
-- every intermediate is cast once, and kept once.
+- the last layer, whose output is read at the first token only, is not computed for other tokens;
+- no gradient is computed below the first adapter, nor for frozen weights;
+- every intermediate result is cast once and stored once.
 
 The residual stream, layer normalisation and the adapters are in float32, the base's matrix products in the type of its
 matrices.
@@ -23,7 +23,7 @@ from ..patches.pooled_dropout import PooledDropout
 from .frozen_layers import Bottleneck, LastAttention, Layer
 
 MODEL_TYPES: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
-"""Whose layers are BERT's (Devlin et al. 2019, arXiv:1810.04805)."""
+"""The bases whose layers are BERT's (Devlin et al. 2019, arXiv:1810.04805)."""
 
 _PLAIN: Final[Mapping[str, Any]] = {
     "output_adapter": True,
@@ -44,21 +44,27 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "use_gating": False,
     "phm_layer": False,
 }
-"""The bottleneck of Pfeiffer et al. 2021 (arXiv:2005.00247), the only one that is written out here."""
+"""The bottleneck of Pfeiffer et al. 2021 (arXiv:2005.00247), the only one that is written out."""
 
 _MASKED: Final = -10_000.0
-"""Added to the scores of padding, which softmax then makes zero in any of the types."""
+"""Added to the scores of padding, so that softmax makes them zero in float32 and in bf16."""
 
 _PLACES: Final = 8
-"""Softmax over a multiple of so many numbers takes half the time of one over a few less."""
+"""Attention runs over a multiple of this many places: softmax takes half the time of one over a few less."""
 
-_SMALL: Final = 24
+_FLOAT32_PLACES: Final = 24
+"""Up to this many places, attention's products are faster in float32 than in bf16."""
 
 _aten: Any = torch.ops.aten
 
 
 def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
-    """Whether this base with an adapter of this configuration is what is written out here."""
+    """Whether ``BertTrainingEngine`` computes this base with an adapter of this configuration.
+
+    Args:
+        model: An adapters model.
+        config: A method's full configuration.
+    """
     base = model.config
     return (
         base.model_type in MODEL_TYPES
@@ -66,18 +72,22 @@ def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
         and getattr(base, "position_embedding_type", "absolute") == "absolute"
         and not base.is_decoder
         and all(config.get(key, ...) == value for key, value in _PLAIN.items())
-        and "architecture" not in config  # of bottlenecks it has none
+        and "architecture" not in config  # a bottleneck's configuration has none
         and model.device.type == "cpu"
     )
 
 
 class BertTrainingEngine:
-    """A model's adapter and head in one slot, as a function of a padded batch that can be differentiated.
+    """A model's adapter and head in one slot, as a differentiable function of a padded batch.
 
     Args:
-        model: An adapters model in float32, see ``can_fuse``, whose dropout is pooled. It stays as it is.
+        model: An adapters model in float32 that ``supports_training``, with pooled dropout. It is not changed.
         slot: The adapter and head in it.
         dtype: The type of the base's matrix products.
+
+    Example:
+        >>> forward = BertTrainingEngine(model, slot, dtype=torch.bfloat16)
+        >>> functional.cross_entropy(forward(batch), labels).backward()  # gradients of the adapter and the head
     """
 
     def __init__(self, model: Any, slot: str, *, dtype: torch.dtype = torch.float32) -> None:
@@ -98,7 +108,7 @@ class BertTrainingEngine:
 
         Args:
             batch: ``input_ids`` and ``attention_mask``, ``(rows, tokens)``, padded on the right; ``token_type_ids``
-                where the base has them.
+                if the base has them.
         """
         mask = batch["attention_mask"]
         inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
@@ -119,18 +129,18 @@ class _Shape(NamedTuple):
     rows: int
     tokens: int
     places: int
-    """Tokens of a row where it is attended to: those of the batch, and empty ones up to a multiple of eight."""
+    """Places of a row in attention: the batch's tokens, and empty places up to a multiple of eight."""
     bias: Tensor | None
-    """What is added to scores, ``(rows * heads, 1, places)``: nothing, and at padding what softmax makes zero."""
+    """Added to attention scores, ``(rows * heads, 1, places)``: 0, and ``_MASKED`` at padding and empty places."""
     padding: Tensor | None
     """The same without empty places, ``(rows, 1, tokens)``."""
 
 
 class _Attended(NamedTuple):
-    """What the gradient of a layer's attention needs."""
+    """What the backward pass of a layer's attention needs."""
 
     tensors: tuple[Tensor, ...]
-    """Query, key and value; of the last layer its query times the keys' weights, and its input."""
+    """Query, key and value; in the last layer, its query times the keys' weights, and its input."""
     probabilities: Tensor
     dropped: Tensor
     masks: tuple[Tensor | None, Tensor | None]
@@ -138,14 +148,14 @@ class _Attended(NamedTuple):
 
 
 class _Fed(NamedTuple):
-    """What the gradient of a layer's feed-forward block needs."""
+    """What the backward pass of a layer's feed-forward block needs."""
 
     wide: Tensor
     mask: Tensor | None
 
 
 class _Adapted(NamedTuple):
-    """What the gradient of a layer's adapter needs; without an adapter, its last normalisation's."""
+    """What the backward pass of a layer's adapter needs; without an adapter, of its last normalisation."""
 
     weights: Bottleneck | None
     inner: tuple[Tensor, Tensor, Tensor] | None
@@ -155,7 +165,7 @@ class _Adapted(NamedTuple):
 
 
 class _Encoder:
-    """The layers, as one function of embedded tokens and the adapters' weights."""
+    """The forward and backward pass of each block of a layer."""
 
     def __init__(
         self, layers: Sequence[Layer], last: LastAttention, *, dtype: torch.dtype, heads: int, epsilon: float
@@ -174,12 +184,12 @@ class _Encoder:
         """The shape of a batch with this attention mask, ``(rows, tokens)``."""
         rows, tokens = mask.shape
         places = -(-tokens // _PLACES) * _PLACES
-        whole = bool(mask.all())
-        if whole and places == tokens:
+        is_unpadded = bool(mask.all())
+        if is_unpadded and places == tokens:
             return _Shape(rows, tokens, places, None, None)
         bias = torch.full((rows, 1, places), _MASKED)
         bias[:, 0, :tokens].mul_(1 - mask)
-        padding = None if whole else bias[:, :, :tokens]
+        padding = None if is_unpadded else bias[:, :, :tokens]
         return _Shape(rows, tokens, places, bias.repeat_interleave(self.heads, dim=0), padding)
 
     def norm(self, summed: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -188,8 +198,7 @@ class _Encoder:
 
     def attend(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
         """``(tokens, hidden)`` to the attention block's normalised output, the same shape."""
-        # Products this small are faster in float32.
-        dtype = torch.float32 if shape.places <= _SMALL else self.dtype
+        dtype = torch.float32 if shape.places <= _FLOAT32_PLACES else self.dtype
         query, key, value = self._split(layer.qkv(hidden.to(self.dtype)), shape, dtype)
         added = query.new_zeros(()) if shape.bias is None else shape.bias.to(dtype)
         scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(added.dim() > 0), alpha=self.size**-0.5)
@@ -200,25 +209,25 @@ class _Encoder:
         out, norm = self.norm(hidden + mixed, layer.norm)
         return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
 
-    def attend_backward(self, layer: Layer, kept: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
-        query, key, value = kept.tensors
-        mask, mix_mask = kept.masks
-        summed = _norm_backward(gradient, kept.norm, layer.norm)
+    def attend_backward(self, layer: Layer, saved: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
+        query, key, value = saved.tensors
+        mask, mix_mask = saved.masks
+        summed = _norm_backward(gradient, saved.norm, layer.norm)
         (context,) = self._split(layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)), shape, query.dtype)
         scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
-        scores = self._scores_backward(scores, kept)
+        scores = self._scores_backward(scores, saved)
         parts = [
             torch.bmm(scores, key),
             torch.bmm(scores.transpose(1, 2), query),
-            torch.bmm(kept.dropped.transpose(1, 2), context),
+            torch.bmm(saved.dropped.transpose(1, 2), context),
         ]
         return layer.qkv.backward(self._joined(parts, shape)).float().add_(summed)
 
     def attend_first(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
         """The last layer's attention of each row's first token alone: ``(tokens, hidden)`` to ``(rows, hidden)``.
 
-        With one query a row, keys and values need not be made: ``q (x K)ᵀ`` is ``(q Kᵀ) xᵀ``, and ``p (x V)`` is
-        ``(p x) V``. A bias of the keys adds the same to all of a row's scores, which softmax does not see.
+        With one query per row, keys and values need not be computed: ``q (x K)ᵀ`` is ``(q Kᵀ) xᵀ``, and ``p (x V)`` is
+        ``(p x) V``. A bias of the keys adds the same number to all scores of a row, which does not change softmax.
         """
         hidden = hidden.view(shape.rows, shape.tokens, -1)
         first, weights = hidden[:, 0], self.last
@@ -237,35 +246,35 @@ class _Encoder:
         out, norm = self.norm(first + mixed, layer.norm)
         return out, _Attended((reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
 
-    def attend_first_backward(self, layer: Layer, kept: _Attended, gradient: Tensor) -> Tensor:
-        reach, hidden = kept.tensors
-        weights, (mask, mix_mask) = self.last, kept.masks
-        summed = _norm_backward(gradient, kept.norm, layer.norm)
+    def attend_first_backward(self, layer: Layer, saved: _Attended, gradient: Tensor) -> Tensor:
+        reach, hidden = saved.tensors
+        weights, (mask, mix_mask) = self.last, saved.masks
+        summed = _norm_backward(gradient, saved.norm, layer.norm)
         context = layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)).float()
         context = context.view(len(summed), self.heads, -1)
         pooled = torch.bmm(context.transpose(0, 1), weights.value).transpose(0, 1)
         scores = torch.bmm(pooled, hidden.transpose(1, 2)) + (context * weights.value_bias).sum(dim=-1, keepdim=True)
-        scores = self._scores_backward(_masked(scores, mask), kept)
-        out = torch.bmm(kept.dropped.transpose(1, 2), pooled).baddbmm_(scores.transpose(1, 2), reach)
+        scores = self._scores_backward(_masked(scores, mask), saved)
+        out = torch.bmm(saved.dropped.transpose(1, 2), pooled).baddbmm_(scores.transpose(1, 2), reach)
         query = torch.bmm(torch.bmm(scores, hidden).transpose(0, 1), weights.key.transpose(1, 2)).transpose(0, 1)
         out[:, 0] += summed + weights.query.backward(query.reshape(len(summed), -1).to(self.dtype))
         return out.view(-1, out.shape[-1])
 
-    def _scores_backward(self, gradient: Tensor, kept: _Attended) -> Tensor:
-        of_scores: Tensor = _aten._softmax_backward_data(gradient, kept.probabilities, -1, gradient.dtype)
+    def _scores_backward(self, gradient: Tensor, saved: _Attended) -> Tensor:
+        of_scores: Tensor = _aten._softmax_backward_data(gradient, saved.probabilities, -1, gradient.dtype)
         return of_scores.mul_(self.size**-0.5)
 
     def _split(self, joined: Tensor, shape: _Shape, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """``(tokens, parts * hidden)`` to its parts by row and head: ``(rows * heads, places, size)`` each."""
-        found = joined.view(shape.rows, shape.tokens, -1, self.heads, self.size).permute(2, 0, 3, 1, 4)
-        split = torch.empty((len(found), shape.rows, self.heads, shape.places, self.size), dtype=dtype)
-        split[:, :, :, : shape.tokens] = found
+        """``(tokens, parts * hidden)`` to the parts by row and head, ``(rows * heads, places, size)`` each."""
+        parts = joined.view(shape.rows, shape.tokens, -1, self.heads, self.size).permute(2, 0, 3, 1, 4)
+        split = torch.empty((len(parts), shape.rows, self.heads, shape.places, self.size), dtype=dtype)
+        split[:, :, :, : shape.tokens] = parts
         if shape.places > shape.tokens:
             split[:, :, :, shape.tokens :] = 0
-        return split.view(len(found), -1, shape.places, self.size).unbind(0)
+        return split.view(len(parts), -1, shape.places, self.size).unbind(0)
 
     def _joined(self, parts: Sequence[Tensor], shape: _Shape) -> Tensor:
-        """The other way round; what is beyond the tokens is left out."""
+        """The inverse of ``_split``; empty places are left out."""
         joined = torch.empty((shape.rows, shape.tokens, len(parts), self.heads, self.size), dtype=self.dtype)
         for place, part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), parts, strict=True):
             place.copy_(part.view(shape.rows, self.heads, shape.places, self.size)[:, :, : shape.tokens])
@@ -277,9 +286,9 @@ class _Encoder:
         out, mask = _drop(layer.drop_narrow, layer.narrow(functional.gelu(wide)))
         return out, _Fed(wide, mask)
 
-    def feed_backward(self, layer: Layer, kept: _Fed, gradient: Tensor) -> Tensor:
-        wide = layer.narrow.backward(_masked(gradient.to(self.dtype), kept.mask))
-        return layer.widen.backward(_aten.gelu_backward(wide, kept.wide))
+    def feed_backward(self, layer: Layer, saved: _Fed, gradient: Tensor) -> Tensor:
+        wide = layer.narrow.backward(_masked(gradient.to(self.dtype), saved.mask))
+        return layer.widen.backward(_aten.gelu_backward(wide, saved.wide))
 
     def adapt(self, layer: Layer, summed: Tensor) -> tuple[Tensor, _Adapted]:
         """The layer's output from the sum of its two blocks: ``LN(s + up(relu(down(LN(s)))))``."""
@@ -293,16 +302,16 @@ class _Encoder:
         return out, _Adapted(weights, inner, normed, narrow, norm)
 
     def adapt_backward(
-        self, layer: Layer, kept: _Adapted, gradient: Tensor, *, is_lowest: bool
+        self, layer: Layer, saved: _Adapted, gradient: Tensor, *, is_lowest: bool
     ) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of the sum, if one is needed below, and those of the adapter's weights in float32."""
-        total = _norm_backward(gradient, kept.norm, layer.last_norm)
-        if kept.weights is None or kept.narrow is None or kept.normed is None or kept.inner is None:
+        """The gradient of the sum, complete unless this is the lowest adapter, and those of the adapter's weights."""
+        total = _norm_backward(gradient, saved.norm, layer.last_norm)
+        if saved.weights is None or saved.narrow is None or saved.normed is None or saved.inner is None:
             return total, []
-        narrow = _aten.threshold_backward(total @ kept.weights.up, kept.narrow, 0)
-        gradients = [narrow.T @ kept.normed, narrow.sum(0), total.T @ kept.narrow, total.sum(0)]
+        narrow = _aten.threshold_backward(total @ saved.weights.up, saved.narrow, 0)
+        gradients = [narrow.T @ saved.normed, narrow.sum(0), total.T @ saved.narrow, total.sum(0)]
         if not is_lowest:
-            total = total + _norm_backward(narrow @ kept.weights.down, kept.inner, layer.last_norm)
+            total = total + _norm_backward(narrow @ saved.weights.down, saved.inner, layer.last_norm)
         return total, gradients
 
 
@@ -312,27 +321,27 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
         hidden, last = embedded.reshape(-1, embedded.shape[-1]), len(encoder.layers) - 1
-        kept = []
+        saved = []
         for index, layer in enumerate(encoder.layers):
             attend = encoder.attend_first if index == last else encoder.attend
             attended, attention = attend(layer, hidden, shape)
             fed, feeding = encoder.feed(layer, attended)
             hidden, adapting = encoder.adapt(layer, attended + fed)
             if index >= encoder.lowest:
-                kept.append((layer, attention, feeding, adapting))
-        ctx.encoder, ctx.kept, ctx.shape = encoder, kept, shape
+                saved.append((layer, attention, feeding, adapting))
+        ctx.encoder, ctx.saved, ctx.shape = encoder, saved, shape
         return hidden
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        encoder, kept = ctx.encoder, ctx.kept
+        encoder, saved = ctx.encoder, ctx.saved
         gradients: list[Tensor] = []
         is_last = True
-        while kept:
-            layer, attention, feeding, adapting = kept.pop()
-            gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient, is_lowest=not kept)
+        while saved:
+            layer, attention, feeding, adapting = saved.pop()
+            gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient, is_lowest=not saved)
             gradients[:0] = of_weights
-            if kept:
+            if saved:
                 gradient = gradient + encoder.feed_backward(layer, feeding, gradient)
                 if is_last:
                     gradient = encoder.attend_first_backward(layer, attention, gradient)
@@ -343,7 +352,7 @@ class _Run(torch.autograd.Function):
 
 
 def _drop(dropout: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-    """What dropout leaves, and the scaled mask it was multiplied with; None where nothing is dropped."""
+    """The states after dropout, and the scaled mask they were multiplied with; None if nothing is dropped."""
     if not dropout.training or not isinstance(dropout, PooledDropout):
         return hidden, None
     mask = dropout.mask(hidden)
@@ -354,8 +363,8 @@ def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
     return gradient if mask is None else gradient * mask
 
 
-def _norm_backward(gradient: Tensor, kept: tuple[Tensor, Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> Tensor:
-    summed, mean, spread = kept
+def _norm_backward(gradient: Tensor, saved: tuple[Tensor, Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> Tensor:
+    summed, mean, spread = saved
     out: Tensor = _aten.native_layer_norm_backward(
         gradient, summed, summed.shape[-1:], mean, spread, *weights, [True, False, False]
     )[0]

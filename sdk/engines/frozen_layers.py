@@ -1,4 +1,4 @@
-"""The weights of BERT's layers as ``fused`` takes them: frozen matrices, and an adapter's."""
+"""The weights of BERT's layers for ``bert_training``: frozen matrices, and an adapter's."""
 
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -11,13 +11,17 @@ from ..patches.packed import Packed, can_pack
 
 
 class FrozenLinear:
-    """``x Wᵀ + b``, by a matrix that stays what it is; in bf16, where the processor has it, by a packed one.
+    """``x Wᵀ + b`` with a matrix that does not change: packed in bf16, if the processor multiplies bf16.
 
-    What is packed is made at its first use, and nothing else is kept of it.
+    A matrix is converted at its first use, and only the form that is multiplied stays in memory.
 
     Args:
-        parts: Linear layers of the same inputs, whose outputs stand side by side.
+        parts: Linear layers of the same inputs, whose outputs are concatenated.
         dtype: The type to compute in.
+
+    Example:
+        >>> qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=torch.bfloat16)
+        >>> qkv(states)  # (rows, inputs) to (rows, 3 * hidden)
     """
 
     def __init__(self, *parts: Any, dtype: torch.dtype) -> None:
@@ -30,47 +34,57 @@ class FrozenLinear:
         return self._packed(states, self._bias) if self._packs else functional.linear(states, self._weight, self._bias)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """The gradient of the output, ``(rows, outputs)``, to that of the input, ``(rows, inputs)``."""
+        """The gradient of the input, ``(rows, inputs)``, from that of the output, ``(rows, outputs)``."""
         return self._transposed(gradient, self._zeros) if self._packs else gradient @ self._weight
 
     @cached_property
     def _weight(self) -> Tensor:
-        return self._made("weight")
+        return self._joined("weight")
 
     @cached_property
     def _bias(self) -> Tensor:
-        return self._made("bias")
+        return self._joined("bias")
 
     @cached_property
     def _packed(self) -> Packed:
-        return Packed(self._made("weight"))
+        return Packed(self._joined("weight"))
 
     @cached_property
     def _transposed(self) -> Packed:
-        return Packed(self._made("weight").T.contiguous())
+        return Packed(self._joined("weight").T.contiguous())
 
     @cached_property
     def _zeros(self) -> Tensor:
-        """A bias of nothing: for products with and without one, oneDNN keeps two programs, half a megabyte each."""
+        """A bias of zeros: without it, oneDNN would compile a second program for each shape, half a megabyte each."""
         return torch.zeros(self._parts[0].weight.shape[1], dtype=self._dtype)
 
-    def _made(self, name: str) -> Tensor:
-        """The parts' weights or biases in one, in the type to compute in; the model's own where that is the same."""
-        found = [getattr(part, name).detach() for part in self._parts]
-        return (found[0] if len(found) == 1 else torch.cat(found)).to(self._dtype)
+    def _joined(self, name: str) -> Tensor:
+        """The parts' weights or biases, concatenated, in the type to compute in; one part's own if it has that type."""
+        tensors = [getattr(part, name).detach() for part in self._parts]
+        return (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).to(self._dtype)
 
 
 class Bottleneck(NamedTuple):
-    """The trained weights of one layer: ``(bottleneck, hidden)``, ``(bottleneck,)``, ``(hidden, bottleneck)``, …"""
+    """The trained weights of one layer's adapter."""
 
     down: Tensor
+    """``(bottleneck, hidden)``."""
     down_bias: Tensor
+    """``(bottleneck,)``."""
     up: Tensor
+    """``(hidden, bottleneck)``."""
     up_bias: Tensor
+    """``(hidden,)``."""
 
 
 class Layer:
-    """One layer's weights."""
+    """One layer's weights: the frozen ones, and the adapter's if it has one.
+
+    Args:
+        layer: A BERT layer of an adapters model.
+        slot: The adapter's name in the model.
+        dtype: The type of matrix products.
+    """
 
     def __init__(self, layer: Any, slot: str, *, dtype: torch.dtype) -> None:
         attention, out = layer.attention.self, layer.attention.output
@@ -99,7 +113,13 @@ class LastAttention(NamedTuple):
 
     @classmethod
     def of(cls, attention: Any, heads: int, *, dtype: torch.dtype) -> Self:
-        """Of a BERT's attention with so many heads."""
+        """The weights of a BERT attention module.
+
+        Args:
+            attention: The module.
+            heads: The number of its heads.
+            dtype: The type of the query's product.
+        """
         key, value = attention.key.weight.detach(), attention.value.weight.detach()
         return cls(
             query=FrozenLinear(attention.query, dtype=dtype),

@@ -1,7 +1,7 @@
-"""Heads: the layers that turn an encoding into a task's outputs, kept outside the model and run on rows of any mix.
+"""Heads: the layers that turn an encoding into a task's outputs, outside the model.
 
-In a mixed batch each takes its rows by itself. One product for all heads would first gather their matrices, which are
-large beside the few rows of each: on two cores no faster at 384 features, and four times slower at 768.
+In a mixed batch each head runs on its own rows. One product for all heads would first gather their matrices, which are
+large compared to the few rows of each: on two cores no faster at 384 features, and four times slower at 768.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pointsman.registry.errors import WeightsError
 
-from ..formats.native import HEAD_CONFIG, HEAD_WEIGHTS, Stored, check_tensors
+from ..formats.native import HEAD_CONFIG, HEAD_WEIGHTS, ModuleState, check_tensors
 
 _CLASSIFICATION: Final = "classification"
 
@@ -22,18 +22,24 @@ class Head:
     """One version's head in memory: adapters' classification head, without its dropout and outside the model.
 
     Args:
-        stored: What its files hold.
-        model: The model it is for; it is not put into it.
-        dtype: What matrices are kept in.
+        state: Its configuration and tensors.
+        model: The model whose encodings it reads; it is not changed.
+        dtype: The type of matrices in memory.
 
     Raises:
-        WeightsError: The head is of a kind that cannot be had here, or its tensors are not those of its configuration.
+        WeightsError: The head is not a classification head on the first token, or its tensors are not those of its
+            configuration.
+
+    Example:
+        >>> head = Head(read_head(files), model, dtype=torch.float32)
+        >>> head(torch.randn(3, 384)).shape
+        torch.Size([3, 2])
     """
 
-    def __init__(self, stored: Stored, model: Any, *, dtype: torch.dtype) -> None:
-        config, hidden = stored.config, int(model.config.hidden_size)
+    def __init__(self, state: ModuleState, model: Any, *, dtype: torch.dtype) -> None:
+        config, hidden = state.config, int(model.config.hidden_size)
         if config.get("head_type") != _CLASSIFICATION or config.get("use_pooler"):
-            raise WeightsError(f"{HEAD_CONFIG} is not of a classification head on the first token")
+            raise WeightsError(f"{HEAD_CONFIG} does not describe a classification head on the first token")
         try:
             self.outputs, layers = int(config["num_labels"]), int(config["layers"])
             name = config["activation_function"]
@@ -45,17 +51,17 @@ class Head:
             raise WeightsError(f"{HEAD_CONFIG} does not fit this base: {error}") from error
         # The library's own module has a dropout before each linear layer, and the activation after it.
         places = [number * (3 if name else 2) + 1 for number in range(layers)]
-        asked = {}
+        expected = {}
         for number, place in enumerate(places):
             last = number == layers - 1
             size = self.outputs if last else hidden
-            asked[f"{place}.weight"] = torch.empty(size, hidden, device="meta")
+            expected[f"{place}.weight"] = torch.empty(size, hidden, device="meta")
             if bias or not last:
-                asked[f"{place}.bias"] = torch.empty(size, device="meta")
-        check_tensors(stored.tensors, asked, HEAD_WEIGHTS)
-        kept = {key: tensor.to(model.device, dtype) for key, tensor in stored.tensors.items()}
-        self._layers = [(kept[f"{place}.weight"], kept.get(f"{place}.bias")) for place in places]
-        self.size = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+                expected[f"{place}.bias"] = torch.empty(size, device="meta")
+        check_tensors(state.tensors, expected, HEAD_WEIGHTS)
+        tensors = {key: tensor.to(model.device, dtype) for key, tensor in state.tensors.items()}
+        self._layers = [(tensors[f"{place}.weight"], tensors.get(f"{place}.bias")) for place in places]
+        self.size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     def __call__(self, encodings: Tensor) -> Tensor:
         """``(rows, hidden)`` to ``(rows, outputs)`` in float32."""
@@ -66,11 +72,11 @@ class Head:
 
 
 WeightedHeads = Sequence[tuple[Head, float]]
-"""The heads of one answer, whose outputs count so much in it."""
+"""The heads of one route, each with the weight of its outputs."""
 
 
 def weighted_outputs(heads: WeightedHeads, encodings: Tensor) -> Tensor:
-    """The weighted sum of what heads make of ``(rows, hidden)``: ``(rows, outputs)``."""
+    """The weighted sum of the heads' outputs for ``(rows, hidden)``: ``(rows, outputs)``."""
     (head, weight), *others = heads
     result = head(encodings) if weight == 1 else head(encodings) * weight
     for head, weight in others:

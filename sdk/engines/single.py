@@ -1,13 +1,12 @@
-"""Forward passes with one adapter: sorted by length, the adapter active in this thread only."""
+"""Forward passes with one adapter, active in this thread only."""
 
 from typing import Any, Final
 
-import numpy as np
 import torch
 from adapters import AdapterSetup
 
 from ..core.devices import autocast_to
-from ..data.batches import cut
+from ..data.batches import in_row_order, sorted_batches
 from ..data.tokens import TokenRows
 
 BATCH_ROWS: Final = 64
@@ -30,21 +29,16 @@ def adapter_outputs(
         model: An adapters model in evaluation mode.
         slot: The adapter and head in it.
         rows: The inputs.
-        exact_lengths: Never pad: only rows of the same length share a batch (see ``support.reads_padding``).
-        autocast: Compute matrix products in this type; None for the model's own.
-        batch_rows: Rows in one forward.
-        setup: What is active, a composition of the adapters library; None: the adapter in ``slot``.
+        exact_lengths: Never pad: only rows of the same length share a batch (see ``methods.support.reads_padding``).
+        autocast: The type of matrix products; None: the model's own.
+        batch_rows: Rows in a batch at most.
+        setup: The active adapters, a composition block of the adapters library; None: the adapter in ``slot``.
     """
     device = model.device
-    # Longest first: what does not fit into memory shows at once, and buffers are allocated at their largest first.
-    order = np.argsort(-rows.lengths, kind="stable")
+    batches = list(sorted_batches(rows.lengths, batch_rows, exact_lengths=exact_lengths))
     parts = []
     with torch.inference_mode(), autocast_to(device, autocast), AdapterSetup(setup or slot):
-        for chosen in cut(rows.lengths[order], batch_rows, exact_lengths=exact_lengths):
-            batch = rows.batch(order[chosen].tolist())
-            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+        for indices in batches:
+            inputs = {name: tensor.to(device) for name, tensor in rows.batch(indices.tolist()).items()}
             parts.append(model(**inputs, head=slot).logits.float().cpu())
-    result = torch.cat(parts)
-    back = torch.empty_like(result)
-    back[torch.from_numpy(order)] = result
-    return back
+    return in_row_order(parts, batches)

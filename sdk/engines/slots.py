@@ -1,19 +1,16 @@
 """Adapters and heads inside a model: added, filled, read and removed under slot names.
 
-Inside a model an adapter has a *slot* name of ours, never its own: slot names cannot collide with each other's
-prefixes, with attributes of torch modules, or with another version of the same adapter. Writing is ours as well, since
-the library's writer fails where a module is reachable under several names (prefix tuning).
+Inside a model an adapter has a slot name (``slot000000``), never its own name: no slot name is a prefix of another, an
+attribute of a torch module, or the name of another version of the same adapter. Files are written by pointsman, since
+the writer of adapters 1.3.0 fails if a module is reachable under several names (prefix tuning).
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from adapters import AdapterConfig
 from adapters.configuration.model_adapters_config import build_full_config
 from adapters.loading import AdapterLoader
-from adapters.methods.reft import ReftLayer
 
 from pointsman.registry.errors import SettingsError, WeightsError
 
@@ -23,7 +20,7 @@ from ..formats.native import (
     ADAPTER_WEIGHTS,
     HEAD_CONFIG,
     HEAD_WEIGHTS,
-    Stored,
+    ModuleState,
     check_tensors,
     config_file,
     read_adapter,
@@ -31,30 +28,31 @@ from ..formats.native import (
     rename_key,
     tensor_file,
 )
-from ..methods.configure import OF_REFT, full_config, parts_of
+from ..methods.configure import full_config
 from ..methods.support import check_supported
+from ..patches.configurations import copy_of, forget_adapter, keep_adapter
 
 
 def slot_name(index: int) -> str:
-    """The name of a slot: of fixed width, so that none is a prefix of another."""
+    """The name of a slot, of fixed width, so that none is a prefix of another: ``slot000007``."""
     return f"slot{index:06d}"
 
 
 def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
-    """Add an adapter with fresh weights. On any error the model is as it was.
+    """Add an adapter with fresh weights. On any error the model is left unchanged.
 
     Args:
         model: An adapters model.
-        slot: The name it gets inside the model.
+        slot: The adapter's name inside the model.
         config: A method's full configuration.
 
     Raises:
-        SettingsError: The configuration cannot be built on this model.
+        SettingsError: The configuration cannot be built on this base.
     """
     check_supported(model.config, config)
     try:
-        model.add_adapter(slot, config=_copy_of(config))
-        keep_configuration(model, slot, config)
+        model.add_adapter(slot, config=copy_of(config))
+        keep_adapter(model, slot, config)
     except (
         ValueError,
         TypeError,
@@ -63,7 +61,7 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
         ArithmeticError,
         AssertionError,
         RuntimeError,
-        ImportError,  # some fields need packages that others do not
+        ImportError,  # some fields need optional packages
     ) as error:
         if is_out_of_memory(error):
             raise
@@ -73,47 +71,29 @@ def add_slot(model: Any, slot: str, config: Mapping[str, Any]) -> None:
         ) from error
 
 
-def keep_configuration(model: Any, slot: str, config: Mapping[str, Any]) -> None:
-    """Let the model know an adapter's configuration as it is.
-
-    The library keeps configurations by a hash that is the same for several, and has lost what makes DiReFT of NoReFT.
-    """
-    known = model.adapters_config
-    known.config_map.pop(known.adapters[slot], None)
-    known.config_map[slot] = AdapterConfig._get_config_class(config).from_dict(_copy_of(config))
-    known.adapters[slot] = slot
-    for part in parts_of(config):
-        for layer in model.modules() if OF_REFT in part else ():
-            if isinstance(layer, ReftLayer) and slot in layer.refts:
-                for unit in layer.refts[slot].units:
-                    unit.subtract_projection = part[OF_REFT]
-
-
 def add_head(model: Any, slot: str, *, labels: tuple[str, ...]) -> None:
-    """Add a fresh prediction head: a dense layer with tanh, dropout, and one output a label (one in all if none)."""
+    """Add a fresh prediction head: a dense layer with tanh, dropout, and one output per label (no labels: one)."""
     id2label = dict(enumerate(labels)) or None
     model.add_classification_head(slot, num_labels=len(labels) or 1, layers=2, id2label=id2label, use_pooler=False)
     model.active_head = None
 
 
 def remove_slot(model: Any, slot: str) -> None:
-    """Take an adapter and its head out of a model."""
+    """Remove an adapter and its head from a model."""
     model.delete_adapter(slot)
-    model.adapters_config.config_map.pop(slot, None)
-    # The library would make the next VeRA of that name in the shapes of this one.
-    model.adapters_config._vera_init_shapes.pop(slot, None)
+    forget_adapter(model, slot)
     if slot in model.heads:
         model.delete_head(slot)
 
 
 def extract_adapter(model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
-    """The files of the adapter in ``slot``, as content by file name.
+    """The files of the adapter and head in ``slot``, as bytes by file name.
 
     Args:
         model: An adapters model.
-        slot: Where the adapter and its head are.
-        name: What to call them in the files.
-        base: What to call the base in them; information only.
+        slot: Their name inside the model.
+        name: Their name in the files.
+        base: The base's name in the files; information only.
     """
     built = model.adapters_config.get(slot)
     adapter_config = build_full_config(
@@ -129,7 +109,7 @@ def extract_adapter(model: Any, slot: str, *, name: str, base: str) -> dict[str,
 
 
 def extract_head(model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
-    """The files of the head in ``slot``, as ``extract`` has them."""
+    """The files of the head in ``slot``, as ``extract_adapter`` gives them."""
     config = build_full_config(
         model.heads[slot].config, model.config, model_name=base, name=name, model_class=type(model).__name__
     )
@@ -142,10 +122,11 @@ def extract_head(model: Any, slot: str, *, name: str, base: str) -> dict[str, by
 
 
 def insert_adapter(model: Any, slot: str, files: Mapping[str, bytes]) -> None:
-    """Add the adapter and head of ``files`` to a model, under ``slot``. On any error the model is as it was.
+    """Add the adapter and head of ``files`` to a model, under ``slot``. On any error the model is left unchanged.
 
     Raises:
-        WeightsError: A file is missing or damaged, or its tensors are not exactly those of its configuration.
+        WeightsError: A file is missing or damaged, or its tensors are not exactly those of its
+            configuration.
     """
     adapter, head = read_adapter(files), read_head(files)
     try:
@@ -160,11 +141,12 @@ def insert_adapter(model: Any, slot: str, files: Mapping[str, bytes]) -> None:
         raise
 
 
-def fill_slot(model: Any, slot: str, adapter: Stored) -> None:
-    """Add an adapter with these weights to a model, under ``slot``. On any error the model is as it was.
+def fill_slot(model: Any, slot: str, adapter: ModuleState) -> None:
+    """Add an adapter with these weights to a model, under ``slot``. On any error the model is left unchanged.
 
     Raises:
-        WeightsError: The configuration cannot be built on the base, or the tensors are not exactly those of it.
+        WeightsError: The configuration cannot be built on the base, or the tensors are not exactly
+            those of the configuration.
     """
     try:
         add_slot(model, slot, adapter.config)
@@ -191,25 +173,21 @@ def head_tensors(model: Any, slot: str) -> dict[str, torch.Tensor]:
 
 
 def _copy(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], file: str) -> None:
-    places = {_place(target[key]) for key in source.keys() & target.keys()}
-    check_tensors(source, target, file, given={key for key, tensor in target.items() if _place(tensor) in places})
+    filled = {_memory(target[key]) for key in source.keys() & target.keys()}
+    check_tensors(source, target, file, optional={key for key, tensor in target.items() if _memory(tensor) in filled})
     with torch.no_grad():
         for key, tensor in source.items():
             target[key].copy_(tensor)
 
 
 def _unique(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """One name a tensor, the shortest of its names."""
+    """Each tensor under one name, the shortest of its names."""
     names: dict[tuple[int, torch.Size], str] = {}
     for key in sorted(tensors, key=lambda key: (len(key), key)):
-        names.setdefault(_place(tensors[key]), key)
+        names.setdefault(_memory(tensors[key]), key)
     return {key: tensors[key] for key in sorted(names.values())}
 
 
-def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+def _memory(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    """What identifies a tensor that has several names."""
     return tensor.data_ptr(), tensor.shape
-
-
-def _copy_of(config: Mapping[str, Any]) -> Any:
-    # adapters reads a plain dict by its "architecture"; a deep copy, since it keeps and changes what it is given.
-    return json.loads(json.dumps(config))

@@ -1,8 +1,9 @@
 """The files of a version: adapters' own names and layout, read strictly.
 
 ``adapter.safetensors``, ``adapter_config.json``, ``model_head.safetensors`` and ``head_config.json``.
-``model.load_adapter(directory, use_safetensors=True)`` opens them, though it makes NoReFT of a DiReFT.
-Reading is ours, since the library's loader only logs missing and unexpected tensors, and falls back to pickles.
+``model.load_adapter(directory, use_safetensors=True)`` opens them, though it turns a DiReFT into a NoReFT. Pointsman
+reads them itself, since the loader of adapters 1.3.0 only logs missing and unexpected tensors, and falls back to
+pickles.
 """
 
 import json
@@ -30,7 +31,7 @@ HEAD_CONFIG: Final = "head_config.json"
 
 
 ANY_SLOT: Final = "*"
-"""What the slot is called in names of tensors that are in none."""
+"""The slot in names of tensors outside a model."""
 
 
 _CONTAINERS: Final = (
@@ -42,27 +43,36 @@ _OWNER: Final = re.compile(rf"(?<=\.)({_CONTAINERS})\.([^.]+)\.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stored:
-    """An adapter or a head as its files have it."""
+class ModuleState:
+    """The in-memory form of all formats: the configuration and tensors of an adapter, a head or a fusion layer.
+
+    Example:
+        >>> adapter = read_adapter(files)
+        >>> adapter.config["reduction_factor"]
+        16
+    """
 
     config: Mapping[str, Any]
+    """The full configuration."""
     tensors: Mapping[str, torch.Tensor]
+    """By their names in a model: an adapter's in the slot ``ANY_SLOT``, a head's without its prefix, a fusion layer's
+    by their places in the base."""
 
 
-def read_adapter(files: Mapping[str, bytes]) -> Stored:
-    """What the files of a version hold of its adapter, its tensors by their names in a model, in the slot ``ANY_SLOT``.
+def read_adapter(files: Mapping[str, bytes]) -> ModuleState:
+    """The adapter in the files of a version.
 
     Raises:
         WeightsError: A file is missing or damaged.
     """
-    return Stored(
+    return ModuleState(
         config=read_config(files, ADAPTER_CONFIG)["config"],
         tensors={rename_key(key, ANY_SLOT): tensor for key, tensor in read_tensors(files, ADAPTER_WEIGHTS).items()},
     )
 
 
-def read_head(files: Mapping[str, bytes]) -> Stored:
-    """What the files of a version hold of its head, its tensors by their names in it.
+def read_head(files: Mapping[str, bytes]) -> ModuleState:
+    """The head in the files of a version.
 
     Raises:
         WeightsError: A file is missing or damaged.
@@ -70,67 +80,57 @@ def read_head(files: Mapping[str, bytes]) -> Stored:
     config = read_config(files, HEAD_CONFIG)
     prefix = f"heads.{config['name']}."
     tensors = {key.removeprefix(prefix): tensor for key, tensor in read_tensors(files, HEAD_WEIGHTS).items()}
-    return Stored(config=config["config"], tensors=tensors)
+    return ModuleState(config=config["config"], tensors=tensors)
 
 
 def rename_key(key: str, slot: str) -> str:
-    """The name that a tensor of an adapter has in a model where the adapter is in ``slot``."""
+    """The name of an adapter's tensor in a model that has the adapter in ``slot``."""
     return _OWNER.sub(rf"\1.{slot}.", key)
 
 
 def check_tensors(
-    source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], file: str, *, given: Collection[str] = ()
+    source: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    file: str,
+    *,
+    optional: Collection[str] = (),
 ) -> None:
-    """Refuse tensors that are not those asked for, in name, type and shape.
+    """Refuse tensors that differ from the expected ones in name, type or shape.
 
     Args:
-        source: What a file holds.
-        target: What its configuration asks for.
-        file: What to call it in the error.
-        given: Names in ``target`` that need not be in ``source``: other names of what is there.
+        source: The tensors of a file.
+        expected: The tensors of its configuration.
+        file: The file's name in the error.
+        optional: Names in ``expected`` that may be absent in ``source``: other names of tensors that it has.
 
     Raises:
         WeightsError: They differ.
     """
-    unexpected = sorted(source.keys() - target.keys())
-    missing = sorted(target.keys() - source.keys() - set(given))
+    unexpected = sorted(source.keys() - expected.keys())
+    missing = sorted(expected.keys() - source.keys() - set(optional))
     if unexpected or missing:
         raise WeightsError(
-            f"{file} does not hold the tensors that its configuration asks for: {len(missing)} missing "
+            f"{file} does not hold the tensors of its configuration: {len(missing)} missing "
             f"({', '.join(missing[:2])}), {len(unexpected)} unexpected ({', '.join(unexpected[:2])})"
         )
     for key, tensor in source.items():
-        if tensor.shape != target[key].shape or tensor.dtype != target[key].dtype:
+        if tensor.shape != expected[key].shape or tensor.dtype != expected[key].dtype:
             raise WeightsError(
                 f"{file}: tensor {key} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"and its configuration asks for {target[key].dtype} {tuple(target[key].shape)}"
+                f"and its configuration needs {expected[key].dtype} {tuple(expected[key].shape)}"
             )
 
 
 def same_weights(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> bool:
-    """Whether the files of two versions hold the same tensors, bit for bit, whatever the adapters are called."""
-    stored, others = ({name for name in files if name.endswith(".safetensors")} for files in (one, other))
-    if stored != others:
+    """Whether the files of two versions hold the same tensors, bit for bit, under any names of adapter and head."""
+    names, other_names = ({name for name in files if name.endswith(".safetensors")} for files in (one, other))
+    if names != other_names:
         return False
-    for file in stored:
-        mine, its = (
-            [
-                (key.split(".", 2)[-1] if file == HEAD_WEIGHTS else _OWNER.sub(r"\1.", key), tensor)
-                for key, tensor in read_tensors(files, file).items()
-            ]
-            for files in (one, other)
-        )
-        mine.sort(key=lambda item: item[0])
-        its.sort(key=lambda item: item[0])
-        if [key for key, _ in mine] != [key for key, _ in its]:
-            return False
-        if not all(torch.equal(tensor, same) for (_, tensor), (_, same) in zip(mine, its, strict=True)):
-            return False
-    return True
+    return all(_same_tensors(_nameless_tensors(one, name), _nameless_tensors(other, name)) for name in names)
 
 
 def tensor_file(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Tensors as the content of a safetensors file."""
+    """The bytes of a safetensors file with these tensors."""
     copies = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
     return safetensors.torch.save(copies, metadata={"format": "pt"})
 
@@ -139,21 +139,21 @@ def read_tensors(files: Mapping[str, bytes], name: str) -> dict[str, torch.Tenso
     """The tensors of the safetensors file ``name`` among a version's files.
 
     Raises:
-        WeightsError: It is missing or damaged.
+        WeightsError: The file is missing or damaged.
     """
     if name not in files:
         raise WeightsError(f"the version lacks {name}; it has: {', '.join(sorted(files))}")
     try:
         return safetensors.torch.load(files[name])
     except (SafetensorError, ValueError, KeyError) as error:
-        raise WeightsError(f"{name} is no safetensors file: {error}") from error
+        raise WeightsError(f"{name} is not a safetensors file: {error}") from error
 
 
 def read_config(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    """What the configuration file ``name`` among a version's files says, under ``config`` and beside it.
+    """The content of the configuration file ``name`` among a version's files, with the keys ``config`` and ``name``.
 
     Raises:
-        WeightsError: It is missing or damaged.
+        WeightsError: The file is missing or damaged.
     """
     if name not in files:
         raise WeightsError(f"the version lacks {name}; it has: {', '.join(sorted(files))}")
@@ -167,5 +167,19 @@ def read_config(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
 
 
 def config_file(config: Mapping[str, Any]) -> bytes:
-    """A configuration as the content of a file."""
+    """The bytes of a configuration file."""
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _nameless_tensors(files: Mapping[str, bytes], file: str) -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a file, sorted by their names without that of the adapter or head."""
+    tensors = read_tensors(files, file).items()
+    if file == HEAD_WEIGHTS:
+        return sorted(((key.split(".", 2)[-1], tensor) for key, tensor in tensors), key=lambda item: item[0])
+    return sorted(((_OWNER.sub(r"\1.", key), tensor) for key, tensor in tensors), key=lambda item: item[0])
+
+
+def _same_tensors(one: list[tuple[str, torch.Tensor]], other: list[tuple[str, torch.Tensor]]) -> bool:
+    if [key for key, _ in one] != [key for key, _ in other]:
+        return False
+    return all(torch.equal(tensor, same) for (_, tensor), (_, same) in zip(one, other, strict=True))

@@ -1,7 +1,10 @@
-"""Averages that are averages.
+"""Averages of adapter outputs that are weighted sums.
 
-adapters 1.3 divides the weighted mean by the number of members once more, fails at layers that no member has a part in,
-and lets a stack in an average add the residual and normalise twice.
+adapters 1.3.0 multiplies each member's output by its normalised weight and then takes the mean, which divides by the
+number of members once more: ``Average(a, a)`` is not ``a``. It also fails at layers that no member has a part in, and
+a stack inside an average adds the residual and normalises twice.
+
+The patch replaces ``compose_average`` of every layer that composes adapters.
 """
 
 from types import MethodType
@@ -20,7 +23,7 @@ def install(model: Any) -> None:
 
 
 def _compose_average(layer: Any, setup: Average, state: Any, lvl: int = 0) -> Any:
-    """The weighted sum of what the members make of the state, each by itself; the state, where none does anything."""
+    """The weighted sum of the members' states, each computed from ``state``; ``state`` if no member is in the layer."""
     states, weights = [], []
     for member, weight in zip(setup, setup.weights, strict=True):
         if isinstance(member, AdapterCompositionBlock):
@@ -32,5 +35,5 @@ def _compose_average(layer: Any, setup: Average, state: Any, lvl: int = 0) -> An
         weights.append(weight)
     if not states:
         return state
-    # The layer's mean divides the weighed sum by their number.
+    # The layer's own mean divides the weighted sum by the number of states.
     return layer.mean(states, torch.tensor(weights, device=state[0].device)[:, None, None, None] * len(weights))

@@ -1,4 +1,11 @@
-"""A model's matrices in bf16, for as long as it lives or for training's forward passes only."""
+"""A base's matrices in bf16: for training's forward passes only, or for as long as the model lives.
+
+torch's autocast casts a frozen float32 weight again in every forward pass, since its cache keeps only weights that need
+a gradient. It also leaves the embeddings' output in float32, and with it every sum and normalisation after it, which is
+then cast again for each of the matrices that read it.
+
+``HalvedBase`` is for training, which gives the float32 weights back; ``install`` is for inference.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +13,24 @@ from typing import Any
 
 import torch
 
-from .packed import PackedMatrix, can_pack
+from . import packed
 
 
 class HalvedBase:
-    """Holds a base's matrices in bf16, and in float32 for as long as ``exact()`` lasts.
+    """Holds a base's matrices in bf16, and in float32 inside ``exact()``.
 
-    Autocast casts a frozen float32 weight again at every forward pass, since its cache only keeps what needs a
-    gradient; weights that are bf16 already cost nothing. The float32 tensors are kept aside, not cast back: they stay
-    as they were to the last bit. Only what is multiplied is halved: a bf16 embedding would save nothing, and
-    normalisation layers take inputs of either kind only in float32.
+    The float32 tensors are kept and not cast back, so they stay the same to the last bit. Only the weights of matrix
+    products are halved: bf16 embeddings would save nothing, and normalisation layers take inputs of either type only
+    with float32 weights.
 
     Args:
         base: The base in float32, before adapters are added to it.
+
+    Example:
+        >>> halved = HalvedBase(model)
+        >>> with halved.exact():
+        ...     evaluate(model)  # in float32
+        >>> halved.restore()
     """
 
     def __init__(self, base: torch.nn.Module) -> None:
@@ -50,18 +62,19 @@ class HalvedBase:
             parameter.data = half
 
 
-def halve_for_good(model: Any) -> None:
-    """Let a model compute in bf16 for as long as it lives: its base's matrices, and what passes between layers.
-
-    Autocast leaves what the embeddings give in float32, and with it every sum and normalisation after it, which is then
-    cast again for each of the matrices that read it.
+def install(model: Any) -> None:
+    """Let a model compute in bf16 for as long as it lives: its base's matrices, and the states between its layers.
 
     Args:
         model: An adapters model in float32, before adapters are added to it.
     """
+    embeddings = model.base_model.embeddings
+    if _to_bf16 in embeddings._forward_hooks.values():
+        return
     HalvedBase(model)
-    model.base_model.embeddings.register_forward_hook(lambda _, __, outputs: outputs.to(torch.bfloat16))
-    if can_pack(model.device):
-        for module in model.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.weight = PackedMatrix(module.weight)
+    embeddings.register_forward_hook(_to_bf16)
+    packed.install(model)
+
+
+def _to_bf16(_: torch.nn.Module, __: Any, outputs: torch.Tensor) -> torch.Tensor:
+    return outputs.to(torch.bfloat16)

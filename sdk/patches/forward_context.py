@@ -1,61 +1,76 @@
-"""What a forward pass is like, for the modules that it goes through: it belongs to its thread."""
+"""The forward context: what the patched modules need to know about the forward pass that they run in.
 
-from collections.abc import Iterator
+It belongs to the thread that makes the forward pass, so two threads can use one model in different ways.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
+
+SlotIndex = int | Tensor
+"""The slot that all rows read, or one for each row: ``(rows,)`` in int64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLayers:
-    """What of a forward pass may run on texts rather than on rows."""
+    """The part of a forward pass that may run once per text instead of once per row."""
 
     layers: int = 0
-    """So many layers, the lowest ones, and the embeddings; none at all where it is 0."""
+    """The number of lowest layers that do, with the embeddings; 0: nothing is shared."""
     to_adapter: bool = False
-    """Also the next layer up to its first adapter, which is a bottleneck behind one of its blocks."""
+    """Whether the next layer does too, up to its first adapter, a bottleneck behind one of its blocks."""
 
 
 @dataclass(kw_only=True)
 class ForwardContext:
-    """How far a forward pass has come."""
+    """One forward pass: its settings, and the layer that it has reached.
 
+    Example:
+        >>> with forward_context(ForwardContext(dropped=2)):
+        ...     model(**batch)  # without the adapters of the two lowest layers
+    """
+
+    slots: Mapping[str, SlotIndex] = field(default_factory=dict)
+    """The slot to read in each rack, by the rack's name in the model."""
     dropped: int = 0
-    """The adapters of so many layers, the lowest ones, are skipped."""
+    """The number of lowest layers whose adapters are skipped."""
     sharing: SharedLayers = SharedLayers()
-    text_of: Tensor | None = None
-    """The text of each row, ``(rows,)`` in int64; None: each row is its own, and nothing is shared."""
+    text_of_row: Tensor | None = None
+    """The text of each row, ``(rows,)`` in int64; None: every row has its own text, and nothing is shared."""
     texts: int = 0
-    """How many texts there are, fewer than rows."""
-    first_only: bool = False
-    """The last layer's output is computed for the first token of each text only, see ``narrowing``."""
-    begun: int = 0
-    """Layers that have begun."""
+    """The number of texts, fewer than rows."""
+    first_token_only: bool = False
+    """Whether only the first token of the last layer's output is read, see ``first_token``."""
+    layer: int = 0
+    """The number of the layer that is running, from 1; 0 at the embeddings. ``layer_drop`` counts."""
 
     @property
-    def skips(self) -> bool:
-        """Whether adapters where it is now are skipped; the embeddings, before all layers, are not."""
-        return 0 < self.begun <= self.dropped
+    def skips_adapters(self) -> bool:
+        """Whether the layer that is running skips its adapters; the embeddings never do."""
+        return 0 < self.layer <= self.dropped
 
     def by_row(self, states: Tensor) -> Tensor:
-        """What has the texts as its first dimension, repeated for each row; anything else as it is."""
-        return states if self.text_of is None or len(states) != self.texts else states[self.text_of]
+        """Repeat states whose first dimension is the texts for each row; return any other unchanged."""
+        if self.text_of_row is None or len(states) != self.texts:
+            return states
+        return states[self.text_of_row]
 
 
 _current: ContextVar[ForwardContext | None] = ContextVar("current_context", default=None)
 
 
 def current_context() -> ForwardContext | None:
-    """The forward pass that this thread makes, if it said what it is like."""
+    """The context of the forward pass that this thread makes; None outside ``forward_context``."""
     return _current.get()
 
 
 @contextmanager
-def forward_context(way: ForwardContext) -> Iterator[None]:
-    """Let the one forward pass that this thread makes inside the block be like that."""
-    token = _current.set(way)
+def forward_context(context: ForwardContext) -> Iterator[None]:
+    """Give the one forward pass that this thread makes inside the block this context."""
+    token = _current.set(context)
     try:
         yield
     finally:

@@ -1,10 +1,12 @@
-"""ModernBERT with adapters and heads, which the adapters library has no model class for.
+"""ModernBERT with adapters and heads, for which adapters 1.3.0 has no model class.
 
-The library knows ModernBERT through its plugin interface only: bottlenecks, LoRA and ReFT at the places that the
-interface names, and no heads. ``ModernBertAdapterModel`` is to it what ``BertAdapterModel`` is to BERT, and importing
-this module makes ``AutoAdapterModel`` know it, so that what was exported loads as ever::
+adapters supports ModernBERT only through its plugin interface: bottlenecks, LoRA and ReFT at the places that the
+interface names, and no heads. It also gives the attention's projection a bias of random numbers if the model has none.
 
-    import pointsman.sdk.modernbert
+``ModernBertAdapterModel`` is for ModernBERT what ``BertAdapterModel`` is for BERT. Importing this module registers it
+with ``AutoAdapterModel``, so that plain adapters loads exported versions::
+
+    import pointsman.sdk.patches.modernbert
     model = AutoAdapterModel.from_pretrained(BASE)
     model.load_adapter(DIRECTORY, use_safetensors=True)
 """
@@ -33,8 +35,8 @@ class ModernBertAdapterModel(
         self.model = ModernBertModel(config)
         init(self.model)
         if not config.attention_bias:
-            # The library puts its own layer in place of the projection, and that has a bias whether or not the model
-            # has one: random numbers, which no checkpoint would overwrite.
+            # The library's layer in place of the projection has a bias even if the model has none: random numbers that
+            # no checkpoint would overwrite.
             for layer in self.model.layers:
                 layer.attn.Wqkv.bias = None
         self._init_head_modules()  # type: ignore[operator]
@@ -50,20 +52,21 @@ class ModernBertAdapterModel(
         labels: torch.Tensor | None = None,
         **options: Any,
     ) -> Any:
-        """Encode, and ask a head.
+        """Encode rows, and run a head on them.
 
         Args:
             input_ids: ``(rows, tokens)``.
             attention_mask: ``(rows, tokens)``, 1 for tokens and 0 for padding.
-            head: The head; by default that of the ``AdapterSetup``, or the active one.
-            labels: ``(rows,)``: then the output has a loss.
-            **options: What ``ModernBertModel`` takes besides.
+            head: The head's name; by default that of the ``AdapterSetup``, or the active head.
+            labels: ``(rows,)``; with them the output has a loss.
+            **options: Other arguments of ``ModernBertModel``.
 
         Returns:
             The head's output, with ``logits`` of ``(rows, labels)``; without a head, the encoder's.
         """
-        for unknown in ("return_dict", "token_type_ids"):  # segments, which some tokenizers give, it does not have
-            options.pop(unknown, None)
+        # The output is always an object, and ModernBERT has no segments, which some tokenizers give.
+        for ignored in ("return_dict", "token_type_ids"):
+            options.pop(ignored, None)
         encoded = self.model(input_ids, attention_mask=attention_mask, return_dict=True, **options)
         if not (head or AdapterSetup.get_context_head_setup() or self.active_head):
             return encoded

@@ -1,4 +1,9 @@
-"""Packed matrices: bf16 matrices on a CPU in the layout that oneDNN multiplies."""
+"""Packed matrices: bf16 matrices on a CPU in the layout that oneDNN multiplies.
+
+torch 2.13 keeps a linear layer's matrix in rows, and oneDNN reorders it into blocks at every product: a
+twentieth of the time or more on a small base. The patch keeps the blocks beside the matrix. The numbers are the same to
+the last bit.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -17,8 +22,6 @@ def can_pack(device: torch.device) -> bool:
 class Packed:
     """A bf16 matrix on a CPU in the blocks that oneDNN multiplies in.
 
-    Otherwise every product brings the matrix into blocks anew, a twentieth of the time or more with MiniLM.
-
     Args:
         matrix: ``(outputs, inputs)``.
     """
@@ -33,9 +36,9 @@ class Packed:
 
 
 class PackedMatrix(torch.nn.Parameter):
-    """A bf16 matrix of a linear layer on a CPU, and beside it the same packed.
+    """A bf16 matrix of a linear layer on a CPU, with its packed form beside it.
 
-    The numbers are the same to the last bit. It takes its bytes twice, which is what the base in float32 takes.
+    It takes twice the bytes of the bf16 matrix, as many as the matrix in float32.
 
     Args:
         matrix: ``(outputs, inputs)`` in bf16.
@@ -57,7 +60,7 @@ class PackedMatrix(torch.nn.Parameter):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Multiply by the blocks; whatever else is asked of it, a matrix in bf16 as any other answers."""
+        """Multiply by the blocks in ``linear`` with bf16 states; in every other function be a bf16 matrix."""
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             if func is linear:
@@ -66,3 +69,12 @@ class PackedMatrix(torch.nn.Parameter):
                 if states.dtype is torch.bfloat16 and isinstance(matrix, cls):
                     return matrix._packed(states, bias)
             return func(*args, **kwargs)
+
+
+def install(model: Any) -> None:
+    """Pack the matrices of a model in bf16, where the device multiplies packed ones."""
+    if not can_pack(model.device):
+        return
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and not isinstance(module.weight, PackedMatrix):
+            module.weight = PackedMatrix(module.weight)

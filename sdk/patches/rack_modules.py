@@ -1,115 +1,123 @@
-"""The modules of a rack: they take the place of an adapter's own modules, and read one slot a row."""
+"""The modules of a rack: they take the place of an adapter's own modules, and read one slot for each row.
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Final
+An adapter module of adapters 1.3.0 holds the weights of one adapter for all rows. In a mixed batch ``BatchSplit`` runs
+the modules one after another on parts of the batch, and every adapter in memory makes each switch slower. The modules
+of a rack hold the weights of many versions in one tensor, and read those of each row: one product for all adapters.
+
+``replacement`` makes the module for one of an adapter's own. It is applied when a rack is opened or gets another name
+(``engines.racks``), since the adapter is added to the model just before.
+"""
+
+from collections.abc import Mapping
+from typing import Final
 
 import torch
 from adapters.methods.lora import IA3, LoRA, LoRALinear
 from torch import Tensor, nn
 
-pass
+from .forward_context import SlotIndex, current_context
+
+_BOTTLENECK_CONTAINERS: Final = ("adapters", "invertible_adapters")
+
+_CONTAINERS: Final = (*_BOTTLENECK_CONTAINERS, "loras")
+"""The modules of a model that hold its adapters' own modules by name."""
 
 
-SlotIndex = int | Tensor
-"""The slot of all rows, or of each: ``(rows,)`` in int64."""
-
-
-_CONTAINERS: Final = ("adapters", "invertible_adapters", "loras")
-
-
-_rows: ContextVar[Mapping[str, SlotIndex]] = ContextVar("rows")
-
-
-@contextmanager
-def reading_slots(rows: Mapping[str, SlotIndex]) -> Iterator[None]:
-    """Let forward passes of this thread read these slots, by lane, inside the block."""
-    token = _rows.set(rows)
-    try:
-        yield
-    finally:
-        _rows.reset(token)
-
-
-class _Slots:
-    """One tensor of a rack, ``(slots, …)``; a rack that is resized gets another one here."""
+class RackTensor:
+    """One tensor of a rack, ``(slots, …)``; a rack that is resized replaces ``data``."""
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
 
-    def like(self) -> Tensor:
-        """A tensor of a version's shape without content, in float32 as files have it."""
+    def like_version(self) -> Tensor:
+        """A tensor of one version's shape without data, in float32 as files have it."""
         return torch.empty(self.data.shape[1:], dtype=torch.float32, device="meta")
 
 
-class _Racked(nn.Module):
-    """What stands in the place of an adapter's module and looks its slots up."""
+class RackModule(nn.Module):
+    """A module of a rack. It reads its slots from the forward context.
 
-    def __init__(self, lane: str, slots: Mapping[str, _Slots]) -> None:
+    Args:
+        rack: The rack's name in the model.
+        tensors: The rack's tensors for this module, by their names in the module that it replaces.
+    """
+
+    def __init__(self, rack: str, tensors: Mapping[str, RackTensor]) -> None:
         super().__init__()
-        self._lane = lane
-        self._slots = dict(slots)
+        self._rack = rack
+        self._tensors = dict(tensors)
 
-    def _read(self, name: str, rows: SlotIndex) -> Tensor:
-        return self._slots[name].data[rows]
+    def slots(self) -> SlotIndex:
+        """The slot of all rows, or one for each row.
+
+        Raises:
+            LookupError: The forward pass has no context, or its context names no slot for this rack.
+        """
+        context = current_context()
+        if context is None:
+            raise LookupError(f"the rack '{self._rack}' runs outside a forward context, which names its slots")
+        return context.slots[self._rack]
+
+    def read(self, name: str, slots: SlotIndex) -> Tensor:
+        """The tensor of that name in these slots: ``(…)`` for one slot, ``(rows, …)`` for one each row."""
+        return self._tensors[name].data[slots]
 
 
-class _RackLinear(_Racked):
-    """``nn.Linear`` with a weight and bias a row."""
+class _RackLinear(RackModule):
+    """``nn.Linear`` with a weight and bias for each row."""
 
-    def __init__(self, lane: str, module: nn.Linear, slots: Mapping[str, _Slots]) -> None:
-        super().__init__(lane, slots)
+    def __init__(self, rack: str, module: nn.Linear, tensors: Mapping[str, RackTensor]) -> None:
+        super().__init__(rack, tensors)
         self._has_bias = module.bias is not None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(rows, tokens, in)`` to ``(rows, tokens, out)``."""
-        rows = _rows.get()[self._lane]
-        weight = self._read("weight", rows)
-        bias = self._read("bias", rows) if self._has_bias else None
-        if isinstance(rows, int):
+        slots = self.slots()
+        weight = self.read("weight", slots)
+        bias = self.read("bias", slots) if self._has_bias else None
+        if isinstance(slots, int):
             return nn.functional.linear(inputs, weight, bias)
         if bias is None:
             return torch.bmm(inputs, weight.transpose(1, 2))
         return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
 
 
-class _RackUpdate(_Racked):
-    """What adapters' ``LoRALinear`` asks of an update beside its outputs: no DoRA and no gate, which no rack holds."""
+class _RackUpdate(RackModule):
+    """A LoRA or IA3 in a rack. ``LoRALinear`` reads the flags: no rack holds DoRA, nor a gate."""
 
     use_dora = False
     use_gating = False
 
-    def __init__(self, lane: str, module: LoRA | IA3, slots: Mapping[str, _Slots]) -> None:
-        super().__init__(lane, slots)
+    def __init__(self, rack: str, module: LoRA | IA3, tensors: Mapping[str, RackTensor]) -> None:
+        super().__init__(rack, tensors)
         self._scaling = float(module.scaling)
 
 
 class _RackLoRA(_RackUpdate):
-    """``adapters.methods.lora.LoRA`` with matrices a row (Hu et al. 2021, arXiv:2106.09685)."""
+    """``adapters.methods.lora.LoRA`` with matrices for each row (Hu et al. 2021, arXiv:2106.09685)."""
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
         """The update's outputs, ``(rows, tokens, out)``; there is no gate."""
-        rows = _rows.get()[self._lane]
+        slots = self.slots()
         inputs = layer_input if hidden is None else hidden
-        down, up = self._read("lora_A", rows), self._read("lora_B", rows)
-        if isinstance(rows, int):
+        down, up = self.read("lora_A", slots), self.read("lora_B", slots)
+        if isinstance(slots, int):
             return inputs @ down.t() @ up.t() * self._scaling, None
         return torch.bmm(torch.bmm(inputs, down.transpose(1, 2)), up.transpose(1, 2)) * self._scaling, None
 
     def com(self, weights: Tensor, added: Tensor, scaling: float) -> Tensor:
-        """The layer's outputs with the update's."""
+        """The layer's outputs plus the update's."""
         return weights + added * scaling
 
 
 class _RackIA3(_RackUpdate):
-    """``adapters.methods.lora.IA3`` with a vector a row (Liu et al. 2022, arXiv:2205.05638)."""
+    """``adapters.methods.lora.IA3`` with a vector for each row (Liu et al. 2022, arXiv:2205.05638)."""
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
         """The factors, ``(rows or 1, 1, out)``; there is no gate."""
-        rows = _rows.get()[self._lane]
-        vectors = self._read("lora_B", rows)
-        factors = vectors.view(1 if isinstance(rows, int) else len(vectors), 1, -1)
+        slots = self.slots()
+        vectors = self.read("lora_B", slots)
+        factors = vectors.view(1 if isinstance(slots, int) else len(vectors), 1, -1)
         return (factors if hidden is None else hidden * factors) * self._scaling, None
 
     def com(self, weights: Tensor, added: Tensor, scaling: float) -> Tensor:
@@ -117,25 +125,36 @@ class _RackIA3(_RackUpdate):
         return weights * (added * scaling)
 
 
-def _racked(lane: str, module: nn.Module, slots: Mapping[str, _Slots]) -> _Racked:
+def replacement(rack: str, module: nn.Module, tensors: Mapping[str, RackTensor]) -> RackModule:
+    """The module of a rack for one of an adapter's own modules.
+
+    Args:
+        rack: The rack's name in the model.
+        module: What ``can_replace`` accepts.
+        tensors: The rack's tensors for it, by their names in the module.
+    """
     match module:
         case nn.Linear():
-            return _RackLinear(lane, module, slots)
+            return _RackLinear(rack, module, tensors)
         case IA3():
-            return _RackIA3(lane, module, slots)
+            return _RackIA3(rack, module, tensors)
         case LoRA():
-            return _RackLoRA(lane, module, slots)
-    raise TypeError(f"no rack holds a {type(module).__name__}")
+            return _RackLoRA(rack, module, tensors)
+    raise TypeError(f"a rack cannot hold a {type(module).__name__}; it holds nn.Linear, LoRA and IA3")
 
 
-def _can_replace(model: Any, path: str, module: nn.Module) -> bool:
-    container, _, inside = path.partition(f".{_container(path)}.")
+def can_replace(model: nn.Module, path: str, module: nn.Module) -> bool:
+    """Whether a rack can hold an adapter's module: a linear layer of a bottleneck, or a plain LoRA or IA3.
+
+    Args:
+        model: An adapters model.
+        path: The module's path in it.
+        module: The module.
+    """
+    container = next((part for part in path.split(".") if part in _CONTAINERS), "")
+    owner, _, inside = path.partition(f".{container}.")
     if isinstance(module, nn.Linear):
-        return _container(path) in _CONTAINERS[:2] and bool(inside)
+        return container in _BOTTLENECK_CONTAINERS and bool(inside)
     if type(module) not in (LoRA, IA3) or module.use_gating or module.use_dora:
         return False
-    return isinstance(model.get_submodule(container), LoRALinear)
-
-
-def _container(path: str) -> str:
-    return next((part for part in path.split(".") if part in _CONTAINERS), "")
+    return isinstance(model.get_submodule(owner), LoRALinear)

@@ -22,10 +22,6 @@ from pointsman.registry.errors import CompositionError, SettingsError
 from ..bases.load import load_base
 from ..core.composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..core.registries import open_registry
-from ..patches.average import install
-from ..patches.bf16 import halve_for_good
-from ..patches.first_token import narrow_by_pass
-from ..patches.layer_drop import drop_by_thread
 from ..tasks import Task
 from .execute.execute import Request, RouteLogits, build_requests, execute
 from .execute.inputs import Asked, OneAnswer, Text, input_list, input_stream, mixed_rows
@@ -81,7 +77,7 @@ class Switcher:
         self._capacity = Capacity(adapters=capacity, bytes=capacity_bytes, warm_bytes=warm_bytes)
         with ExitStack() as stack:
             self._registry = stack.enter_context(open_registry(registry))
-            loaded = load_base(base, device=device)
+            loaded = load_base(base, device=device, bf16=precision == "bf16")
             self._to_close = stack.pop_all()
         self._model = loaded.model
         self._device = str(loaded.model.device)
@@ -89,11 +85,6 @@ class Switcher:
         self._base = loaded.record
         self._precision = precision
         self._autocast = torch.bfloat16 if precision == "bf16" else None
-        install(self._model)
-        drop_by_thread(self._model)
-        narrow_by_pass(self._model)
-        if precision == "bf16":
-            halve_for_good(self._model)
         dtype = self._autocast or torch.float32
         self._library = AdapterCache(self._registry, self._model, capacity=self._capacity, dtype=dtype)
         self._meanings = RefCache(self._registry, self._base, self._library)

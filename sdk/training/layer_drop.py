@@ -14,7 +14,7 @@ from pointsman.registry.errors import SettingsError
 
 from ..methods import parts_of
 from ..patches.forward_context import ForwardContext, forward_context
-from ..patches.layer_drop import count_layers, drop_by_thread
+from ..patches.layer_drop import count_layers
 from .settings import layers_to_drop
 
 
@@ -62,16 +62,14 @@ def without_layers(config: Mapping[str, Any], drop_layers: int | str, base: Any)
 
 
 def with_random_drop(
-    forward: Callable[[Mapping[str, Tensor]], Tensor], model: Any, counts: range
+    forward: Callable[[Mapping[str, Tensor]], Tensor], counts: range
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
     """A forward pass that skips the adapters of the lowest layers, another number of them for every batch.
 
     Args:
         forward: Model inputs to outputs.
-        model: The adapters model that it runs.
         counts: The numbers of layers to draw from, uniformly.
     """
-    drop_by_thread(model)
 
     def dropping(inputs: Mapping[str, Tensor]) -> Tensor:
         with forward_context(ForwardContext(dropped=counts[int(torch.randint(len(counts), ()))])):

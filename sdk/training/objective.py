@@ -45,7 +45,7 @@ def forward_of(
             outputs: Tensor = model(**inputs, head=slot).logits
         return outputs.float()
 
-    return forward if isinstance(drop_layers, int) else with_random_drop(forward, model, drop_layers)
+    return forward if isinstance(drop_layers, int) else with_random_drop(forward, drop_layers)
 
 
 def loss_of(task: Task, weights: Tensor | None, *, penalty: Callable[[], Tensor] | None = None) -> Loss:

@@ -1,4 +1,4 @@
-"""Every base takes every method the whole way: trained, stored, loaded, switched, with the same numbers ever after."""
+"""Every base runs every method from end to end: trained, stored, loaded and switched, always with the same numbers."""
 
 import functools
 import json
@@ -43,8 +43,8 @@ TRAINED = [
     *((architecture, "seq_bn") for architecture in ARCHITECTURES),
     *(("bert", method) for method in METHODS if method != "seq_bn"),
     *(("bert", union) for union in UNIONS),
-    ("distilbert", "prefix_tuning"),  # the one that its padding would change
-    ("deberta-v2", "dora"),  # the one whose queries would be of another type than its scores
+    ("distilbert", "prefix_tuning"),  # padding would change its outputs
+    ("deberta-v2", "dora"),  # its queries would have another type than its scores
 ]
 """The bases and methods that are really trained: each base, each method, and unions."""
 
@@ -66,7 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def trained(home: Registry, bases: dict[str, Path]) -> Callable[[str, str], Trained]:
-    """Trains a method on a base, the first time that it is asked to."""
+    """Trains a method on a base, once."""
 
     @functools.cache
     def get(architecture: str, method: str) -> Trained:
@@ -105,9 +105,9 @@ def trained(home: Registry, bases: dict[str, Path]) -> Callable[[str, str], Trai
 def has_weights_of(model: Any, fresh: LoadedBase) -> bool:
     """Whether a model with adapters has the weights of its base, bit for bit; the poolers' are random, and not used."""
     now = dict(model.base_model.named_parameters())
-    due = {name: tensor for name, tensor in fresh.model.base_model.named_parameters() if "pooler" not in name}
-    assert len(due) > 10
-    return all(torch.equal(tensor, now[name]) for name, tensor in due.items())
+    expected = {name: tensor for name, tensor in fresh.model.base_model.named_parameters() if "pooler" not in name}
+    assert len(expected) > 10
+    return all(torch.equal(tensor, now[name]) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -137,15 +137,15 @@ def test_every_base_and_every_method_is_trained() -> None:
 def test_what_was_trained_comes_back(
     architecture: str, method: str, trained: Callable[[str, str], Trained], home: Registry, bases: dict[str, Path]
 ) -> None:
-    it = trained(architecture, method)
-    assert it.version.method == method
-    assert it.same_base
+    result = trained(architecture, method)
+    assert result.version.method == method
+    assert result.same_base
     split = load_task_data("sst2", "sample").splits["validation"].head(24)
     with Switcher(str(bases[architecture]), registry=home) as switcher:
-        logits = switcher.logits(it.version.ref, TEXTS)
-        scores = measure(GLUE["sst2"], switcher.logits(it.version.ref, split.texts()), split)
-    torch.testing.assert_close(logits, it.logits, rtol=1e-5, atol=1e-5)
-    assert {key: it.version.metrics[f"eval/{key}"] for key in scores} == pytest.approx(scores, abs=1e-5)
+        logits = switcher.logits(result.version.ref, TEXTS)
+        scores = measure(GLUE["sst2"], switcher.logits(result.version.ref, split.texts()), split)
+    torch.testing.assert_close(logits, result.logits, rtol=1e-5, atol=1e-5)
+    assert {key: result.version.metrics[f"eval/{key}"] for key in scores} == pytest.approx(scores, abs=1e-5)
 
 
 CHILD = """
@@ -156,14 +156,14 @@ from pointsman.registry import Registry
 from pointsman.sdk import Switcher
 
 torch.set_num_threads(1)
-asked = json.load(sys.stdin)
+request = json.load(sys.stdin)
 logits = {}
-with Registry(asked["home"]) as registry:
-    for base, refs in asked["bases"].items():
+with Registry(request["home"]) as registry:
+    for base, refs in request["bases"].items():
         with Switcher(base, registry=registry) as switcher:
             for ref in refs:
-                logits[ref] = switcher.logits(ref, asked["texts"])
-save_file(logits, asked["answer"])
+                logits[ref] = switcher.logits(ref, request["texts"])
+save_file(logits, request["answer"])
 """
 
 
@@ -173,8 +173,8 @@ def test_a_fresh_process_computes_the_same(
     refs: dict[str, list[str]] = {}
     for architecture, method in TRAINED:
         refs.setdefault(str(bases[architecture]), []).append(trained(architecture, method).version.ref)
-    asked = {"home": str(home.home), "bases": refs, "texts": TEXTS, "answer": str(tmp_path / "logits.safetensors")}
-    subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(asked), text=True, check=True)
+    request = {"home": str(home.home), "bases": refs, "texts": TEXTS, "answer": str(tmp_path / "logits.safetensors")}
+    subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(request), text=True, check=True)
     answers = load_file(tmp_path / "logits.safetensors")
     assert len(answers) == len(TRAINED)
     for base, of_base in refs.items():
@@ -208,7 +208,7 @@ def store(loaded: LoadedBase, method: str, registry: Registry) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredBase:
     """A registry with every method and union that a base takes, by the name it is registered under."""
 
     base: Path
@@ -217,21 +217,21 @@ class Stored:
 
 
 @pytest.fixture(scope="module")
-def stored(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stored]]:
-    """Stores all methods of an architecture, the first time that it is asked to."""
+def stored(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], StoredBase]]:
+    """Stores all methods of an architecture, once."""
     with ExitStack() as stack:
 
         @functools.cache
-        def get(architecture: str) -> Stored:
+        def get(architecture: str) -> StoredBase:
             registry = stack.enter_context(Registry(tmp_path_factory.mktemp(architecture) / "home"))
             base = bases[architecture]
-            return Stored(base=base, registry=registry, methods=store_all(architecture, base, registry))
+            return StoredBase(base=base, registry=registry, methods=store_all(architecture, base, registry))
 
         yield get
 
 
 def store_all(architecture: str, base: Path, registry: Registry) -> Mapping[str, str]:
-    """Every method and union that a base takes, by the name it is registered under; what it does not is refused."""
+    """Every method and union that a base takes, by the name it is registered under; others are refused."""
     loaded = load_base(str(base))
     before = set(loaded.model.state_dict())
     taken = {}
@@ -254,43 +254,43 @@ def store_all(architecture: str, base: Path, registry: Registry) -> Mapping[str,
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_method_is_stored_and_switched_on_every_base(
-    architecture: str, stored: Callable[[str], Stored], tmp_path: Path
+    architecture: str, stored: Callable[[str], StoredBase], tmp_path: Path
 ) -> None:
     texts = TEXTS[::2]
-    it = stored(architecture)
-    fresh = load_base(str(it.base))
-    plain = PlainAdapters(it.base)
-    with Switcher(str(it.base), registry=it.registry) as switcher:
+    known = stored(architecture)
+    fresh = load_base(str(known.base))
+    plain = PlainAdapters(known.base)
+    with Switcher(str(known.base), registry=known.registry) as switcher:
         together = {}
-        for name, method in it.methods.items():
+        for name, method in known.methods.items():
             together[name] = switcher.logits(name, texts)
             singly = torch.cat([switcher.logits(name, [text]) for text in texts])
             # Whoever shares the batch, and however far it is padded: the same numbers, but for rounding.
             torch.testing.assert_close(together[name], singly, rtol=1e-4, atol=1e-4, msg=lambda m, of=method: of + m)
             # What is exported is the same to adapters alone: also where its own writer fails (prefix tuning), and
             # under another name than in our model (prompt tuning).
-            alone = plain.logits(it.registry.export(name, tmp_path / name), texts)
+            alone = plain.logits(known.registry.export(name, tmp_path / name), texts)
             torch.testing.assert_close(singly, alone, rtol=1e-5, atol=1e-5, msg=lambda m, of=method: of + m)
-        assert len(switcher.loaded) == len(it.methods)
-        for name in reversed(it.methods):
-            assert torch.equal(switcher.logits(name, texts), together[name]), it.methods[name]
-        mixed = switcher.predict_mixed([(name, text) for text in texts for name in it.methods])
+        assert len(switcher.loaded) == len(known.methods)
+        for name in reversed(known.methods):
+            assert torch.equal(switcher.logits(name, texts), together[name]), known.methods[name]
+        mixed = switcher.predict_mixed([(name, text) for text in texts for name in known.methods])
         expected = torch.stack([logits.softmax(dim=1).amax(dim=1) for logits in together.values()], dim=1).flatten()
         torch.testing.assert_close(torch.tensor([answer.score for answer in mixed]), expected, rtol=1e-4, atol=1e-4)
         assert switcher._model.active_adapters is None
         assert has_weights_of(switcher._model, fresh)
-        for name in it.methods:
+        for name in known.methods:
             switcher.unload(name)
         assert set(switcher._model.state_dict()) == set(fresh.model.state_dict())
         assert has_weights_of(switcher._model, fresh)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_method_says_nearly_the_same_in_bf16(architecture: str, stored: Callable[[str], Stored]) -> None:
-    it = stored(architecture)
-    base, registry = str(it.base), it.registry
+def test_every_method_says_nearly_the_same_in_bf16(architecture: str, stored: Callable[[str], StoredBase]) -> None:
+    known = stored(architecture)
+    base, registry = str(known.base), known.registry
     with Switcher(base, registry=registry) as exact, Switcher(base, registry=registry, precision="bf16") as fast:
-        for name, method in it.methods.items():
+        for name, method in known.methods.items():
             expected = exact.logits(name, TEXTS)
             difference = (fast.logits(name, TEXTS) - expected).abs().max()
             assert 0 < difference < 0.15, method

@@ -9,7 +9,7 @@ import torch
 from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import BaseMismatchError, SettingsError, WeightsError
 
-from ...formats.native import Stored, read_adapter, read_head
+from ...formats.native import ModuleState, read_adapter, read_head
 from ...methods import ONLY_TRAINING, is_vera, parts_of
 from .recipe import Recipe
 
@@ -20,8 +20,8 @@ class Member:
 
     version: Version
     files: Mapping[str, bytes]
-    adapter: Stored
-    head: Stored
+    adapter: ModuleState
+    head: ModuleState
 
     @property
     def ref(self) -> str:
@@ -191,7 +191,7 @@ def _layout(member: Member, how: str) -> dict[str, tuple[torch.dtype, tuple[int,
     }
 
 
-def _shapes(head: Stored) -> dict[str, torch.Size]:
+def _shapes(head: ModuleState) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in head.tensors.items()}
 
 

@@ -10,7 +10,7 @@ from ...formats.native import (
     ADAPTER_WEIGHTS,
     HEAD_CONFIG,
     HEAD_WEIGHTS,
-    Stored,
+    ModuleState,
     config_file,
     read_config,
     rename_key,
@@ -30,8 +30,8 @@ class Merged:
     recipe: Recipe
     head_of: Member | None
     """Whose head it has; None: the mean of all."""
-    adapter: Stored
-    head: Stored
+    adapter: ModuleState
+    head: ModuleState
 
     @classmethod
     def of(cls, name: str, members: Sequence[Member], recipe: Recipe, head_of: Member | None) -> "Merged":
@@ -79,5 +79,5 @@ class Merged:
         return {**self.recipe.tags, "merge.head": "merged" if self.head_of is None else self.head_of.ref}
 
 
-def _count(adapter: Stored) -> int:
+def _count(adapter: ModuleState) -> int:
     return sum(tensor.numel() for tensor in adapter.tensors.values())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pointsman.registry.errors import SettingsError
 
-from ...formats.native import Stored
+from ...formats.native import ModuleState
 from . import formulas
 from .members import Member
 from .recipe import Recipe
@@ -15,7 +15,7 @@ from .recipe import Recipe
 Tensors = Mapping[str, Tensor]
 
 
-def merged_adapter(members: Sequence[Member], recipe: Recipe) -> Stored:
+def merged_adapter(members: Sequence[Member], recipe: Recipe) -> ModuleState:
     """The adapter that a recipe makes of its members: computed in float64, stored in the members' own type.
 
     Tensor by tensor, also where the papers of TIES and DARE speak of one long vector of all weights: an adapter's
@@ -37,13 +37,13 @@ def merged_adapter(members: Sequence[Member], recipe: Recipe) -> Stored:
             for key in sorted(first.adapter.tensors)
         }
     own = first.adapter.tensors
-    return Stored(config=config, tensors={key: tensor.to(own[key].dtype) for key, tensor in tensors.items()})
+    return ModuleState(config=config, tensors={key: tensor.to(own[key].dtype) for key, tensor in tensors.items()})
 
 
-def merged_head(members: Sequence[Member], recipe: Recipe) -> Stored:
+def merged_head(members: Sequence[Member], recipe: Recipe) -> ModuleState:
     """The weighted mean of the members' heads."""
     head = members[0].head
-    return Stored(
+    return ModuleState(
         config=head.config,
         tensors={
             key: formulas.weighted_sum([member.head.tensors[key] for member in members], recipe.weights).to(own.dtype)

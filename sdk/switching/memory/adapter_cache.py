@@ -17,7 +17,7 @@ from ...core.locks import SharedLock
 from ...engines.fusion_layers import fill_fusion, remove_fusion
 from ...engines.racks import Rack, fits
 from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name
-from ...formats.native import ADAPTER_WEIGHTS, ANY_SLOT, Stored, rename_key
+from ...formats.native import ADAPTER_WEIGHTS, ANY_SLOT, ModuleState, rename_key
 from ...methods.fusion import fusion_members, is_fusion
 from ...methods.support import is_tokenwise, reads_padding
 from ...tasks import Task
@@ -117,11 +117,11 @@ class AdapterCache:
 
     def lane(self, rack: Rack, number: int) -> str:
         """The rack's name in the model for the ``number``-th of its versions in one composition."""
-        while len(rack.lanes) <= number:
+        while len(rack.names) <= number:
             with self.model_lock.alone():
-                if len(rack.lanes) <= number:
-                    rack.add_lane(slot_name(next(self._names)))
-        return rack.lanes[number]
+                if len(rack.names) <= number:
+                    rack.add_name(slot_name(next(self._names)))
+        return rack.names[number]
 
     def close(self) -> None:
         """Refuse whatever comes, and take everything out once nobody uses it."""
@@ -257,7 +257,7 @@ class AdapterCache:
                 # Some are one tensor under several names.
                 names = {(tensor.data_ptr(), tensor.shape): key for key, tensor in there.items()}.values()
                 tensors = {rename_key(key, ANY_SLOT): there[key].clone() for key in names}
-        stored = Stored(config=loaded.config, tensors=tensors)
+        stored = ModuleState(config=loaded.config, tensors=tensors)
         with self._changed:
             self._warm[loaded.version.ref] = AdapterFiles(stored, loaded.head, checked=True)
             while sum(content.size for content in self._warm.values()) > self._capacity.warm_bytes:
@@ -287,12 +287,12 @@ class AdapterCache:
 
     def _fill(self, rack: Rack, content: AdapterFiles, left: int) -> InRack:
         with self._rack_lock:
-            return InRack(rack, rack.fill(content.adapter.tensors, left=left))
+            return InRack(rack, rack.fill(content.adapter.tensors, room=left))
 
     def _fused(self, version: Version, content: AdapterFiles, taken: Mapping[str, LoadedAdapter]) -> InFusion:
         """A fusion layer where its members are, which are taken already."""
         places = [taken[str(ref)].place for ref in fusion_members(version)]
-        members = [place.rack.lanes[0] if isinstance(place, InRack) else place.lane for place in places]
+        members = [place.rack.names[0] if isinstance(place, InRack) else place.lane for place in places]
         lane = slot_name(next(self._names))
         with self.model_lock.alone():
             fill_fusion(self._model, lane, members, content.adapter)
@@ -317,7 +317,7 @@ class AdapterCache:
         adapter = content.adapter
         if content.checked:  # in a type that its rack had, maybe
             tensors = {key: tensor.float() for key, tensor in adapter.tensors.items()}
-            adapter = Stored(config=adapter.config, tensors=tensors)
+            adapter = ModuleState(config=adapter.config, tensors=tensors)
         with self.model_lock.alone():
             fill_slot(self._model, lane, adapter)
             self._model.eval()

@@ -11,7 +11,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import WeightsError
 
 from ...engines.heads import Head
-from ...formats.native import Stored, read_adapter, read_head
+from ...formats.native import ModuleState, read_adapter, read_head
 from ...formats.native_fusion import read_fusion
 from ...methods import ONLY_TRAINING
 from ...methods.fusion import is_fusion
@@ -22,7 +22,7 @@ from ...tasks import Task
 class AdapterFiles:
     """A version's tensors outside the model."""
 
-    adapter: Stored
+    adapter: ModuleState
     """Or a fusion layer."""
     head: Head
     checked: bool

@@ -489,7 +489,7 @@ def test_a_thousand_versions_take_hardly_more_than_their_tensors(
         tensors = rack.read(0)
         sizes = set()
         for number in range(1, 1000):
-            assert rack.fill(tensors, left=10**6) == number
+            assert rack.fill(tensors, room=10**6) == number
             assert number < 16 or rack.size <= 1.125 * rack.used * rack.slot_size
             sizes.add(rack.capacity)
         assert len(sizes) < 50  # each is a copy of all

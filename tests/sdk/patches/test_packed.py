@@ -1,6 +1,7 @@
-"""The base in bf16: given back as it was after training, and faster in prediction by nothing that changes a number."""
+"""Packed matrices are faster than matrices, and change no number."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,7 @@ from pointsman.sdk import Switcher
 from pointsman.sdk.bases.load import LoadedBase
 from pointsman.sdk.core.devices import has_fast_bf16
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.patches import packed
-from pointsman.sdk.patches.bf16 import HalvedBase, halve_for_good
+from pointsman.sdk.patches import bf16, packed
 from pointsman.sdk.patches.packed import PackedMatrix
 
 from helpers import TEXTS, MakeVersion
@@ -20,21 +20,34 @@ from helpers import TEXTS, MakeVersion
 FAST = has_fast_bf16(torch.device("cpu"))
 
 
-def test_bf16_training_gives_the_base_back_exactly(loaded: LoadedBase) -> None:
-    model = loaded.model
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    halved = HalvedBase(model)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
-    with halved.exact():
-        assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
-    assert model.get_input_embeddings().weight.dtype is torch.float32
-    assert model.base_model.encoder.layer[0].output.dense.weight.dtype is torch.bfloat16
-    halved.restore()
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_torch_multiplies_by_reordered_matrices(contract: Any) -> None:
+    with contract("torch", "its operators mkldnn._reorder_linear_weight and mkldnn._linear_pointwise exist"):
+        assert "Tensor self" in str(torch.ops.mkldnn._reorder_linear_weight.default._schema)
+        schema = str(torch.ops.mkldnn._linear_pointwise.default._schema)
+        assert "Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm" in schema
+    with contract("torch", "linear layers call torch.nn.functional.linear, which a parameter's class can replace"):
+        seen: list[Any] = []
+
+        class Seen(torch.nn.Parameter):
+            @classmethod
+            def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                seen.append(func)
+                with torch._C.DisableTorchFunctionSubclass():
+                    return func(*args, **(kwargs or {}))
+
+        layer = torch.nn.Linear(4, 4)
+        layer.weight = torch.Tensor._make_subclass(Seen, layer.weight.detach(), False)
+        layer(torch.ones(1, 4))
+        assert linear in seen
+    if FAST:
+        with contract("torch", "a product by a reordered bf16 matrix is that by the matrix, to the last bit"):
+            matrix, states = torch.randn(96, 40).bfloat16(), torch.randn(7, 40).bfloat16()
+            assert torch.equal(packed.Packed(matrix)(states), linear(states, matrix))
 
 
 def test_matrices_are_packed_where_the_processor_multiplies_bf16(loaded: LoadedBase) -> None:
-    halve_for_good(loaded.model)
+    bf16.install(loaded.model)
     matrices = [module.weight for module in loaded.model.modules() if isinstance(module, torch.nn.Linear)]
     assert len(matrices) > 12
     assert {type(matrix) for matrix in matrices} == {PackedMatrix if FAST else torch.nn.Parameter}

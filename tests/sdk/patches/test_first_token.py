@@ -9,7 +9,8 @@ import torch
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.patches import first_token as narrowing
+from pointsman.sdk.patches import first_token
+from pointsman.sdk.patches.forward_context import ForwardContext, forward_context
 
 from helpers import TEXTS, MakeVersion
 
@@ -33,7 +34,32 @@ class Watched:
 
 
 def without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(narrowing, "current_context", lambda: None)
+    monkeypatch.setattr(first_token, "current_context", lambda: None)
+
+
+@pytest.mark.parametrize("base", sorted(NARROWED))
+def test_behind_attention_each_token_is_by_itself(base: str, contract: Any, plain_model: Any) -> None:
+    model = plain_model(base)
+    inputs = {"input_ids": torch.randint(5, 40, (3, 6)), "attention_mask": torch.ones(3, 6, dtype=torch.long)}
+    inputs["attention_mask"][1, 3:] = 0
+    seen: list[tuple[torch.Size, ...]] = []
+    assert base in first_token.MODEL_TYPES
+    with contract("transformers", f"{base} gives attention.output what was attended to and the residual, and no more"):
+        *_, (_, last) = model.base_model.iter_layers()
+        handle = last.attention.output.register_forward_pre_hook(
+            lambda _, states: seen.append(tuple(state.shape for state in states))
+        )
+        with torch.inference_mode():
+            expected = model.base_model(**inputs)[0][:, :1]
+        handle.remove()
+        assert seen == [(torch.Size([3, 6, 128]),) * 2]
+    first_token.install(model)
+    with torch.inference_mode(), forward_context(ForwardContext(first_token_only=True)):
+        found = model.base_model(**inputs)[0]
+    with contract("transformers", f"a layer of {base} computes each token for itself behind its attention"):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    with torch.inference_mode(), forward_context(ForwardContext()):
+        torch.testing.assert_close(model.base_model(**inputs)[0][:, :1], expected, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("base", sorted(NARROWED | {"distilbert", "albert", "modernbert"}))

@@ -73,9 +73,9 @@ def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, o
 
 def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -> None:
     config = configure("seq_bn")
-    fused = [name for name, base in bases.items() if supports_training(load_base(str(base)).model, config)]
-    assert fused == ["bert", "roberta", "electra", "xlm-roberta"]
-    for name in fused:
+    supported = [name for name, base in bases.items() if supports_training(load_base(str(base)).model, config)]
+    assert supported == ["bert", "roberta", "electra", "xlm-roberta"]
+    for name in supported:
         model, batch = _model(bases[name], config), _batch(padded=False)
         if model.config.type_vocab_size < 2:
             del batch["token_type_ids"]
@@ -141,10 +141,10 @@ def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
         torch.testing.assert_close(frozen.backward(gradient), exact.grad.to(dtype))
 
 
-def test_only_what_is_written_out_is_fused(tiny_base: Path) -> None:
+def test_only_one_method_is_written_out(tiny_base: Path) -> None:
     model = load_base(str(tiny_base)).model
-    fused = [name for name in METHODS if supports_training(model, configure(name))]
-    assert fused == ["seq_bn"]
+    supported = [name for name in METHODS if supports_training(model, configure(name))]
+    assert supported == ["seq_bn"]
     for overrides in ({"non_linearity": "gelu"}, {"scaling": 2.0}, {"ln_after": True}, {"mh_adapter": True}):
         assert not supports_training(model, configure("seq_bn", overrides)), overrides
     model.config.hidden_act = "relu"

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,11 @@ from torch import nn
 
 from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.patches.pooled_dropout import MaskPool, PooledDropout, pool_dropout
+
+from architectures import ARCHITECTURES
+
+NO_EAGER = ("distilbert", "modernbert")
+"""Bases that are loaded with other attention, see ``bases.load``."""
 
 SHAPE = torch.Size([16, 24, 384])
 
@@ -80,6 +86,33 @@ def test_the_seed_says_which_masks_come_whatever_was_asked_before() -> None:
 def test_a_mask_may_be_larger_than_the_smallest_pool() -> None:
     mask = MaskPool(0.1, dtype=torch.bfloat16).mask(torch.Size([5, 1_000_000]))
     assert float((mask == 0).float().mean()) == pytest.approx(0.1, abs=0.001)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_models_drop_by_modules_only(
+    architecture: str, contract: Any, plain_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no dropout is left which draws numbers one after another."""
+    options = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1} if architecture == "albert" else {}
+    attention = "sdpa" if architecture in NO_EAGER else "eager"
+    model = plain_model(architecture, attn_implementation=attention, **options).train()
+    drawing = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    with contract("transformers", f"{architecture} drops by modules that are exactly nn.Dropout, outside of sdpa"):
+        assert len(drawing) >= (0 if architecture == "modernbert" else 3)
+        assert {type(module) for module in drawing} <= {nn.Dropout}
+        pool_dropout(model)
+        drawn: list[float] = []
+        real = nn.functional.dropout
+
+        def dropout(inputs: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+            drawn.extend([p] * bool(training and p))
+            return real(inputs, p, training, inplace)
+
+        monkeypatch.setattr(nn.functional, "dropout", dropout)
+        monkeypatch.setattr(torch, "dropout", None)
+        mask = torch.ones(2, 6, dtype=torch.long)
+        model.base_model(input_ids=torch.randint(5, 40, (2, 6)), attention_mask=mask)
+        assert drawn == []
 
 
 def test_a_whole_model_gets_pooled_dropout(tiny_base: Path) -> None:

@@ -4,8 +4,8 @@ import click
 
 from pointsman.registry import Ref
 
-from .options import open_registry
 from .output import note
+from .runtime import open_registry
 
 
 @click.command("alias", short_help="Point a name such as production at a version.")

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
-from .output import emit_json, printable, table
+from .options import base_option, device_option, json_option
+from .output import emit_json, printable
+from .runtime import open_registry, quiet_libraries
+from .tables import table
 
 if TYPE_CHECKING:
     from pointsman.sdk import FusionAttention

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from .options import open_registry
-from .output import count, note, size
+from .output import note
+from .runtime import open_registry
+from .units import count, size
 
 
 @click.command("backup", short_help="Copy everything, also while others write.")

@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
-from .options import json_option, open_registry
-from .output import emit_csv, emit_json, note, number, table
+from .options import json_option
+from .output import emit_csv, emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import number
 
 
 @click.command("compare", short_help="Versions and runs side by side.")

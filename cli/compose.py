@@ -2,8 +2,9 @@
 
 import click
 
-from .options import json_option, open_registry
+from .options import json_option
 from .output import emit_json, note, version_json
+from .runtime import open_registry
 
 
 @click.command("compose", short_help="Name a composition of versions.")

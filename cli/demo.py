@@ -13,9 +13,11 @@ import click
 from pointsman.registry import Registry
 from pointsman.registry.errors import DataError
 
-from .options import quiet_libraries
-from .output import count, note, number, printable, share, size, table
+from .output import note, printable
 from .pictures import Line, draw_terminal
+from .runtime import quiet_libraries
+from .tables import table
+from .units import count, number, share, size
 
 if TYPE_CHECKING:
     from pointsman.sdk import Switcher

@@ -3,7 +3,8 @@
 import click
 
 from .options import json_option
-from .output import emit_json, note, pairs
+from .output import emit_json, note
+from .tables import pairs
 
 
 @click.command("doctor", short_help="Versions, paths, and what is wrong.")

@@ -2,8 +2,11 @@
 
 import click
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
-from .output import emit_json, number, table
+from .options import base_option, device_option, json_option
+from .output import emit_json
+from .runtime import open_registry, quiet_libraries
+from .tables import table
+from .units import number
 
 
 @click.command("evaluate", short_help="Score a version on a labelled split of GLUE.")

@@ -5,8 +5,9 @@ from typing import Final
 
 import click
 
-from .options import open_registry
-from .output import count, note, size
+from .output import note
+from .runtime import open_registry
+from .units import count, size
 
 _PACKED: Final = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
+from .options import device_option, json_option, own_rows_options
 from .output import emit_json, note, version_json
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
 from .train import summarise
 from .train_options import method_fields, settings_of, settings_options
 

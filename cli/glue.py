@@ -6,10 +6,13 @@ import click
 
 from pointsman.registry import Registry
 
-from .options import device_option, json_option, open_registry, quiet_libraries
-from .output import count, duration, emit_json, note, number, plain, table
+from .options import device_option, json_option
+from .output import emit_json, note, plain
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .tables import table
 from .train_options import settings_options
+from .units import count, duration, number
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.cells import CellResult, GlueResults

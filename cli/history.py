@@ -8,9 +8,12 @@ import click
 
 from pointsman.registry import MetricPoint, Registry, VersionPoint
 
-from .options import Moment, json_option, open_registry
-from .output import emit_csv, emit_json, local, note, number, table
+from .options import Moment, json_option
+from .output import emit_csv, emit_json, note
 from .pictures import Line, draw_file, draw_terminal
+from .runtime import open_registry
+from .tables import table
+from .units import local, number
 
 PICTURE_POINTS = 2_000
 """How many points a picture of one line is drawn from, unless it is told."""

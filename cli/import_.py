@@ -4,8 +4,11 @@ from pathlib import Path
 
 import click
 
-from .options import json_option, open_registry
-from .output import count, emit_json, note, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import count
 
 
 @click.command("import", short_help="Bring the versions of a bundle in.")

@@ -2,8 +2,11 @@
 
 import click
 
-from .options import json_option, open_registry
-from .output import ago, count, emit_csv, emit_json, note, number, size, table, version_json
+from .options import json_option
+from .output import emit_csv, emit_json, note, version_json
+from .runtime import open_registry
+from .tables import table
+from .units import ago, count, number, size
 
 TABLE_ROWS = 100
 """How many rows a table has unless it is told."""

@@ -4,8 +4,11 @@ import json
 
 import click
 
-from .options import json_option, open_registry
-from .output import emit_json, local, note, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import local
 
 
 @click.command("log", short_help="Who did what, when.")

@@ -9,8 +9,11 @@ from pointsman.registry import Version
 from pointsman.registry.refs import check_name
 from pointsman.sdk.combining.merging.recipe import HOWS
 
-from .options import base_option, device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import count, emit_json, note, number, pairs, share, size, version_json
+from .options import base_option, device_option, json_option, own_rows_options
+from .output import emit_json, note, version_json
+from .runtime import open_registry, quiet_libraries
+from .tables import pairs
+from .units import count, number, share, size
 
 
 @click.command("merge", short_help="Make one version of several.")

@@ -5,7 +5,8 @@ import json
 import click
 
 from .options import json_option
-from .output import emit_json, pairs, table
+from .output import emit_json
+from .tables import pairs, table
 
 
 @click.command("methods", short_help="Adapter methods and their fields.")

@@ -5,9 +5,9 @@ import sys
 
 import click
 
-from .options import open_registry
 from .output import note as say
 from .output import printable
+from .runtime import open_registry
 
 
 @click.command("note", short_help="Write a note to a version.")

@@ -14,8 +14,9 @@ from pointsman.registry.errors import SettingsError
 from pointsman.sdk.core.composition import parse, refs
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef, resolve
 
-from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
+from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
+from .runtime import open_registry, quiet_libraries
 
 if TYPE_CHECKING:
     from pointsman.sdk import Prediction

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .output import duration, note
+from .output import note
+from .units import duration
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress

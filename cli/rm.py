@@ -2,8 +2,8 @@
 
 import click
 
-from .options import open_registry
 from .output import note
+from .runtime import open_registry
 
 
 @click.command("rm", short_help="Remove versions.")

@@ -2,8 +2,11 @@
 
 import click
 
-from .options import json_option, open_registry
-from .output import duration, emit_json, local, note, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import duration, local
 
 
 @click.command("runs", short_help="Every training, also those that made no version.")

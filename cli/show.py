@@ -6,8 +6,11 @@ import click
 
 from pointsman.registry import Lineage, Registry
 
-from .options import json_option, open_registry
-from .output import count, duration, emit_json, local, number, pairs, print_tree, share, size, table, version_json
+from .options import json_option
+from .output import emit_json, version_json
+from .runtime import open_registry
+from .tables import pairs, print_tree, table
+from .units import count, duration, local, number, share, size
 
 
 @click.command("show", short_help="Everything about a version; --tree is its lineage.")

@@ -10,8 +10,11 @@ import click
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 
-from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
-from .output import count, emit_json, note, plain, table
+from .options import base_option, device_option, json_option, precision_option
+from .output import emit_json, note, plain
+from .runtime import open_registry, quiet_libraries
+from .tables import table
+from .units import count
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.submission import Submission

@@ -2,8 +2,10 @@
 
 import click
 
-from .options import json_option, open_registry
-from .output import emit_json, note, pairs
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import pairs
 
 
 @click.command("tag", short_help="Set KEY=VALUE on a version.")

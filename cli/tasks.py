@@ -5,7 +5,8 @@ import click
 from pointsman.sdk.tasks import GLUE, Task
 
 from .options import json_option
-from .output import emit_json, table
+from .output import emit_json
+from .tables import table
 
 
 @click.command("tasks", short_help="GLUE's tasks.")

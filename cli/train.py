@@ -7,10 +7,13 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
+from .options import device_option, json_option, own_rows_options
+from .output import emit_json, note, version_json
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .tables import pairs
 from .train_options import method_fields, settings_of, settings_options
+from .units import count, duration, number, share, size
 
 
 @click.command("train", short_help="Train an adapter and register it as the next version.")

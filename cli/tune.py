@@ -10,10 +10,13 @@ import click
 from pointsman.registry.errors import SettingsError, TrainingError
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import emit_json, note, number, pairs, table
+from .options import device_option, json_option, own_rows_options
+from .output import emit_json, note
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .tables import pairs, table
 from .train_options import settings_options
+from .units import number
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress

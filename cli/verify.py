@@ -2,8 +2,11 @@
 
 import click
 
-from .options import json_option, open_registry
-from .output import count, emit_json, note, size, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import count, size
 
 
 @click.command("verify", short_help="Check every sha256 and every row; --repair mends.")

@@ -80,7 +80,7 @@ def test_nothing_in_the_window_is_said(run: Any, ready: Path, tmp_path: Path) ->
     for form in ([], ["--plot"], ["--svg", tmp_path / "none.svg"], ["--csv"]):
         result = run(*nothing, *form, home=ready)
         assert result.code == 0
-        assert result.err.startswith("no points there\n")
+        assert result.err.startswith("no points in this window\n")
     assert paths(tmp_path / "none.svg") == 0
 
 

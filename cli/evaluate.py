@@ -5,8 +5,7 @@ import click
 from .options import base_option, device_option, json_option
 from .output import emit_json
 from .runtime import open_registry, quiet_libraries
-from .tables import table
-from .units import number
+from .summaries import print_metrics
 
 
 @click.command("evaluate", short_help="Score a version on a labelled split of GLUE.")
@@ -41,4 +40,4 @@ def command(
     if as_json:
         emit_json({"ref": version.ref, "task": task or version.task["name"], "metrics": metrics})
         return
-    table(["metric", "value"], [(key, number(value)) for key, value in metrics.items()], right=("value",))
+    print_metrics(metrics)

@@ -12,8 +12,8 @@ from pointsman.sdk.combining.merging.recipe import HOWS
 from .options import base_option, device_option, json_option, own_rows_options
 from .output import emit_json, note, version_json
 from .runtime import open_registry, quiet_libraries
+from .summaries import score_rows, size_rows
 from .tables import pairs
-from .units import count, number, share, size
 
 
 @click.command("merge", short_help="Make one version of several.")
@@ -81,20 +81,14 @@ def command(
 def _print(version: Version) -> None:
     weights = version.tags["merge.weights"].split(",")
     made_of = ", ".join(f"{float(weight):.4g} {ref}" for weight, ref in zip(weights, version.parents, strict=True))
-    scores = [
-        (f"{key} (primary)" if key == version.primary_metric else key, number(value))
-        for key, value in version.metrics.items()
-    ]
-    base = version.base
     pairs(
         [
             ("registered", version.ref),
             ("made of", made_of),
             ("how", ", ".join([version.tags["merge"], *_settings(version.tags)])),
             ("head", version.tags["merge.head"]),
-            *scores,
-            ("parameters", f"{count(version.parameters)} ({share(version.parameters, base.parameters)} of the base's)"),
-            ("size", f"{size(version.size)} ({share(version.size, base.size)} of the base's {size(base.size)})"),
+            *score_rows(version),
+            *size_rows(version),
         ]
     )
 

@@ -64,7 +64,7 @@ def pairs(rows: Iterable[tuple[str, str]], *, wrap: bool = False) -> None:
         rows: Names with their values.
         wrap: Break lines at blanks so that each fits 100 columns; a word that is longer stays whole.
     """
-    rows = list(rows)
+    rows = [(printable(name), value) for name, value in rows]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         lines = printable(value).split("\n")

@@ -11,9 +11,10 @@ from .options import device_option, json_option, own_rows_options
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
+from .summaries import score_rows, size_rows
 from .tables import pairs
 from .train_options import method_fields, settings_of, settings_options
-from .units import count, duration, number, share, size
+from .units import duration
 
 
 @click.command("train", short_help="Train an adapter and register it as the next version.")
@@ -136,18 +137,12 @@ def _say_from_where(registry: Registry, resumed: str) -> None:
 
 def summarise(registry: Registry, version: Version, seconds: float) -> None:
     """Print what came out of a training, and what to type next."""
-    base = version.base
-    scores = [
-        (f"{key} (primary)" if key == version.primary_metric else key, number(value))
-        for key, value in version.metrics.items()
-    ]
     click.echo()
     pairs(
         [
             ("registered", version.ref),
-            *scores,
-            ("parameters", f"{count(version.parameters)} ({share(version.parameters, base.parameters)} of the base's)"),
-            ("size", f"{size(version.size)} ({share(version.size, base.size)} of the base's {size(base.size)})"),
+            *score_rows(version),
+            *size_rows(version),
             ("time", duration(seconds)),
         ]
     )

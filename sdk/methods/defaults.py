@@ -5,13 +5,13 @@ it. A test compares the two.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from .catalogue import METHODS, find_method, part_names
-from .configure import full_config, parts_of
+from .configure import full_config
 
 
 def default_config(name: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def flat_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         name: The method that the configuration is of.
-        config: Its configuration, of a union with one configuration for each part.
+        config: Its configuration. A union whose parts are not those of the method is returned unchanged.
 
     Raises:
         MethodNotFoundError: No such method.
@@ -49,12 +49,11 @@ def flat_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         >>> flat_config("mam", default_config("mam"))["prefix_tuning.prefix_length"]
         30
     """
-    if config.get("architecture") != "union":
+    names, parts = part_names(name), config.get("configs")
+    if config.get("architecture") != "union" or not isinstance(parts, Sequence) or len(parts) != len(names):
         return dict(config)
     return {
-        f"{part}.{field}": value
-        for part, fields in zip(part_names(name), parts_of(config), strict=True)
-        for field, value in fields.items()
+        f"{part}.{field}": value for part, fields in zip(names, parts, strict=True) for field, value in fields.items()
     }
 
 

@@ -59,6 +59,8 @@ def test_every_module_of_a_command_is_offered() -> None:
     helpers = {
         "__init__",
         "advice",
+        "details",
+        "lineage",
         "main",
         "options",
         "output",
@@ -66,6 +68,7 @@ def test_every_module_of_a_command_is_offered() -> None:
         "progress",
         "runtime",
         "start",
+        "summaries",
         "tables",
         "train_options",
         "units",

@@ -40,8 +40,13 @@ def test_a_flat_name_sets_its_field(name: str) -> None:
             assert [key for key, now in flat_config(name, changed).items() if now != flat[key]] == [field]
 
 
+@pytest.mark.parametrize("config", [{"architecture": "union"}, {"architecture": "union", "configs": []}])
+def test_a_union_of_other_parts_stays_as_it_is(config: dict[str, object]) -> None:
+    assert flat_config("mam", config) == config
+
+
 def test_an_unknown_method() -> None:
-    with pytest.raises(MethodNotFoundError, match="unknown method 'lore'; did you mean .*lora"):
+    with pytest.raises(MethodNotFoundError, match=r"unknown method 'lore'; did you mean .*lora"):
         default_config("lore")
 
 

@@ -143,9 +143,7 @@ def _same(value: Any, default: Any) -> bool:
 def _joined(recorded: Mapping[str, Any], *names: str) -> str:
     """Those fields that were recorded; a number with its name."""
     values = [(name, recorded[name]) for name in names if recorded.get(name) is not None]
-    return ", ".join(
-        count(value, name.removesuffix("s")) if isinstance(value, int) else value for name, value in values
-    )
+    return ", ".join(count(value, name[:-1]) if isinstance(value, int) else readable(value) for name, value in values)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:

@@ -13,7 +13,7 @@ from .output import emit_json, printable, version_json
 from .runtime import open_registry
 from .summaries import print_metrics, size_rows
 from .tables import pairs, table
-from .units import count, duration, local, size
+from .units import duration, local, size
 
 
 @click.command("show", short_help="Everything about a version; --tree is its lineage.")
@@ -78,7 +78,7 @@ def _print_version(version: Version, every: bool) -> None:
     config = config_section(version, every=every)
     if config.total:
         others = f"the others are the defaults of {version.method} (--all shows them)"
-        _print_section(_title("configuration", "field", config, others), config.rows)
+        _print_section(_title("configuration", " fields", config, others), config.rows)
 
 
 def _print_run(run: Run, every: bool) -> None:
@@ -92,15 +92,16 @@ def _print_run(run: Run, every: bool) -> None:
             ("seed", str(run.seed)),
         ]
     )
-    _print_section(_title("settings", "setting", settings, "the others are defaults (--all shows them)"), settings.rows)
-    _print_section("data", data_rows(run, every=every))
-    _print_section("environment", environment_rows(run, every=every))
+    _print_section(_title("settings", "", settings, "the others are defaults (--all shows them)"), settings.rows)
+    for title, rows in (("data", data_rows(run, every=every)), ("environment", environment_rows(run, every=every))):
+        if rows:
+            _print_section(title, rows)
 
 
 def _title(name: str, noun: str, section: Section, others: str) -> str:
     if len(section.rows) == section.total:
-        return f"{name}: all {count(section.total, noun)}"
-    return f"{name}: {len(section.rows) or 'none'} of {count(section.total, noun)} set; {others}"
+        return f"{name}: all {section.total}{noun}"
+    return f"{name}: {len(section.rows)} of {section.total}{noun} set; {others}"
 
 
 def _print_section(title: str, rows: Sequence[tuple[str, str]]) -> None:

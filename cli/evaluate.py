@@ -1,4 +1,4 @@
-"""registry evaluate: score a version again, or on another task's rows."""
+"""registry evaluate: score a version again, or on the rows of another task."""
 
 import click
 
@@ -10,10 +10,10 @@ from .summaries import print_metrics
 
 @click.command("evaluate", short_help="Score a version on a labelled split of GLUE.")
 @click.argument("ref")
-@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
-@click.option("--task", help="The task to score it on: 'registry evaluate mnli --task ax'. [default: its own]")
-@click.option("--split", help="The split to score it on. [default: the task's validation split]")
-@click.option("--max-rows", type=click.IntRange(min=1), help="Only the first so many rows.")
+@click.option("--data", help="Directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--task", help="Task to score it on, as in 'registry evaluate mnli --task ax'. [default: its own]")
+@click.option("--split", help="Split to score it on. [default: the task's validation split]")
+@click.option("--max-rows", type=click.IntRange(min=1), metavar="N", help="At most N rows, the first ones.")
 @base_option
 @device_option
 @json_option

@@ -10,13 +10,13 @@ from .units import ago, count, size
 
 
 @click.command("gc", short_help="Find or remove files that no version needs.")
-@click.option("--apply", is_flag=True, help="Remove them. Without it, nothing is changed.")
+@click.option("--apply", is_flag=True, help="Remove the files. [default: only list them]")
 @json_option
 @click.pass_context
 def command(context: click.Context, apply: bool, as_json: bool) -> None:
-    """List the files that no version needs, of removed versions and of crashes, or remove them with --apply.
+    """List the files that no version needs, left by removed versions or crashes, or remove them with --apply.
 
-    What was written within the last hour is left alone: a version may just be being added.
+    Files written within the last hour are kept: a version may be about to use them.
     """
     registry = open_registry(context)
     from pointsman.registry.upkeep import collect_garbage

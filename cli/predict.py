@@ -1,4 +1,4 @@
-"""registry predict: what an adapter says of some texts."""
+"""registry predict: the predictions of an adapter for texts."""
 
 import io
 import itertools
@@ -50,9 +50,9 @@ def command(
 ) -> None:
     """Predict with version REF, or a composition as "average(a, b)": TEXTS as arguments, or lines on standard input.
 
-    For a task of pairs: arguments two by two; or lines with a tab between the two texts, or JSON lines, each a list of
-    two or an object with the task's columns. Each line printed: label, its probability (or the score), text; of
-    parallel(a, b) a label and a probability for each member.
+    A task of sentence pairs takes two arguments for each pair, or lines with a tab between the texts, or JSON lines:
+    each a list of two texts or an object with the task's columns. Each printed line has the label, its probability (or
+    the score) and the text; parallel(a, b) has a label and a probability for each member.
     """
     registry = open_registry(context)
     meaning = _meaning(registry, ref)

@@ -1,4 +1,4 @@
-"""registry runs: every training, also those that made no version."""
+"""registry runs: every training, with or without a version."""
 
 import click
 
@@ -9,15 +9,15 @@ from .tables import table
 from .units import duration, local
 
 
-@click.command("runs", short_help="Every training, also those that made no version.")
+@click.command("runs", short_help="Every training, with or without a version.")
 @click.argument("adapter", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most N runs.")
 @json_option
 @click.pass_context
 def command(context: click.Context, adapter: str | None, limit: int, as_json: bool) -> None:
     """List trainings, newest first: of all adapters, or of ADAPTER.
 
-    The history of one is had with 'registry history run:UID'.
+    'registry history run:UID' prints the metrics of one.
     """
     runs = open_registry(context).runs(adapter=adapter, limit=limit)
     if as_json:

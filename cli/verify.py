@@ -1,4 +1,4 @@
-"""registry verify: everything there is to check, and repair."""
+"""registry verify: check files, rows and the database, and repair files."""
 
 import click
 
@@ -9,14 +9,14 @@ from .tables import table
 from .units import count, size
 
 
-@click.command("verify", short_help="Check every sha256 and every row; --repair mends.")
-@click.option("--repair", is_flag=True, help="Bring damaged and missing files back from --from.")
+@click.command("verify", short_help="Check every sha256 and every row; --repair restores files.")
+@click.option("--repair", is_flag=True, help="Restore damaged and missing files from --from.")
 @click.option(
     "--from",
     "sources",
     multiple=True,
     metavar="PLACE",
-    help="A backup, another home, a bundle, or an object store's directory or URL. May be given again.",
+    help="A backup, another home, a bundle, or an object store's directory or URL; may be repeated.",
 )
 @json_option
 @click.pass_context

@@ -195,7 +195,7 @@ def _explain_seeds(row: "Row") -> None:
     if not row.incomplete:
         return
     missing = "; ".join(f"seed {seed} lacks {', '.join(tasks)}" for seed, tasks in row.incomplete.items())
-    over = "no seed has" if row.average is None else f"it is over seed {', '.join(map(str, row.average.seeds))}"
+    over = "no seed does" if row.average is None else f"it is over seed {', '.join(map(str, row.average.seeds))}"
     note(f"the avg of {row.method} counts only seeds that have every task; {over}: {missing}")
 
 

@@ -96,7 +96,7 @@ def _plain(answer: "Prediction | tuple[Prediction, ...]") -> dict[str, object]:
 def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if len(texts) % len(columns):
         raise click.UsageError(
-            f"this task takes pairs ({', '.join(columns)}), so texts come two by two; found {len(texts)}"
+            f"this task takes sentence pairs ({', '.join(columns)}): give two texts for each; found {len(texts)} texts"
         )
     for number, text in enumerate(texts, start=1):
         _check_unicode(text, f"text {number}")
@@ -134,7 +134,7 @@ def _pair(line: str, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
     parts = tuple(line.split("\t"))
     if len(parts) != len(columns):
         raise SettingsError(
-            f"line {number} is no pair ({', '.join(columns)}): write the two texts with a tab between, "
+            f"line {number} is not a pair ({', '.join(columns)}): write the two texts with a tab between, "
             f"or as JSON; found {line[:80]!r}"
         )
     return parts

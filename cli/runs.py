@@ -21,7 +21,7 @@ def command(context: click.Context, adapter: str | None, limit: int, as_json: bo
     """
     runs = open_registry(context).runs(adapter=adapter, limit=limit)
     if as_json:
-        emit_json(runs)
+        emit_json(list(runs))
         return
     if not runs:
         note("no runs yet")

@@ -9,16 +9,19 @@ from .records import (
     Lineage,
     MetricPoint,
     MetricSummary,
+    Origin,
     Page,
     Parent,
     Run,
     RunStatus,
     Version,
+    VersionKind,
     VersionPoint,
 )
 from .refs import Ref
 from .registry import Registry, default_home
 from .runs.recorder import RunRecorder
+from .search.quoting import quote
 
 __all__ = [
     "Action",
@@ -30,6 +33,7 @@ __all__ = [
     "Lineage",
     "MetricPoint",
     "MetricSummary",
+    "Origin",
     "Page",
     "Parent",
     "PointsmanError",
@@ -39,6 +43,8 @@ __all__ = [
     "RunRecorder",
     "RunStatus",
     "Version",
+    "VersionKind",
     "VersionPoint",
     "default_home",
+    "quote",
 ]

@@ -11,7 +11,8 @@
     │   ├── MethodNotFoundError
     │   └── BaseNotFoundError
     ├── ConflictError             it would overwrite what must not change
-    │   └── InUseError            other things hang on what would be removed
+    │   ├── InUseError            other things hang on what would be removed
+    │   └── ReservedError         another process has started the same piece of work
     ├── SettingsError             a setting whose value cannot work
     ├── QueryError                a query that cannot be understood
     ├── CompositionError          a composition that breaks a rule, or cannot be read
@@ -151,6 +152,10 @@ class ConflictError(PointsmanError):
 
 class InUseError(ConflictError):
     """Other versions or aliases hang on what would be removed."""
+
+
+class ReservedError(ConflictError):
+    """Another process has started the same piece of work, such as a trial or a cell; take the next one."""
 
 
 class SettingsError(PointsmanError):

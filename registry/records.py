@@ -10,15 +10,28 @@ _T = TypeVar("_T")
 
 
 class RunStatus(StrEnum):
-    """How a run stands.
+    """The status of a run.
 
-    A run that says nothing for a minute counts as interrupted, and at once where its process is known to be dead.
+    A running run whose process is dead, or that has been silent for a minute, counts as interrupted.
     """
 
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    PRUNED = "pruned"
+    """Stopped on purpose because its scores were not promising; it is not resumed."""
+
+
+class VersionKind(StrEnum):
+    """What a version is made of."""
+
+    ADAPTER = "adapter"
+    """Weights of an adapter and its head."""
+    FUSION = "fusion"
+    """Weights of a fusion layer over other versions, and its head."""
+    COMPOSITION = "composition"
+    """No weights: a composition of other versions under a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +76,7 @@ class Version:
     digest: str
     """sha256 of the canonical manifest: files, configuration, task, base, parents."""
     task: Mapping[str, Any]
+    kind: VersionKind
     method: str
     config: Mapping[str, Any]
     base: Base
@@ -93,6 +107,30 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The larger piece of work that a run is a part of: a trial of a study, a cell of a benchmark.
+
+    ``kind``, ``name`` and ``item`` identify the part; several runs may have tried the same one.
+
+    Example:
+        >>> Origin(kind="trial", name="sst2-lora", item="3", details={"params": {"learning_rate": 0.001}})
+        >>> Origin(kind="cell", name="glue", item="rte/seq_bn/0")
+    """
+
+    kind: str
+    """``trial`` or ``cell``."""
+    name: str
+    """The name of the study or the benchmark."""
+    item: str
+    """Which part of it: a trial's number as text, or ``task/method/seed``."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """More about it, as JSON."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.item} of '{self.name}'"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One training."""
 
@@ -113,6 +151,8 @@ class Run:
     started_at: datetime
     ended_at: datetime | None
     heartbeat_at: datetime
+    origin: Origin | None = None
+    """The larger piece of work that it is a part of."""
 
 
 class LoggedPoint(NamedTuple):

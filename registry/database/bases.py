@@ -14,28 +14,34 @@ _COLUMNS = tuple(column for column in t.base.c if column.name != "id")
 
 
 def base_id(connection: sa.Connection, base: Base) -> int:
-    """The row of ``base``, made if it is not there.
+    """Return the id of a base's row; insert the row if it does not exist.
+
+    A row without a former fingerprint gets that of ``base``; nothing else of a row ever changes.
 
     Raises:
-        SettingsError: It cannot be: its fingerprint is no sha256, or a count is negative.
+        SettingsError: A fingerprint is not a sha256, or a count is negative.
     """
-    if not re.fullmatch(r"[0-9a-f]{64}", base.fingerprint):
-        raise SettingsError(f"the base's fingerprint {base.fingerprint[:80]!a} is no sha256")
+    for fingerprint in (base.fingerprint, base.former_fingerprint):
+        if fingerprint is not None and not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
+            raise SettingsError(f"the base's fingerprint {fingerprint[:80]!a} is not a sha256")
     check_length("the base's model type", base.model_type, 64)
     if min(base.hidden_size, base.layers, base.parameters, base.size) < 0:
         raise SettingsError(f"the base '{base.name}' has a size below 0: {base}")
-    found = connection.scalar(sa.select(t.base.c.id).where(t.base.c.fingerprint == base.fingerprint))
-    if found is not None:
-        return int(found)
+    b = t.base.c
+    row = connection.execute(sa.select(b.id, b.former_fingerprint).where(b.fingerprint == base.fingerprint)).first()
+    if row is not None:
+        if row.former_fingerprint is None and base.former_fingerprint is not None:
+            connection.execute(t.base.update().where(b.id == row.id).values(former_fingerprint=base.former_fingerprint))
+        return int(row.id)
     values = {column.name: getattr(base, column.name) for column in _COLUMNS}
     return int(connection.execute(t.base.insert().values(values).returning(t.base.c.id)).scalar_one())
 
 
 def base_columns() -> list[sa.Label[Any]]:
-    """The columns that ``base_record`` reads."""
+    """Return the columns that ``base_record`` reads."""
     return [column.label(f"base_{column.name}") for column in _COLUMNS]
 
 
 def base_record(row: Any) -> Base:
-    """The base of a joined row whose columns carry the prefix ``base_``."""
+    """Return the base of a joined row whose columns have the prefix ``base_``."""
     return Base(**{column.name: getattr(row, f"base_{column.name}") for column in _COLUMNS})

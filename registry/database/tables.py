@@ -47,6 +47,8 @@ base = _table(
     sa.Column("layers", sa.Integer, nullable=False),
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
+    # The fingerprint that earlier releases gave the same base: a version that was trained then still finds its base.
+    sa.Column("former_fingerprint", sa.String(64)),
 )
 
 adapter = _table(
@@ -75,7 +77,13 @@ run = _table(
     sa.Column("started_at", UtcDateTime, nullable=False, index=True),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("heartbeat_at", UtcDateTime, nullable=False),
-    sa.CheckConstraint("status in ('running', 'finished', 'failed', 'interrupted')", name="status"),
+    # What the run is a part of: "all trials of this study" and "the newest run of this trial" are looks into one index.
+    sa.Column("origin_kind", sa.String(32)),
+    sa.Column("origin_name", sa.String(200)),
+    sa.Column("origin_item", sa.String(200)),
+    sa.Column("origin_details", sa.JSON(none_as_null=True)),
+    sa.CheckConstraint("status in ('running', 'finished', 'failed', 'interrupted', 'pruned')", name="status"),
+    sa.Index(None, "origin_kind", "origin_name", "origin_item"),
 )
 
 version = _table(
@@ -99,6 +107,9 @@ version = _table(
     sa.Column("run_id", sa.ForeignKey("run.id"), unique=True),
     sa.Column("created_at", UtcDateTime, nullable=False, index=True),
     sa.Column("note", sa.Text),
+    # Not in the manifest: it follows from the method and the configuration, which are.
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.CheckConstraint("kind in ('adapter', 'fusion', 'composition')", name="kind"),
     sa.UniqueConstraint("adapter_id", "number"),
     sa.Index(None, "adapter_id", "score"),
     # "The newest of this task" is a look into one index, and so is counting them.

@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 class RunRecorder:
     """Logs one run's metrics and says how it ended; used as a context manager.
 
-    Made by ``Registry.start_run`` and ``Registry.resume_run``. Leaving the block normally records *finished*, and so
-    does PrunedError, whose message is recorded; KeyboardInterrupt records *interrupted*; any other exception records
-    *failed* with its message. Every way, what was logged before is kept.
+    Made by ``Registry.start_run`` and ``Registry.resume_run``. Leaving the block normally records *finished*;
+    PrunedError records *pruned* with its message; KeyboardInterrupt records *interrupted*; any other exception records
+    *failed* with its message. What was logged before is kept in every case.
 
     A process that was taken for dead, on a machine that was asleep or cut off, may find that another has taken up its
     run. Then it can write nothing more: ``log``, ``flush`` and ``finish`` raise ConflictError.
@@ -125,7 +125,7 @@ class RunRecorder:
         elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             self.finish(RunStatus.INTERRUPTED)
         elif isinstance(error, PrunedError):
-            self.finish(RunStatus.FINISHED, str(error) or type(error).__name__)
+            self.finish(RunStatus.PRUNED, str(error) or type(error).__name__)
         else:
             self.finish(RunStatus.FAILED, str(error) or type(error).__name__)
 

@@ -2,24 +2,30 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.bases import base_columns, base_id, base_record
+from ..database.bases import base_id
 from ..database.events import now, record
-from ..errors import Action, Advice, ConflictError, RunNotFoundError, SettingsError, unknown
+from ..errors import (
+    Action,
+    Advice,
+    ConflictError,
+    InvalidNameError,
+    ReservedError,
+    RunNotFoundError,
+    SettingsError,
+    unknown,
+)
 from ..metrics import cutting
-from ..records import Base, Run, RunStatus
-from ..refs import Ref
+from ..records import Base, Origin, Run, RunStatus
+from ..refs import Ref, check_length, check_name
 from . import liveness
-
-SILENCE: Final = timedelta(seconds=60)
-"""A running run that has not been heard of for so long counts as interrupted; so does one whose last word is as far in
-the future, as it is after a clock was set back: a run that lives says something every ten seconds."""
+from .listing import SILENCE, newest_of, records
 
 _BEGINNING: Final = re.compile(r"[0-9a-f]{1,12}")
 
@@ -49,8 +55,9 @@ def insert(
     started_at: datetime,
     ended_at: datetime | None,
     heartbeat_at: datetime,
+    origin: Origin | None = None,
 ) -> int:
-    """Record a run, and return its row."""
+    """Insert a run, and return the id of its row."""
     row: int = connection.execute(
         t.run.insert()
         .values(
@@ -68,10 +75,57 @@ def insert(
             started_at=started_at,
             ended_at=ended_at,
             heartbeat_at=heartbeat_at,
+            origin_kind=None if origin is None else origin.kind,
+            origin_name=None if origin is None else origin.name,
+            origin_item=None if origin is None else origin.item,
+            origin_details=None if origin is None else dict(origin.details),
         )
         .returning(t.run.c.id)
     ).scalar_one()
     return row
+
+
+def check_origin(origin: Origin) -> None:
+    """Refuse an origin that cannot be stored.
+
+    Raises:
+        InvalidNameError: Its kind breaks the rule for names, or its name or item is empty or has characters that
+            cannot be printed.
+        SettingsError: One of them is too long.
+    """
+    check_length("the origin's kind", check_name(origin.kind, "origin kind"), 32)
+    for what, text in (("name", origin.name), ("item", origin.item)):
+        if not text.strip() or not text.isprintable():
+            raise InvalidNameError(f"the origin's {what} {text[:80]!a} is not valid: use printable characters")
+        check_length(f"the origin's {what}", text, 200)
+
+
+def reserve(connection: sa.Connection, origin: Origin, if_newest: str | None) -> datetime | None:
+    """Refuse to start a run of an origin unless its newest run is ``if_newest``; the caller inserts the run next.
+
+    Compare-and-swap: the caller holds the write lock, so of several processes that saw the same newest run, one
+    succeeds.
+
+    Args:
+        connection: A transaction that writes.
+        origin: The run's origin.
+        if_newest: The uid of the run that must be the newest one; None if the origin must have no run.
+
+    Returns:
+        When the newest run was started, which the next one must not precede; None if there is none.
+
+    Raises:
+        ReservedError: Another run is the newest one.
+    """
+    newest = newest_of(connection, origin)
+    uid = None if newest is None else newest.uid
+    if uid != if_newest:
+        found = "it has no run" if uid is None else f"its newest run is {uid}"
+        expected = "none" if if_newest is None else if_newest
+        raise ReservedError(
+            f"the {origin} is reserved by another process: {found}, expected was {expected}; take the next one"
+        )
+    return None if newest is None else newest.started_at
 
 
 def process(connection: sa.Connection, run: int) -> Any:
@@ -88,12 +142,14 @@ def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
         ConflictError: The run has finished, has made a version, or is running still.
     """
     row = run_id(connection, uid)
-    (run,) = runs(connection, where=[t.run.c.id == row])
+    (run,) = records(connection, where=[t.run.c.id == row])
     another = Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"})
     if run.version is not None:
         raise ConflictError(f"run {run.uid} has made {run.version} and cannot be resumed", advice=another)
     if run.status == RunStatus.FINISHED:
         raise ConflictError(f"run {run.uid} has finished and cannot be resumed", advice=another)
+    if run.status == RunStatus.PRUNED:
+        raise ConflictError(f"run {run.uid} was pruned and cannot be resumed", advice=another)
     if connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == row)) == RunStatus.RUNNING:
         _refuse_living(run, process(connection, row))
     return row, run
@@ -153,62 +209,6 @@ def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | Non
     connection.execute(
         t.run.update().where(t.run.c.uid == uid).values(status=status, error=error, ended_at=ended, heartbeat_at=ended)
     )
-
-
-def runs(
-    connection: sa.Connection,
-    *,
-    where: Iterable[sa.ColumnElement[bool]] = (),
-    limit: int | None = None,
-    offset: int = 0,
-) -> list[Run]:
-    """Runs as records, newest first."""
-    version, adapter = t.version, t.adapter
-    query = (
-        sa.select(
-            t.run,
-            *base_columns(),
-            (adapter.c.name + "@" + sa.cast(version.c.number, sa.String)).label("version"),
-        )
-        .join(t.base, t.run.c.base_id == t.base.c.id)
-        .outerjoin(version, version.c.run_id == t.run.c.id)
-        .outerjoin(adapter, version.c.adapter_id == adapter.c.id)
-        .where(*where)
-        .order_by(t.run.c.started_at.desc(), t.run.c.id.desc())
-        .limit(limit)
-        .offset(offset)
-    )
-    present = now()
-    return [
-        Run(
-            uid=row.uid,
-            adapter=row.adapter_name,
-            task=row.task,
-            method=row.method,
-            base=base_record(row),
-            settings=row.settings,
-            data=row.data,
-            environment={name: value for name, value in row.environment.items() if name != liveness.KEY},
-            seed=row.seed,
-            status=_status(row, present),
-            error=row.error,
-            version=row.version,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            heartbeat_at=row.heartbeat_at,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _status(row: Any, present: datetime) -> RunStatus:
-    """How a run stands whose row may be the last word of a process that was killed."""
-    if row.status == RunStatus.RUNNING and (
-        abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
-    ):
-        # A version is the last that a run makes.
-        return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED
-    return RunStatus(row.status)
 
 
 def run_id(connection: sa.Connection, uid: str) -> int:

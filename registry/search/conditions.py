@@ -1,21 +1,10 @@
-"""What a query means: from its syntax tree to one bound SQL condition over the table ``version``.
+"""A query as SQL: from its text to one bound condition over the table of its subject, ``version`` or ``run``.
 
-Fields:
+The modules ``version_fields`` and ``run_fields`` list the fields.
 
-    name task method base fingerprint primary_metric digest run note    text
-    number parameters size max_length score seed                        numbers
-    created                      a time: 2026-11-01, 2026-11-01T12:00, 7d ago
-    alias, parent                any of the version's aliases; of the refs it was made from
-    tags.KEY                     text
-    config.FIELD                 the method's configuration
-    settings.FIELD               the settings of the run that made it
-    eval/accuracy, metrics.NAME  the version's own score
-    last(M) best(M) first(M) min(M) max(M) mean(M) count(M)
-                                 of metric M in the run that made it
-
-A comparison with what a version does not have never holds, and NOT turns exactly that around. Text is compared as it
-is, LIKE without regard to case. ``best`` is the greatest value, or the least of a metric whose name ends in loss, error
-or perplexity.
+A comparison with something that a row does not have never holds, and NOT turns exactly that around. Text is compared
+exactly, LIKE ignores case. ``best`` is the greatest value, or the least of a metric whose name ends in loss, error or
+perplexity.
 
 Every value is bound, never part of the SQL text. A condition names no other table at its top, so that counting and
 listing need no joins for it.
@@ -24,23 +13,21 @@ listing need no joins for it.
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.events import now
-from ..errors import QueryError
-from ..metrics.points import key_id
-from .query import And, Comparison, Field, Node, Not, Value, error_at
+from ..errors import MetricNotFoundError, QueryError, unknown
+from ..metrics.points import key_id, metric_names
+from .query import And, Comparison, Field, Node, Not, Value, error_at, parse
+from .subject import NUMBER, TEXT, TIME, Document, Kind, Place, Subject, Test
 
 FUNCTIONS: Final = ("best", "count", "first", "last", "max", "mean", "min")
 
-_Test = Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]
-_Where = Callable[[_Test], sa.ColumnElement[bool]]
 _SMALLER_IS_BETTER: Final = re.compile(r"(.*[/_.-])?(loss|error|perplexity)")
 _WRITTEN: Final = re.compile(r"[\w.+-]+")
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -52,90 +39,73 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">=": operator.ge,
 }
 
-_v, _a, _b, _r = t.version.c, t.adapter.c, t.base.c, t.run.c
+
+class Query(NamedTuple):
+    """A query, ready for a statement."""
+
+    condition: sa.ColumnElement[bool]
+    metrics: tuple[str, ...]
+    """The metrics that it names."""
+
+    def check_metrics(self, connection: sa.Connection) -> None:
+        """Refuse a query that names a metric which nothing in the registry has: that is why nothing was found.
+
+        Raises:
+            MetricNotFoundError: It does; the message lists the known ones.
+        """
+        known = metric_names(connection) if self.metrics else ()
+        for metric in self.metrics:
+            if metric not in known:
+                raise unknown(MetricNotFoundError, "metric", metric, known)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What the values of a field are."""
-
-    name: str
-    types: tuple[type, ...]
-    example: str
-
-
-_TEXT = _Kind("text", (str,), "'text'")
-_NUMBER = _Kind("a number", (int, float), "0.9")
-_TIME = _Kind("a time", (str, timedelta), "2026-11-01 or '7d ago'")
-
-
-def _own(column: sa.ColumnElement[Any]) -> _Where:
-    return lambda test: test(column)
-
-
-def _through(link: sa.Column[Any], target: sa.Column[Any]) -> _Where:
-    """A column of the one row that a version points to."""
-    return lambda test: link.in_(sa.select(target.table.c.id).where(test(target)))
-
-
-_FIELDS: Final[dict[str, tuple[_Kind, Callable[[_Test], sa.ColumnElement[bool]]]]] = {
-    "name": (_TEXT, _through(_v.adapter_id, _a.name)),
-    "number": (_NUMBER, _own(_v.number)),
-    "task": (_TEXT, _own(_v.task_name)),
-    "method": (_TEXT, _own(_v.method)),
-    "base": (_TEXT, _through(_v.base_id, _b.name)),
-    "fingerprint": (_TEXT, _through(_v.base_id, _b.fingerprint)),
-    "primary_metric": (_TEXT, _own(_v.primary_metric)),
-    "digest": (_TEXT, _own(_v.digest)),
-    "note": (_TEXT, _own(_v.note)),
-    "run": (_TEXT, _through(_v.run_id, _r.uid)),
-    "seed": (_NUMBER, _through(_v.run_id, _r.seed)),
-    "parameters": (_NUMBER, _own(_v.parameters)),
-    "size": (_NUMBER, _own(_v.size)),
-    "max_length": (_NUMBER, _own(_v.max_length)),
-    "score": (_NUMBER, _own(_v.score)),
-    "created": (_TIME, _own(_v.created_at)),
-    "alias": (_TEXT, lambda test: _v.id.in_(sa.select(t.alias.c.version_id).where(test(t.alias.c.name)))),
-    "parent": (_TEXT, lambda test: _v.id.in_(sa.select(t.lineage.c.child_id).where(test(t.lineage.c.parent_ref)))),
-}
-
-_MANY: Final = ("alias", "parent")
-"""Fields of which a version may have several values: != means that it has none such."""
-
-KNOWN: Final = (*_FIELDS, "tags.KEY", "config.FIELD", "settings.FIELD", "metrics.NAME", "eval/accuracy")
-
-
-def condition(node: Node, text: str, dialect: str) -> sa.ColumnElement[bool]:
-    """The SQL condition of a query.
+def compile_query(text: str, subject: Subject, dialect: str) -> Query:
+    """Read a query over a subject.
 
     Args:
-        node: The query's syntax tree.
-        text: The query itself, for messages.
+        text: The query.
+        subject: What it is over.
         dialect: ``"sqlite"`` or ``"postgresql"``.
 
     Raises:
-        QueryError: A field, function or value that there is not, or that do not go together; it points at it.
+        QueryError: It does not follow the language, or has an unknown field, function or value, or ones that do not
+            go together; the message points at the character.
     """
-    return _Compiler(text, dialect).node(node)
+    tree = parse(text)
+    return Query(condition(tree, text, subject, dialect), tuple(map(_metric_name, _metric_fields(tree))))
 
 
-def metrics_of(node: Node) -> list[Field]:
+def condition(node: Node, text: str, subject: Subject, dialect: str) -> sa.ColumnElement[bool]:
+    """Return the SQL condition of a query's syntax tree.
+
+    Args:
+        node: The tree.
+        text: The query itself, for messages.
+        subject: What it is over.
+        dialect: ``"sqlite"`` or ``"postgresql"``.
+
+    Raises:
+        QueryError: As ``compile_query``.
+    """
+    return _Compiler(text, subject, dialect).node(node)
+
+
+def _metric_fields(node: Node) -> list[Field]:
     """The fields of a query that name a metric."""
     if isinstance(node, Comparison):
         name = node.field.name
         return [node.field] if node.field.function or "/" in name or name.startswith("metrics.") else []
     if isinstance(node, Not):
-        return metrics_of(node.item)
-    return [field for item in node.items for field in metrics_of(item)]
+        return _metric_fields(node.item)
+    return [field for item in node.items for field in _metric_fields(item)]
 
 
-def metric_name(field: Field) -> str:
-    """The metric that such a field names."""
+def _metric_name(field: Field) -> str:
     return field.name if field.function else field.name.removeprefix("metrics.")
 
 
 def summary_column(function: str, metric: str) -> sa.Column[Any]:
-    """The column of ``metric_summary`` that a function of the query language reads."""
+    """Return the column of ``metric_summary`` that a function of the query language reads."""
     if function == "best":
         function = "min" if _SMALLER_IS_BETTER.fullmatch(metric) else "max"
     return t.metric_summary.c[function]
@@ -148,8 +118,9 @@ def _depth(node: Node) -> int:
 
 
 class _Compiler:
-    def __init__(self, text: str, dialect: str) -> None:
+    def __init__(self, text: str, subject: Subject, dialect: str) -> None:
         self.text = text
+        self.subject = subject
         self.dialect = dialect
 
     def node(self, node: Node, holds: bool = True) -> sa.ColumnElement[bool]:
@@ -165,47 +136,47 @@ class _Compiler:
         return sa.and_(*items) if isinstance(node, And) is holds else sa.or_(*items)
 
     def comparison(self, node: Comparison) -> sa.ColumnElement[bool]:
-        section, _, path = node.field.name.partition(".")
-        if node.field.function is None and path and section == "config":
-            return self.json(node, _v.config, path, lambda test: test)
-        if node.field.function is None and path and section == "settings":
-            return self.json(node, _r.settings, path, lambda test: _v.run_id.in_(sa.select(_r.id).where(test)))
-        kind, where = self.place(node.field)
+        field = node.field
+        section, _, path = field.name.partition(".")
+        if field.function is None and path and field.name not in self.subject.fields:
+            document = self.subject.documents.get(section)
+            if document is not None:
+                return self.json(node, document, path)
+        place = self.place(field)
         if node.operator == "is null":
-            return sa.not_(sa.func.coalesce(where(lambda column: column.is_not(None)), sa.false()))
-        if node.operator == "!=" and node.field.name in _MANY:
-            return sa.not_(where(self.test(Comparison(node.field, "=", node.values, node.position), kind)))
-        return where(self.test(node, kind))
+            return sa.not_(sa.func.coalesce(place.where(lambda column: column.is_not(None)), sa.false()))
+        if node.operator == "!=" and place.several:
+            same = Comparison(field, "=", node.values, node.position)
+            return sa.not_(place.where(self.test(same, place.kind)))
+        return place.where(self.test(node, place.kind))
 
-    def place(self, field: Field) -> tuple[_Kind, _Where]:
-        """What the values of a field are, and how a test of one becomes a condition on a version."""
-        section, _, key = field.name.partition(".")
+    def place(self, field: Field) -> Place:
+        """Where the value of a field is."""
         if field.function is not None:
             if field.function not in FUNCTIONS:
                 known = ", ".join(FUNCTIONS)
-                raise error_at(self.text, field.position, f"no function '{field.function}'; there is: {known}")
+                raise error_at(self.text, field.position, f"unknown function '{field.function}'; known: {known}")
             s, column = t.metric_summary.c, summary_column(field.function, field.name)
             of_metric = s.key_id == key_id(field.name)
-            return _NUMBER, lambda test: _v.run_id.in_(sa.select(s.run_id).where(of_metric, test(column)))
-        if field.name in _FIELDS:
-            return _FIELDS[field.name]
-        if section == "tags" and key:
-            tag = t.tag.c
-            return _TEXT, lambda test: _v.id.in_(sa.select(tag.version_id).where(tag.key == key, test(tag.value)))
-        if "/" in field.name or (section == "metrics" and key):
-            m = t.version_metric.c
-            of_metric = m.key_id == key_id(metric_name(field))
-            return _NUMBER, lambda test: _v.id.in_(sa.select(m.version_id).where(of_metric, test(m.value)))
+            run = self.subject.run
+            return Place(NUMBER, lambda test: run.in_(sa.select(s.run_id).where(of_metric, test(column))))
+        if field.name in self.subject.fields:
+            return self.subject.fields[field.name]
+        section, _, key = field.name.partition(".")
+        if "/" in field.name and not (key and section in self.subject.sections):
+            section, key = "metrics", field.name
+        if key and section in self.subject.sections:
+            return self.subject.sections[section](key)
         raise self.unknown_field(field)
 
     def json(
         self,
         node: Comparison,
-        column: sa.Column[Any],
+        document: Document,
         path: str,
-        wrap: Callable[[sa.ColumnElement[bool]], sa.ColumnElement[bool]],
     ) -> sa.ColumnElement[bool]:
         """A comparison with a field of a JSON column: only with values of the same JSON type."""
+        column, wrap = document
         keys = path.split(".")
         if self.dialect == "postgresql":
             where: sa.ColumnElement[Any] = sa.cast(sa.literal(keys, sa.ARRAY(sa.Text)), sa.ARRAY(sa.Text))
@@ -221,9 +192,9 @@ class _Compiler:
         first = node.values[0]
         for other in node.values:
             if isinstance(other.value, timedelta):
-                raise error_at(self.text, other.position, f"'{node.field.name}' is no time")
+                raise error_at(self.text, other.position, f"'{node.field.name}' is not a time")
             if self.json_kind(other) != self.json_kind(first):
-                raise error_at(self.text, other.position, "all values of IN have to be of one kind")
+                raise error_at(self.text, other.position, "all values of IN must be of one kind")
         if isinstance(first.value, bool):
             if node.operator not in ("=", "!=", "in"):
                 raise error_at(self.text, node.position, "true and false go with =, != and IN only")
@@ -232,9 +203,9 @@ class _Compiler:
             given = kind.in_(["boolean", "true", "false"])
             return wrap(sa.and_(given, sa.not_(wanted) if node.operator == "!=" else wanted))
         if isinstance(first.value, str):
-            names, typed, expected = ["text", "string"], value, _TEXT
+            names, typed, expected = ["text", "string"], value, TEXT
         else:
-            names, expected = ["integer", "real", "number"], _NUMBER
+            names, expected = ["integer", "real", "number"], NUMBER
             typed = sa.cast(value, sa.Double)
         # CASE, and not AND: PostgreSQL may look at both sides of an AND, and a text is no number.
         return wrap(self.test(node, expected)(sa.case((kind.in_(names), typed))))
@@ -243,9 +214,9 @@ class _Compiler:
     def json_kind(value: Value) -> type:
         return float if type(value.value) is int else type(value.value)
 
-    def test(self, node: Comparison, kind: _Kind) -> _Test:
-        """What a comparison asks of the column that its field comes to."""
-        if node.operator == "like" and kind is not _TEXT:
+    def test(self, node: Comparison, kind: Kind) -> Test:
+        """The test of a comparison, for the column that has its field's value."""
+        if node.operator == "like" and not kind.is_text:
             raise error_at(self.text, node.position, f"LIKE is for text, and '{node.field.name}' is {kind.name}")
         values = [self.value(node, value, kind) for value in node.values]
         if node.operator == "in":
@@ -254,15 +225,15 @@ class _Compiler:
             return lambda column: column.in_(same)
         if node.operator == "like":
             return lambda column: column.ilike(values[0], escape="\\")
-        if kind is _TIME and node.operator in ("=", "!="):
+        if kind is TIME and node.operator in ("=", "!="):
             raise error_at(self.text, node.position, f"'{node.field.name}' goes with <, <=, > and >=")
         compare = _OPERATORS[node.operator]
         return lambda column: compare(column, values[0])
 
-    def value(self, node: Comparison, value: Value, kind: _Kind) -> Any:
+    def value(self, node: Comparison, value: Value, kind: Kind) -> Any:
         found = value.value
-        if kind is _TEXT and type(found) in (int, float):
-            # A bare number may well be a text, a run's uid or a tag's value: then it is what was written.
+        if kind.is_text and type(found) in (int, float):
+            # A bare number may well be a text, a run's uid or a tag's value: then its digits count.
             written = _WRITTEN.match(self.text, value.position)
             assert written is not None
             found = written.group()
@@ -273,8 +244,11 @@ class _Compiler:
                 value.position,
                 f"'{node.field.name}' is {kind.name}, as in {kind.example}; found {shown}",
             )
-        if kind is _TIME:
+        if kind is TIME:
             return self.time(value)
+        if kind.choices and node.operator != "like" and found not in kind.choices:
+            what = f"unknown {node.field.name} {found!a}; known: {', '.join(kind.choices)}"
+            raise error_at(self.text, value.position, what)
         if node.operator == "like" and re.search(r"(?<!\\)(\\\\)*\\\Z", str(found)):
             raise error_at(self.text, value.position, "a pattern cannot end with a single backslash")
         return found
@@ -291,15 +265,16 @@ class _Compiler:
             raise error_at(
                 self.text,
                 value.position,
-                f"{value.value!a} is no time: write 2026-11-01, 2026-11-01T12:00 or 7d ago",
+                f"{value.value!a} is not a time: write 2026-11-01, 2026-11-01T12:00 or 7d ago",
             ) from None
         try:
-            # Without a zone it is on the clock of whoever asks, as the times are that the program prints.
+            # Without a zone it is local time, as the times that the program prints.
             return found.astimezone(UTC)
         except (OverflowError, ValueError):
             raise error_at(self.text, value.position, f"{value.value!a} is out of range") from None
 
     def unknown_field(self, field: Field) -> QueryError:
-        near = get_close_matches(field.name.lower(), KNOWN, n=1)
+        known = self.subject.known
+        near = get_close_matches(field.name.lower(), known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        return error_at(self.text, field.position, f"no field '{field.name}'; {hint}there is: {', '.join(KNOWN)}")
+        return error_at(self.text, field.position, f"unknown field '{field.name}'; {hint}known: {', '.join(known)}")

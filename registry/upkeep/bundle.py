@@ -28,7 +28,7 @@ from ..errors import Action, Advice, BundleError, ConflictError, StoreError
 from ..records import Parent, Run, Version
 from ..refs import Ref
 from ..registry import Registry
-from ..runs import runs
+from ..runs import listing as run_listing
 from ..storage.files import write_atomically
 from ..storage.objects import CHUNK, checked
 from ..versions import catalog, lineage, listing
@@ -66,7 +66,9 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
             versions = listing.by_ids(connection, ids)
             parents = [lineage.parents(connection, version_id) for version_id in ids]
             uids = sorted({version.run for version in versions if version.run is not None})
-            found = {run.uid: run for uid in uids for run in runs.runs(connection, where=[t.run.c.uid == uid])}
+            found = {
+                run.uid: run for uid in uids for run in run_listing.records(connection, where=[t.run.c.uid == uid])
+            }
             spans = {uid: _write_history(connection, uid, histories) for uid in uids}
         objects = {file.sha256: file.size for version in versions for file in version.files}
         index = _index(versions, found, parents)
@@ -211,6 +213,7 @@ def _index(versions: Sequence[Version], found: dict[str, Run], parents: Sequence
                 "number": version.number,
                 "digest": version.digest,
                 "task": version.task,
+                "kind": version.kind.value,
                 "method": version.method,
                 "config": version.config,
                 "base": vars(version.base),
@@ -244,6 +247,7 @@ def _index(versions: Sequence[Version], found: dict[str, Run], parents: Sequence
                 "started_at": run.started_at.isoformat(),
                 "ended_at": None if run.ended_at is None else run.ended_at.isoformat(),
                 "heartbeat_at": run.heartbeat_at.isoformat(),
+                "origin": None if run.origin is None else vars(run.origin),
             }
             for run in found.values()
         ],

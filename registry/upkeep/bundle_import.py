@@ -21,6 +21,7 @@ from ..runs import runs
 from ..storage.objects import check_digest
 from ..versions import catalog
 from .bundle import Bundle
+from .older_bundles import kind_of, split_origin
 
 _BATCH: Final = 10_000
 
@@ -115,6 +116,7 @@ def _version(record: Mapping[str, Any]) -> tuple[int, catalog.NewVersion]:
             for file in record["files"]
         ],
         task=_task(record["task"]),
+        kind=catalog.check_kind(record["kind"]) if "kind" in record else kind_of(record["method"], record["config"]),
         method=_text(record["method"], 64),
         config=dict(record["config"]),
         base=_base(record["base"]),
@@ -151,11 +153,14 @@ def _version(record: Mapping[str, Any]) -> tuple[int, catalog.NewVersion]:
 
 
 def _run(record: Mapping[str, Any]) -> _Run:
+    origin, settings = split_origin(record)
+    if origin is not None:
+        runs.check_origin(origin)
     values = {
         "task": check_name(record["task"], "task name"),
         "method": _text(record["method"], 64),
         "base": _base(record["base"]),
-        "settings": dict(record["settings"]),
+        "settings": settings,
         "data": dict(record["data"]),
         "environment": dict(record["environment"]),
         "seed": _whole(record["seed"], least=-(2**63)),
@@ -164,6 +169,7 @@ def _run(record: Mapping[str, Any]) -> _Run:
         "started_at": _time(record["started_at"]),
         "ended_at": None if record["ended_at"] is None else _time(record["ended_at"]),
         "heartbeat_at": _time(record["heartbeat_at"]),
+        "origin": origin,
     }
     return _Run(uid=check_run(record["uid"]), adapter=check_name(record["adapter"]), values=values)
 
@@ -240,6 +246,7 @@ def _task(value: Any) -> dict[str, Any]:
 
 
 def _base(value: Mapping[str, Any]) -> Base:
+    former = value.get("former_fingerprint")
     return Base(
         fingerprint=check_digest(value["fingerprint"]),
         name=_text(value["name"], 4_096),
@@ -248,6 +255,7 @@ def _base(value: Mapping[str, Any]) -> Base:
         layers=_whole(value["layers"]),
         parameters=_whole(value["parameters"]),
         size=_whole(value["size"]),
+        former_fingerprint=None if former is None else check_digest(former),
     )
 
 

@@ -19,7 +19,7 @@ from ..database.database import REVISIONS
 from ..errors import PointsmanError
 from ..records import RunStatus
 from ..registry import DATABASE_VARIABLE, HOME_VARIABLE, STORE_VARIABLE, Registry, default_home
-from ..runs import runs
+from ..runs import listing
 from .garbage import collect_garbage
 
 PACKAGES: Final = (
@@ -127,7 +127,7 @@ def _garbage(registry: Registry, facts: dict[str, str]) -> Iterator[str]:
 def _runs(registry: Registry, facts: dict[str, str]) -> Iterator[str]:
     """Runs that were cut short are no fault of the registry's, but good to know."""
     with registry.database.reading() as connection:
-        found = runs.runs(connection, where=[t.run.c.status == RunStatus.RUNNING])
+        found = listing.records(connection, where=[t.run.c.status == RunStatus.RUNNING])
     running = sum(run.status == RunStatus.RUNNING for run in found)
     facts["unfinished runs"] = f"{running} running, {len(found) - running} cut short"
     yield from ()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.refs import ref_column
 from ..errors import ObjectMissingError, SettingsError, StoreError
 from ..metrics.buckets import SIZES
 from ..registry import Registry
@@ -76,10 +77,6 @@ def _files() -> sa.Select[Any]:
     return sa.select(f.sha256, sa.func.max(f.size).label("size")).group_by(f.sha256).order_by(f.sha256)
 
 
-def _ref() -> sa.ColumnElement[str]:
-    return t.adapter.c.name + "@" + sa.cast(t.version.c.number, sa.String)
-
-
 def _check(registry: Registry, digest: str, size: int) -> tuple[str, str | None]:
     try:
         found, length = registry.store.measure(digest)
@@ -99,7 +96,7 @@ def _still_needed(registry: Registry, digests: Iterable[str]) -> dict[str, str]:
     with registry.database.reading() as connection:
         for digest in digests:
             rows = connection.execute(
-                sa.select(_ref(), f.name)
+                sa.select(ref_column(), f.name)
                 .join(t.version, t.version.c.adapter_id == t.adapter.c.id)
                 .join(t.version_file, f.version_id == t.version.c.id)
                 .where(f.sha256 == digest)
@@ -117,7 +114,7 @@ def _versions(connection: sa.Connection) -> Iterator[tuple[Any, dict[str, list[A
     v = t.version
     rows = iter(
         connection.execute(
-            sa.select(v, _ref().label("ref"), t.base.c.fingerprint)
+            sa.select(v, ref_column(), t.base.c.fingerprint)
             .join(t.adapter, v.c.adapter_id == t.adapter.c.id)
             .join(t.base, v.c.base_id == t.base.c.id)
             .order_by(v.c.id)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.bases import base_id
 from ..database.events import now, record
+from ..database.refs import ref_column
 from ..errors import (
     Action,
     AdapterNotFoundError,
@@ -27,7 +28,7 @@ from ..errors import (
     unknown,
 )
 from ..metrics.points import key_ids
-from ..records import Base, File, Parent
+from ..records import Base, File, Parent, VersionKind
 from ..refs import BEST, LATEST, Ref, check_length
 from . import manifest as manifests
 
@@ -39,6 +40,7 @@ class NewVersion:
     name: str
     files: Sequence[File]
     task: Mapping[str, Any]
+    kind: VersionKind
     method: str
     config: Mapping[str, Any]
     base: Base
@@ -89,6 +91,18 @@ class Found(NamedTuple):
     digest: str
 
 
+def check_kind(kind: str) -> VersionKind:
+    """Return the kind of a version.
+
+    Raises:
+        SettingsError: It is unknown; the message lists the known ones.
+    """
+    try:
+        return VersionKind(kind)
+    except ValueError:
+        raise unknown(SettingsError, "kind of version", str(kind), VersionKind) from None
+
+
 def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | None = None) -> Ref:
     """Add a version and return its ref.
 
@@ -115,6 +129,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
             manifest=manifest,
             task_name=new.task["name"],
             task=dict(new.task),
+            kind=new.kind,
             method=new.method,
             config=dict(new.config),
             base_id=base_id(connection, new.base),
@@ -221,7 +236,7 @@ def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
     found = Ref(ref.name, version.number)
     aliases = connection.scalars(sa.select(t.alias.c.name).where(t.alias.c.version_id == version.id)).all()
     children = connection.scalars(
-        sa.select(t.adapter.c.name + "@" + sa.cast(t.version.c.number, sa.String))
+        sa.select(ref_column())
         .join(t.version, t.version.c.adapter_id == t.adapter.c.id)
         .join(t.lineage, t.lineage.c.child_id == t.version.c.id)
         .where(t.lineage.c.parent_id == version.id)
@@ -250,9 +265,7 @@ def _insert_parents(connection: sa.Connection, version_id: int, parents: Sequenc
     query = sa.select(v.digest, sa.func.max(v.id)).where(v.digest.in_([parent.digest for parent in parents]))
     ids: dict[str, int] = dict(connection.execute(query.group_by(v.digest)).all())
     # The ref tells apart versions of the same content; where the ref means another one by now, the digest decides.
-    named = sa.select(v.id, v.digest, (t.adapter.c.name + "@" + sa.cast(v.number, sa.String)).label("ref")).join(
-        t.adapter, v.adapter_id == t.adapter.c.id
-    )
+    named = sa.select(v.id, v.digest, ref_column()).join(t.adapter, v.adapter_id == t.adapter.c.id)
     exact = {(row.ref, row.digest): row.id for row in connection.execute(named.where(v.digest.in_(list(ids))))}
     connection.execute(
         t.lineage.insert(),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ..records import ComparedField, Run, Version
 
 
-class Thing(NamedTuple):
+class Column(NamedTuple):
     """One column: a version with the run that made it, or either alone."""
 
     version: Version | None
@@ -15,19 +15,19 @@ class Thing(NamedTuple):
     """The last values of the run's metrics, where there is no version with scores of its own."""
 
 
-def compare(things: Sequence[Thing]) -> list[ComparedField]:
+def compare(columns: Sequence[Column]) -> list[ComparedField]:
     """Every field of some versions or runs, with the value that each has.
 
     Returns:
         One row a field: ``task``, ``config.reduction_factor``, ``settings.lr``, ``metrics.eval/accuracy`` and so on.
     """
-    columns = [
+    fields = [
         {**_of_run(run), **_of_version(version), **{f"metrics.{name}": value for name, value in logged.items()}}
-        for version, run, logged in things
+        for version, run, logged in columns
     ]
-    names = dict.fromkeys(name for column in columns for name in column)
+    names = dict.fromkeys(name for column in fields for name in column)
     order = sorted(names, key=lambda name: _SECTIONS.index(name.partition(".")[0]))
-    return [ComparedField(name=name, values=tuple(column.get(name) for column in columns)) for name in order]
+    return [ComparedField(name=name, values=tuple(column.get(name) for column in fields)) for name in order]
 
 
 _SECTIONS = (

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.refs import ref_column
 from ..records import Lineage, Parent
 
 
@@ -19,7 +20,7 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
     refs = {
         row.id: row.ref
         for row in connection.execute(
-            sa.select(t.version.c.id, (t.adapter.c.name + "@" + sa.cast(t.version.c.number, sa.String)).label("ref"))
+            sa.select(t.version.c.id, ref_column())
             .join(t.adapter, t.version.c.adapter_id == t.adapter.c.id)
             .where(t.version.c.id.in_(sa.select(wanted.c.id)))
         )
@@ -47,7 +48,7 @@ def parents(connection: sa.Connection, version_id: int) -> list[Parent]:
     """What one version was made from, in order."""
     c, parent = t.lineage.c, t.version.alias()
     rows = connection.execute(
-        sa.select(t.lineage, t.adapter.c.name, parent.c.number)
+        sa.select(t.lineage, ref_column(parent.c.number))
         .outerjoin(parent, c.parent_id == parent.c.id)
         .outerjoin(t.adapter, parent.c.adapter_id == t.adapter.c.id)
         .where(c.child_id == version_id)
@@ -55,10 +56,10 @@ def parents(connection: sa.Connection, version_id: int) -> list[Parent]:
     )
     return [
         Parent(
-            ref=row.parent_ref if row.name is None else f"{row.name}@{row.number}",
+            ref=row.parent_ref if row.ref is None else row.ref,
             digest=row.parent_digest,
             role=row.role,
-            present=row.name is not None,
+            present=row.ref is not None,
         )
         for row in rows
     ]

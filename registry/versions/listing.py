@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.backends import listed_as
 from ..database.bases import base_columns, base_record
-from ..errors import MetricNotFoundError, SettingsError, unknown
+from ..errors import MetricNotFoundError, unknown
 from ..metrics.points import key_id
-from ..records import Base, File, Page, Version
+from ..records import Base, File, Page, Version, VersionKind
 from ..refs import check_metric
 
 SORTS: Final = ("name", "created", "score", "parameters", "size")
@@ -261,6 +261,7 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
                 number=row.number,
                 digest=row.digest,
                 task=row.task,
+                kind=VersionKind(row.kind),
                 method=row.method,
                 config=row.config,
                 base=base,
@@ -282,17 +283,3 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
             )
         )
     return found
-
-
-def check_page(limit: int | None, offset: int) -> None:
-    """Refuse a page that cannot be.
-
-    Raises:
-        SettingsError: ``limit`` is below 1, or ``offset`` below 0.
-    """
-    if limit is not None and limit < 1:
-        raise SettingsError(f"limit {limit} is not valid: it has to be 1 or more")
-    if max(limit or 0, offset) >= 2**63:
-        raise SettingsError(f"limit {limit} and offset {offset} have to fit 64 bits")
-    if offset < 0:
-        raise SettingsError(f"offset {offset} is not valid: it has to be 0 or more")

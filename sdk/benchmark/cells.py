@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pointsman.registry import Base, Registry, Run, RunStatus
+from pointsman.registry import Base, Origin, Registry, Run, RunStatus, quote
 from pointsman.registry.errors import Action, Advice, RunNotFoundError, unknown
 from pointsman.registry.refs import check_name
 
@@ -15,10 +15,10 @@ from ..core.registries import open_registry
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS, Row, row, task_score
 
-BENCHMARK: Final = "benchmark"
-"""The key of a run's origin that names the benchmark it is a cell of."""
+CELL: Final = "cell"
+"""The kind of a cell's origin."""
 SETTINGS: Final = "settings"
-"""The key of a run's origin with the settings that were asked for."""
+"""The key of a cell's origin with the settings that were asked for."""
 
 
 class Cell(NamedTuple):
@@ -30,6 +30,11 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.task}, {self.method}, seed {self.seed}"
+
+    def origin(self, benchmark: str, settings: Mapping[str, Any]) -> Origin:
+        """The origin of its runs."""
+        item = f"{self.task}/{self.method}/{self.seed}"
+        return Origin(kind=CELL, name=benchmark, item=item, details={SETTINGS: dict(settings)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,21 +107,15 @@ class GlueResults:
 def recorded_cells(registry: Registry, name: str) -> dict[Cell, list[Run]]:
     """The runs of every cell of a benchmark, newest first."""
     found: dict[Cell, list[Run]] = {}
-    for task in TASKS:
-        for run in registry.runs(adapter=task):
-            if run.task == task and benchmark_of(run) == name:
-                found.setdefault(Cell(task, run.method, run.seed), []).append(run)
+    for run in registry.runs(f"origin.kind = {CELL} and origin.name = {quote(name)}"):
+        if run.task in TASKS:
+            found.setdefault(Cell(run.task, run.method, run.seed), []).append(run)
     return found
-
-
-def benchmark_of(run: Run) -> Any:
-    """The name of the benchmark that a run is a cell of; None of any other run."""
-    return _origin(run).get(BENCHMARK)
 
 
 def asked_settings(run: Run) -> Mapping[str, Any]:
     """The settings that a cell's benchmark was asked for."""
-    settings: Mapping[str, Any] = _origin(run).get(SETTINGS) or {}
+    settings: Mapping[str, Any] = (run.origin.details.get(SETTINGS) if run.origin else None) or {}
     return settings
 
 
@@ -214,8 +213,7 @@ def _table(
         if recorded:
             there = "; ".join(map(str, sorted(recorded)[:20]))
             raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; it has: {there}")
-        runs = [run for task in TASKS for run in registry.runs(adapter=task)]
-        names = sorted({str(benchmark_of(run)) for run in runs} - {"None"})
+        names = sorted({run.origin.name for run in registry.runs(f"origin.kind = {CELL}") if run.origin})
         raise unknown(RunNotFoundError, "benchmark", name, names, advice=Advice(Action.BENCHMARK))
     return collect(
         registry,
@@ -252,8 +250,3 @@ def _trouble(run: Run | None, failed: str | None) -> str:
     if run.status is RunStatus.FINISHED:
         return "its version was removed"
     return f"{run.status}: {run.error}" if run.error else str(run.status)
-
-
-def _origin(run: Run) -> Mapping[str, Any]:
-    origin = run.settings.get("origin")
-    return origin if isinstance(origin, Mapping) else {}

@@ -20,7 +20,7 @@ from ..training.loop import Report, quiet
 from ..training.request import TrainRequest
 from ..training.session import TrainSession
 from ..training.settings import TrainSettings
-from .cells import BENCHMARK, SETTINGS, Cell, CellResult, GlueResults, collect, current_run, recorded_cells
+from .cells import Cell, CellResult, GlueResults, collect, current_run, recorded_cells
 from .check import is_resumable, is_usable, non_default_settings, request_differences, training_differences
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS
@@ -153,7 +153,7 @@ class GlueBenchmark:
         run = None if runs is None else current_run(runs)
         self._failed.pop(cell, None)
         if run is None or run.version is None:
-            request, resumed = self._request(cell), None
+            request, resumed = replace(self._request(cell), if_newest=runs[0].uid if runs else None), None
             if run is not None and is_usable(run):
                 # The rows and the base are the same, wherever they are by now.
                 was = TrainRequest.of_run(run)
@@ -191,7 +191,7 @@ class GlueBenchmark:
             source=self._source,
             name=cell.task,
             settings=settings,
-            origin={BENCHMARK: self.name, SETTINGS: non_default_settings(settings)},
+            origin=cell.origin(self.name, non_default_settings(settings)),
         )
 
     def _check(self, base: LoadedBase) -> None:

@@ -8,7 +8,7 @@ for a token, ``h`` what the members take, and ``Q``, ``K``, ``V`` are learned fo
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pointsman.registry import Ref, Version
+from pointsman.registry import Ref, Version, VersionKind
 from pointsman.registry.errors import SettingsError, unknown
 
 from ..core.arguments import as_float, short_repr
@@ -56,7 +56,7 @@ def member_refs(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def is_fusion(version: Version) -> bool:
     """Whether a version is a fusion layer over others."""
-    return version.method == FUSE
+    return version.kind is VersionKind.FUSION
 
 
 def fusion_members(version: Version) -> tuple[Ref, ...]:

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Registry, Version, VersionKind
 from pointsman.registry.errors import CompositionError
 
 from ..core.composition import Block, parse, refs
@@ -52,5 +52,6 @@ def compose(name: str, composition: str | Block, *, registry: Registry | None = 
             base=base,
             max_length=max(meaning.max_length(way) for way in ways),
             parameters=0,
+            kind=VersionKind.COMPOSITION,
             parents=[("member", ref) for ref in meaning.versions],
         )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pointsman.registry import Run
+from pointsman.registry import Origin, Run
 from pointsman.registry.errors import SettingsError
 from pointsman.registry.refs import check_name
 
@@ -37,8 +37,10 @@ class TrainRequest:
     settings: TrainSettings
     asked: frozenset[str]
     """The settings that somebody asked for; the others are what suits."""
-    origin: Mapping[str, Any] | None = None
-    """What the training is a part of, as JSON: a trial of a search, a cell of a benchmark."""
+    origin: Origin | None = None
+    """What the training is a part of: a trial of a search, a cell of a benchmark."""
+    if_newest: str | None = None
+    """The uid of the newest run of that origin, of which another process may have started the next meanwhile."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, str):
@@ -56,7 +58,8 @@ class TrainRequest:
         source: DataSource,
         name: str | None,
         settings: TrainSettings,
-        origin: Mapping[str, Any] | None = None,
+        origin: Origin | None = None,
+        if_newest: str | None = None,
     ) -> Self:
         """What ``train`` is asked for.
 
@@ -74,6 +77,7 @@ class TrainRequest:
             settings=settings,
             asked=settings.asked,
             origin=origin,
+            if_newest=if_newest,
         )
 
     @property
@@ -107,7 +111,7 @@ class TrainRequest:
             name=run.adapter,
             settings=TrainSettings.of(settings),
             asked=frozenset(run.settings.get("asked", known)),
-            origin=run.settings.get("origin"),
+            origin=run.origin,
         )
 
     def changed(
@@ -169,4 +173,5 @@ class TrainRequest:
             settings=TrainSettings.of({**settings, **options}),
             asked=self.asked | options.keys(),
             origin=None,
+            if_newest=None,
         )

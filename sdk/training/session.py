@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, set_seed
 
-from pointsman.registry import Registry, Run, RunRecorder, Version
+from pointsman.registry import Registry, Run, RunRecorder, Version, VersionKind
 from pointsman.registry.errors import BaseMismatchError, PrunedError, SettingsError, TrainingError
 
 from ..bases.load import LoadedBase, load_base, read_base
@@ -23,6 +23,7 @@ from ..data.tokens import TokenRows, tokenise
 from ..engines.bert_training import supports_training
 from ..engines.scoring import Scorer
 from ..engines.slots import add_head, slot_name
+from ..methods.fusion import FUSE
 from ..methods.support import check_supported, reads_padding
 from ..patches.bf16 import HalvedBase
 from ..patches.pooled_dropout import pool_dropout
@@ -242,13 +243,12 @@ class TrainSession:
         if self._resumed is not None:
             return self._registry.resume_run(self._resumed.uid, last_step=checkpoint.step if checkpoint else -1)
         request, data, settings = self._request, self._data, self.settings
-        origin = {} if request.origin is None else {"origin": dict(request.origin)}
         return self._registry.start_run(
             request.name,
             task=data.task.name,
             method=request.method,
             base=base.record,
-            settings={**settings.to_dict(), "asked": sorted(request.asked), "config": request.config, **origin},
+            settings={**settings.to_dict(), "asked": sorted(request.asked), "config": request.config},
             data={
                 "source": data.source,
                 "fingerprint": data.fingerprint,
@@ -261,6 +261,8 @@ class TrainSession:
             },
             environment=environment(self._device, self.settings.precision),
             seed=settings.seed,
+            origin=request.origin,
+            if_newest=request.if_newest,
         )
 
     def _register(self, base: LoadedBase, best: Best, optimiser: Optimiser, recorder: RunRecorder) -> Version:
@@ -275,6 +277,7 @@ class TrainSession:
             base=base.record,
             max_length=self.settings.max_length,
             parameters=sum(vector.numel() for vector in optimiser.vectors.values()),
+            kind=VersionKind.FUSION if request.method == FUSE else VersionKind.ADAPTER,
             metrics=best.metrics,
             primary_metric=self._primary,
             run=recorder.uid,

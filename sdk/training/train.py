@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from pointsman.registry import Registry, Run, Version
+from pointsman.registry import Origin, Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
 from ..core.registries import open_registry
@@ -33,7 +33,8 @@ def train(
     settings: TrainSettings | None = None,
     report: Report = quiet,
     callbacks: Sequence[TrainerCallback] = (),
-    origin: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
+    if_newest: str | None = None,
     **options: Any,
 ) -> Version:
     """Train an adapter and its head on a frozen base, and register the best checkpoint as the adapter's next version.
@@ -56,7 +57,8 @@ def train(
         settings: The settings, or give single ones as ``options``.
         report: Called some 250 times, and after every evaluation.
         callbacks: transformers' or your own: they see and may stop the training as they would a ``Trainer``'s.
-        origin: What the training is a part of, as JSON; recorded with the run.
+        origin: What the training is a part of; recorded with the run.
+        if_newest: The uid of the newest run of that origin; as for ``Registry.start_run``.
         **options: Fields of ``TrainSettings``: ``epochs=3, learning_rate=5e-4``.
 
     Returns:
@@ -74,6 +76,7 @@ def train(
         name=name,
         settings=TrainSettings.given(settings, options),
         origin=origin,
+        if_newest=if_newest,
     )
     with open_registry(registry) as opened:
         opened.check_writable()

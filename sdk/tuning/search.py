@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pointsman.registry import Registry
+from pointsman.registry import Origin, Registry
 from pointsman.registry.errors import ConflictError, PrunedError, SettingsError, TrainingError
 
 from ..bases.load import load_base
@@ -14,7 +14,7 @@ from ..training.loop import Progress, Report
 from ..training.train import resume, train
 from .fields import Fixed, check_values
 from .space import Space, format_params
-from .studies import Identity, Study, Trial, TrialState
+from .studies import TRIAL, Identity, Study, Trial, TrialState
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -152,13 +152,16 @@ class Search:
             name=self._adapter,
             registry=self._registry,
             report=watch,
-            origin={
-                "study": self._study.name,
-                "trial": trial.number,
-                "params": dict(trial.params),
-                "space": self._identity.space,
-                "fixed": self._identity.fixed,
-            },
+            origin=Origin(
+                kind=TRIAL,
+                name=self._study.name,
+                item=str(trial.number),
+                details={
+                    "params": dict(trial.params),
+                    "space": self._identity.space,
+                    "fixed": self._identity.fixed,
+                },
+            ),
             **fixed.settings(trial.params),
         )
 

@@ -1,7 +1,7 @@
 """Studies: the trials of a hyperparameter search as the registry has them. There is no other memory of them.
 
-A trial is a run whose ``origin`` names the study, the trial's number and its parameters, and what the whole study is:
-its space and what is fixed in it.
+A trial is a run whose ``origin`` names the study and the trial's number; its details are the trial's parameters, and
+what the whole study is: its space and what is fixed in it.
 """
 
 import math
@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from pointsman.registry import Base, MetricPoint, Registry, Run, RunStatus, Version
+from pointsman.registry import Base, MetricPoint, Registry, Run, RunStatus, Version, quote
 from pointsman.registry.errors import ConflictError, MetricNotFoundError, SettingsError
 
 from .space import Value
 
 _LONGEST_NAME: Final = 128
-_KEYS: Final = {"study", "trial", "params", "space", "fixed"}
+TRIAL: Final = "trial"
+"""The kind of a trial's origin."""
+_DETAILS: Final = {"params", "space", "fixed"}
 
 
 class TrialState(StrEnum):
@@ -71,7 +73,7 @@ class Identity:
 
     def differences(self, run: Run) -> list[str]:
         """What was otherwise in a trial."""
-        origin = run.settings["origin"]
+        origin = _details(run)
         found = [
             f"{name} {_said(before)} there and {_said(now)} here"
             for name, before, now in (
@@ -134,17 +136,18 @@ class Study:
         return sorted(trials, key=lambda trial: trial.number)
 
     def _runs(self, adapter: str | None) -> list[Run]:
-        return [run for run in self._registry.runs(adapter=adapter) if _is_of(run, self.name)]
+        query = f"origin.kind = {TRIAL} and origin.name = {quote(self.name)}"
+        return [run for run in self._registry.runs(query, adapter=adapter) if _details(run).keys() >= _DETAILS]
 
     def _trial(self, run: Run, version: Version | None) -> Trial:
-        origin, state = run.settings["origin"], _state(run)
+        state = _state(run)
         points = self._ended[run.uid] if run.uid in self._ended else self._history(run.uid)
         if state.ended:
             self._ended[run.uid] = points
         reached = max((point.value for point in points if not math.isnan(point.value)), default=None)
         return Trial(
-            number=origin["trial"],
-            params=origin["params"],
+            number=int(run.origin.item) if run.origin else 0,
+            params=_details(run)["params"],
             state=state,
             score=reached if version is None else version.score,
             run=run.uid,
@@ -165,14 +168,12 @@ def _state(run: Run) -> TrialState:
     if run.version is not None and run.status != RunStatus.RUNNING:
         return TrialState.COMPLETE
     if run.status == RunStatus.FINISHED:
-        # Without a version it was pruned, which is its error, or the version was removed since.
-        return TrialState.COMPLETE if run.error is None else TrialState.PRUNED
+        return TrialState.COMPLETE  # its version was removed since
     return TrialState(run.status)
 
 
-def _is_of(run: Run, study: str) -> bool:
-    origin = run.settings.get("origin")
-    return isinstance(origin, Mapping) and origin.get("study") == study and origin.keys() >= _KEYS
+def _details(run: Run) -> Mapping[str, Any]:
+    return run.origin.details if run.origin else {}
 
 
 def _paired(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -303,7 +303,7 @@ def test_a_bundle_that_cannot_be_trusted(
     message = run("import", bundle).refused(said)
     assert "\x1b" not in message
     with Registry(home) as registry:
-        assert (len(registry.versions()), registry.runs(), registry.events()) == (0, [], [])
+        assert (len(registry.versions()), list(registry.runs()), registry.events()) == (0, [], [])
     assert not [path for path in home.parent.rglob("evil*") if path.is_file()]
 
 

@@ -200,7 +200,7 @@ def refused(registry, path, said="."):
     with pytest.raises(BundleError, match=said):
         import_bundle(registry, path)
     assert registry.versions().total == 0
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
     assert registry.events() == []
     assert verify(registry).problems == ()
 

@@ -413,7 +413,7 @@ def test_a_commit_that_readers_hold_up_leaves_nothing(made, monkeypatch):
 def test_values_that_cannot_be_stored_are_refused(registry, start, change):
     with pytest.raises(SettingsError):
         start(**change)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 @pytest.mark.parametrize("text", ["\udcff", "a\0b", "a" * 10_000, "'; drop table run; --", "%", "\u202e"])

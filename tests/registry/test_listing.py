@@ -112,9 +112,9 @@ def test_nothing_is_sorted_by_anything(registry, sort):
 @pytest.mark.parametrize("listed", [Registry.versions, Registry.events, Registry.runs])
 def test_a_page_that_cannot_be_is_refused(registry, listed):
     for limit in (0, -1):
-        with pytest.raises(SettingsError, match=f"limit {limit} is not valid: it has to be 1 or more"):
+        with pytest.raises(SettingsError, match=f"limit {limit} is not valid: it must be at least 1"):
             listed(registry, limit=limit)
-    with pytest.raises(SettingsError, match="offset -1 is not valid: it has to be 0 or more"):
+    with pytest.raises(SettingsError, match="offset -1 is not valid: it must be at least 0"):
         listed(registry, offset=-1)
     with pytest.raises(SettingsError, match="64 bits"):
         listed(registry, offset=2**63)

@@ -315,8 +315,8 @@ def test_a_mean_over_many_batches_stays_exact(registry, start):
         (ValueError("too bad"), "failed", "too bad"),
         (ValueError(), "failed", "ValueError"),
         (TrainingError("diverged"), "failed", "diverged"),
-        (PrunedError("not promising"), "finished", "not promising"),
-        (PrunedError(), "finished", "PrunedError"),
+        (PrunedError("not promising"), "pruned", "not promising"),
+        (PrunedError(), "pruned", "PrunedError"),
         (OSError("cannot open '\udcff'"), "failed", "cannot open '\\udcff'"),
         (KeyboardInterrupt(), "interrupted", None),
         (SystemExit(1), "interrupted", None),
@@ -379,7 +379,7 @@ def test_runs_are_listed_newest_first(registry, start):
     assert [run.uid for run in registry.runs()] == uids[::-1]
     assert [run.uid for run in registry.runs(limit=2)] == uids[:0:-1]
     assert [run.uid for run in registry.runs(adapter="a")] == [uids[2], uids[0]]
-    assert registry.runs(adapter="nobody") == []
+    assert list(registry.runs(adapter="nobody")) == []
 
 
 @pytest.mark.sqlite
@@ -412,7 +412,7 @@ def test_what_is_no_beginning_of_a_uid_finds_no_run(registry, start, path, text)
 def test_a_bad_adapter_name_starts_no_run(registry, start, name):
     with pytest.raises(InvalidNameError):
         start(adapter=name)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 # A database that others hold

@@ -15,6 +15,7 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, QueryError, SettingsError
 from pointsman.registry.search.conditions import condition
 from pointsman.registry.search.query import And, Comparison, Field, Not, Or, Value, parse
+from pointsman.registry.search.version_fields import VERSIONS
 
 from shapes import BASE, FIELDS, RUN
 
@@ -149,23 +150,23 @@ def test_a_run_is_found_by_a_uid_that_looks_like_a_number(registry):
 @pytest.mark.parametrize(
     ("query", "position", "said"),
     [
-        ("tsk = x", 1, "no field 'tsk'; did you mean 'task'?"),
-        ("task = x and foo.bar = 1", 14, "no field 'foo.bar'"),
-        ("config = 3", 1, "no field 'config'"),
-        ("config. = 3", 1, "no field"),
-        ("worst(eval/accuracy) > 1", 1, "no function 'worst'; there is: best, count"),
+        ("tsk = x", 1, "unknown field 'tsk'; did you mean 'task'?"),
+        ("task = x and foo.bar = 1", 14, "unknown field 'foo.bar'"),
+        ("config = 3", 1, "unknown field 'config'"),
+        ("config. = 3", 1, "unknown field"),
+        ("worst(eval/accuracy) > 1", 1, "unknown function 'worst'; known: best, count"),
         ("parameters = many", 14, "'parameters' is a number, as in 0.9; found 'many'"),
         ("number like '1%'", 8, "LIKE is for text"),
         ("eval/accuracy > high", 17, "'eval/accuracy' is a number"),
         ("eval/accuracy > 7d ago", 17, "found a time span"),
         ("task = true", 8, "'task' is text"),
-        ("created > yesterday", 11, "'yesterday' is no time"),
-        ("created > 2026-13-01", 11, "is no time"),
+        ("created > yesterday", 11, "'yesterday' is not a time"),
+        ("created > 2026-13-01", 11, "is not a time"),
         ("created > 5", 11, "'created' is a time"),
         ("created = 2026-11-01", 9, "goes with <, <=, > and >="),
-        ("config.r in (1, two)", 17, "all values of IN have to be of one kind"),
+        ("config.r in (1, two)", 17, "all values of IN must be of one kind"),
         ("config.bias > true", 13, "true and false go with ="),
-        ("config.r > 7d ago", 12, "is no time"),
+        ("config.r > 7d ago", 12, "is not a time"),
         (r"name like 'a\'", 11, "cannot end with a single backslash"),
         ("task = sst2 and", 16, "expected"),
     ],
@@ -400,7 +401,7 @@ def test_any_query_finds_what_the_same_question_in_python_finds(registry, tree):
     from pointsman.registry.versions import listing
 
     with registry.database.reading() as connection:
-        where = condition(tree, "'' " * 9, connection.dialect.name)
+        where = condition(tree, "'' " * 9, VERSIONS, connection.dialect.name)
         found = [version.ref for version in listing.page(connection, where=[where])]
     assert found == [version.ref for version in registry.versions() if holds(registry, version, tree)]
 

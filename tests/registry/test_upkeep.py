@@ -13,8 +13,11 @@ import sqlalchemy as sa
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import events
 from pointsman.registry.errors import ConflictError, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.runs import listing as runs_listing
+from pointsman.registry.runs import part as runs_part
 from pointsman.registry.runs import runs
 from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
+from pointsman.registry.versions import part as versions_part
 
 from shapes import FIELDS, RUN
 
@@ -404,16 +407,15 @@ def test_a_clock_that_was_set_back(registry, start, monkeypatch):
     """A run whose last word lies in the future is not taken for a running one, and nothing else goes wrong."""
     real = events.now()
     ahead = real + timedelta(days=1)
-    for module in (events, runs):
+    clocks = (events, runs, runs_listing, runs_part, versions_part)
+    for module in clocks:
         monkeypatch.setattr(module, "now", lambda: ahead)
-    monkeypatch.setattr("pointsman.registry.registry.now", lambda: ahead)
     run = start()
     run.log({"loss": 1.0}, step=0)
     run.flush()
     first = registry.add_version("sst2", **FIELDS)
-    for module in (events, runs):
+    for module in clocks:
         monkeypatch.setattr(module, "now", lambda: real)
-    monkeypatch.setattr("pointsman.registry.registry.now", lambda: real)
     assert registry.run(run.uid).status == RunStatus.INTERRUPTED
     second = registry.add_version("sst2", **FIELDS)
     assert second.created_at < first.created_at

@@ -248,7 +248,7 @@ def store_all(architecture: str, base: Path, registry: Registry) -> Mapping[str,
             taken[method.replace("+", "-")] = method
     assert len(taken) == (14 if architecture == "modernbert" else 23)
     assert set(loaded.model.state_dict()) == before
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
     return taken
 
 

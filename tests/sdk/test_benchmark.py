@@ -281,7 +281,7 @@ def test_a_later_attempt_that_came_to_nothing_takes_no_version_away(
     results = glue(base=base, registry=registry, **few, tasks=["rte"])
     (run,) = registry.runs()
     recorded = {name: getattr(run, name) for name in ("task", "method", "base", "settings", "data", "environment")}
-    registry.start_run("rte", seed=0, **recorded).finish(RunStatus.INTERRUPTED)
+    registry.start_run("rte", seed=0, origin=run.origin, if_newest=run.uid, **recorded).finish(RunStatus.INTERRUPTED)
     assert glue(base=base, registry=registry, report=stopping_at(1), **few, tasks=["rte"]) == results
 
 
@@ -469,14 +469,14 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     with pytest.raises(error) as refused:
         glue(**{"base": base, "registry": registry, "tasks": ["mrpc", "rte"], **few, **asked})
     assert all(text in str(refused.value) for text in said), refused.value
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 def test_a_method_that_the_base_does_not_take(registry: Registry, tmp_path: Path, few: dict[str, Any]) -> None:
     base = make_base(tmp_path / "modern", "modernbert")
     with pytest.raises(SettingsError, match="prompt_tuning does not work on a modernbert base"):
         glue(base=str(base), registry=registry, **few, tasks=["rte"], methods=["lora", "prompt_tuning"])
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 # Data

@@ -217,7 +217,7 @@ def test_members_that_cannot_be_fused_are_refused_before_a_base_is_loaded(
     recorded(registry, "far", base=replace(BASE, fingerprint="cd" * 32))
     with pytest.raises(error, match=said):
         fuse("made", members.split(), "rte", registry=registry, **SETTINGS)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 def test_bottlenecks_may_differ_in_what_is_inside_them(registry: Registry) -> None:
@@ -261,7 +261,7 @@ def test_what_is_of_the_wrong_type_is_refused(asked: dict[str, Any], said: str, 
     recorded(registry, "b")
     with pytest.raises(SettingsError, match=said):
         fuse("made", iter(["a", "b"]), registry=registry, **{"task": "rte", **asked})
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_on_another_base_than_the_members_it_is_refused(
 ) -> None:
     with pytest.raises(BaseMismatchError, match="the members were trained on another base"):
         fuse("fused", members, "rte", base=str(other_base), registry=registry, **SETTINGS)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 KILLED = """

@@ -76,7 +76,7 @@ def test_what_works_on_some_bases_only_is_refused_on_the_others(
     assert "prompt_tuning" not in fitting
     with pytest.raises(SettingsError, match="with a convolution"):
         train("sst2", base=str(convolved), method="prompt_tuning", data="sample", registry=registry)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "compacter+++prefix_tuning+prompt_tuning+dora+direft"])
@@ -111,7 +111,7 @@ def test_what_shows_in_a_forward_pass_only_is_refused_before_anything_is_recorde
             "sst2", base=str(tiny_base), method=method, overrides=overrides, data="sample", registry=registry,
             max_train_rows=16, max_eval_rows=4, batch_size=16, epochs=1,
         )  # fmt: skip
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_what_cannot_work_is_refused_before_anything_is_recorded(
     given = {"task": "sst2", "base": str(tiny_base), "registry": registry, **SMALL, **arguments}
     with pytest.raises(kind, match=message):
         train(given.pop("task"), **given)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
     assert list(registry.versions()) == []
 
 

@@ -203,7 +203,7 @@ def test_unknown_trackers_are_refused(registry: Registry, tiny_base: Path) -> No
     for name, message in (("tensorbord", "did you mean tensorboard"), ("wandb", "report_to wandb: .*wandb")):
         with pytest.raises(SettingsError, match=message):
             train("sst2", base=str(tiny_base), registry=registry, report_to=[name], **SMALL)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 def test_classes_count_what_they_are_said_to() -> None:

@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from optuna.pruners import BasePruner, ThresholdPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from pointsman.registry import Registry, RunStatus
+from pointsman.registry import Origin, Registry, RunStatus
 from pointsman.registry.errors import ConflictError, PointsmanError, SettingsError, TrainingError
 from pointsman.sdk import Progress, tune
 from pointsman.sdk.tuning.studies import Trial, TrialState
@@ -100,9 +101,9 @@ def test_every_trial_is_a_run_and_a_version(study: Registry, tiny_base: Path) ->
     assert len({tuple(trial.params.items()) for trial in result.trials}) == 4
     for trial, run in zip(result.trials, reversed(before), strict=True):
         assert trial.state is TrialState.COMPLETE
-        assert run.settings["origin"]["study"] == "sst2-seq_bn"
-        assert run.settings["origin"]["trial"] == trial.number
-        assert run.settings["origin"]["params"] == trial.params
+        assert (run.origin.kind, run.origin.name) == ("trial", "sst2-seq_bn")
+        assert run.origin.item == str(trial.number)
+        assert run.origin.details["params"] == trial.params
         assert run.settings["learning_rate"] == trial.params["learning_rate"]
         assert run.settings["config"]["reduction_factor"] == trial.params["reduction_factor"]
         assert run.settings["seed"] == 0
@@ -179,12 +180,12 @@ def test_a_trial_that_was_killed_is_taken_up_as_well(study: Registry, tiny_base:
     assert [point.step for point in study.history(f"run:{killed.uid}", "eval/accuracy")] == [1, 2, 3, 4]
 
 
-def test_a_pruned_trial_is_a_finished_run_without_a_version(study: Registry, tiny_base: Path) -> None:
+def test_a_pruned_trial_is_a_pruned_run_without_a_version(study: Registry, tiny_base: Path) -> None:
     result = tune("sst2", base=str(tiny_base), trials=5, registry=study, pruner=NEVER, checkpoint_every=1, **SMALL)
     pruned = result.trials[4]
     run = study.runs()[0]
     assert (pruned.state, pruned.run, pruned.ref) == (TrialState.PRUNED, run.uid, None)
-    assert (run.status, run.version) == (RunStatus.FINISHED, None)
+    assert (run.status, run.version) == (RunStatus.PRUNED, None)
     assert run.error == pruned.error
     assert run.error is not None
     history = study.history(f"run:{run.uid}", "eval/accuracy")
@@ -229,7 +230,7 @@ def test_a_trial_that_fails_ends_only_itself(study: Registry, tiny_base: Path) -
     """Its history and message are kept, and it is not tried again."""
 
     def report(progress: Progress) -> None:
-        if study.runs()[0].settings["origin"]["trial"] == 4 and progress.step == 2:
+        if study.runs()[0].origin.item == "4" and progress.step == 2:
             raise TrainingError("the loss became nan")
 
     result = tune("sst2", base=str(tiny_base), trials=6, registry=study, report=report, pruner=False, **SMALL)
@@ -274,7 +275,8 @@ def test_a_version_that_was_removed_leaves_its_score(study: Registry, tiny_base:
 
 def test_one_that_was_killed_with_its_version_registered_is_complete(study: Registry, tiny_base: Path) -> None:
     run, version = study.runs()[0], study.version("sst2-tune@1")
-    origin = {**run.settings["origin"], "trial": 4, "params": {"learning_rate": 0.001, "reduction_factor": 4}}
+    details = {**run.origin.details, "params": {"learning_rate": 0.001, "reduction_factor": 4}}
+    origin = replace(run.origin, item="4", details=details)
     recorder = study.start_run("sst2-tune", **started(run, origin))
     study.add_version(
         "sst2-tune",
@@ -296,16 +298,17 @@ def test_one_that_was_killed_with_its_version_registered_is_complete(study: Regi
     assert (last.state, last.score, last.ref) == (TrialState.COMPLETE, 0.25, "sst2-tune@5")
 
 
-def started(run: Any, origin: Mapping[str, Any]) -> dict[str, Any]:
+def started(run: Any, origin: Origin) -> dict[str, Any]:
     """What starts a run like another, as a part of something else."""
     return {
         "task": run.task,
         "method": run.method,
         "base": run.base,
-        "settings": {**run.settings, "origin": origin},
+        "settings": run.settings,
         "data": run.data,
         "environment": run.environment,
         "seed": run.seed,
+        "origin": origin,
     }
 
 
@@ -387,7 +390,7 @@ def test_what_cannot_be_searched_is_refused_before_the_first_trial(
     asked = {"task": "sst2", "trials": 5, **SMALL, **changes}
     with pytest.raises(PointsmanError, match=said):
         tune(asked.pop("task"), base=str(tiny_base), registry=registry, **asked)
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
 
 
 def test_without_optuna(monkeypatch: pytest.MonkeyPatch, registry: Registry, tiny_base: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pointsman.registry import Base, Ref, Registry, Version
+from pointsman.registry import Base, Ref, Registry, Version, VersionKind
 from pointsman.registry.errors import BaseMismatchError, CompositionError
 
 from ...core.composition import Composition, Fuse, Stack, from_dict, refs, replace
@@ -67,7 +67,7 @@ def look_up(leaf: Leaf, registry: Registry, base: Base) -> ResolvedRef:
             f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
             f"not on '{base.name}' ({base.fingerprint[:12]}): an adapter runs on its own base only"
         )
-    if set(version.config) == {"composition"}:
+    if version.kind is VersionKind.COMPOSITION:
         return resolve(from_dict(version.config["composition"]), registry, base)
     versions = {str(ref): registry.version(ref) for ref in fusion_members(version)} | {version.ref: version}
     ref = Ref(version.name, version.number)

@@ -1,0 +1,140 @@
+"""Runs as records, newest first, and the status that people see: functions over an open transaction."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..database import tables as t
+from ..database.backends import listed
+from ..database.bases import base_columns, base_record
+from ..database.events import now
+from ..database.refs import ref_column
+from ..records import Origin, Page, Run, RunStatus
+from . import liveness
+
+SILENCE: Final = timedelta(seconds=60)
+"""A running run counts as interrupted after this long without a heartbeat. So does a run whose heartbeat is as far in
+the future, as it is after a clock was set back: a living run writes one every ten seconds."""
+
+_r = t.run.c
+_NEWEST_FIRST: Final = (_r.started_at.desc(), _r.id.desc())
+
+
+def page(
+    connection: sa.Connection,
+    *,
+    where: Sequence[sa.ColumnElement[bool]] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> Page[Run]:
+    """Some runs, newest first, and the number of all that match.
+
+    Args:
+        connection: A transaction.
+        where: Conditions over the table ``run`` alone.
+        limit: At most this many.
+        offset: The number of runs to leave out first.
+    """
+    total = connection.scalar(sa.select(sa.func.count()).select_from(t.run).where(*where)) or 0
+    found = records(connection, where=where, limit=limit, offset=offset) if offset < total else []
+    return Page(tuple(found), total, offset)
+
+
+def records(
+    connection: sa.Connection,
+    *,
+    where: Iterable[sa.ColumnElement[bool]] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[Run]:
+    """Runs as records, newest first."""
+    query = (
+        sa.select(t.run, *base_columns(), ref_column().label("version"))
+        .join(t.base, _r.base_id == t.base.c.id)
+        .outerjoin(t.version, t.version.c.run_id == _r.id)
+        .outerjoin(t.adapter, t.version.c.adapter_id == t.adapter.c.id)
+        .where(*where)
+        .order_by(*_NEWEST_FIRST)
+        .limit(limit)
+        .offset(offset)
+    )
+    present = now()
+    return [_record(row, present) for row in connection.execute(query)]
+
+
+def newest_of(connection: sa.Connection, origin: Origin) -> Any:
+    """The row (``uid``, ``started_at``) of the newest run of an origin; None if it has no run."""
+    query = (
+        sa.select(_r.uid, _r.started_at)
+        .where(_r.origin_kind == origin.kind, _r.origin_name == origin.name, _r.origin_item == origin.item)
+        .order_by(*_NEWEST_FIRST)
+        .limit(1)
+    )
+    return connection.execute(query).first()
+
+
+def status_column(connection: sa.Connection) -> sa.ColumnElement[str]:
+    """The status that people see, as an expression over the table ``run``.
+
+    Only Python can tell whether a process is alive, so the runs that are recorded as running are judged here, and the
+    expression lists those that are not.
+    """
+    present = now()
+    running = connection.execute(
+        sa.select(_r.id, _r.status, _r.heartbeat_at, _r.environment, t.version.c.id.label("version"))
+        .outerjoin(t.version, t.version.c.run_id == _r.id)
+        .where(_r.status == RunStatus.RUNNING)
+    )
+    by_status: dict[RunStatus, list[int]] = {}
+    for row in running:
+        by_status.setdefault(_status(row, present), []).append(row.id)
+    dead = [
+        (_r.id.in_(listed(connection, ids)), sa.literal(status.value, sa.String))
+        for status, ids in by_status.items()
+        if status is not RunStatus.RUNNING
+    ]
+    return sa.case(*dead, else_=_r.status) if dead else _r.status
+
+
+def _record(row: Any, present: datetime) -> Run:
+    return Run(
+        uid=row.uid,
+        adapter=row.adapter_name,
+        task=row.task,
+        method=row.method,
+        base=base_record(row),
+        settings=row.settings,
+        data=row.data,
+        environment={name: value for name, value in row.environment.items() if name != liveness.KEY},
+        seed=row.seed,
+        status=_status(row, present),
+        error=row.error,
+        version=row.version,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        heartbeat_at=row.heartbeat_at,
+        origin=_origin(row),
+    )
+
+
+def _origin(row: Any) -> Origin | None:
+    if row.origin_kind is None:
+        return None
+    return Origin(
+        kind=row.origin_kind,
+        name=row.origin_name or "",
+        item=row.origin_item or "",
+        details=row.origin_details or {},
+    )
+
+
+def _status(row: Any, present: datetime) -> RunStatus:
+    """The status of a run whose row may be the last word of a process that was killed."""
+    if row.status == RunStatus.RUNNING and (
+        abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
+    ):
+        # A run makes its version last.
+        return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED
+    return RunStatus(row.status)

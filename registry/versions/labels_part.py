@@ -1,0 +1,92 @@
+"""The methods of ``Registry`` about aliases, tags, notes and the log."""
+
+from collections.abc import Mapping
+
+from ..database import events as log
+from ..database.paging import check_page
+from ..database.part import RegistryPart
+from ..records import Event, Version
+from ..refs import LATEST, Ref, check_alias, check_name, check_note, check_tag
+from . import catalog, labels, listing
+
+
+class LabelsPart(RegistryPart):
+    """Change the labels of versions, and read the log."""
+
+    def set_alias(self, ref: str | Ref, alias: str, *, if_currently: int | None = None) -> Version:
+        """Point ``alias`` at the version that ``ref`` means now, and return that version.
+
+        Args:
+            ref: The version.
+            alias: The name; an existing alias moves.
+            if_currently: Only if the alias points to the version with this number now, or, if 0, does not exist: of
+                several processes that try at once, one succeeds.
+
+        Raises:
+            InvalidNameError: The alias breaks the rules or is reserved.
+            NotFoundError: The version does not exist.
+            ConflictError: The alias points to another version than ``if_currently``; nothing was changed.
+        """
+        check_alias(alias)
+        with self.database.writing() as connection:
+            labels.set_alias(connection, Ref.parse(ref), alias, if_currently=if_currently)
+        return self._labelled(Ref(Ref.parse(ref).name, alias))
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Remove the alias ``name@alias``; the version stays.
+
+        Raises:
+            NotFoundError: The alias does not exist.
+        """
+        with self.database.writing() as connection:
+            labels.remove_alias(connection, check_name(name), alias)
+
+    def set_tags(self, ref: str | Ref, tags: Mapping[str, str | None]) -> Version:
+        """Set tags of a version, remove those whose value is None, and return the version.
+
+        Raises:
+            InvalidNameError: A key or a value breaks the rules; nothing was changed.
+            NotFoundError: The version does not exist.
+        """
+        for key, value in tags.items():
+            check_tag(key, value)
+        if not tags:
+            return self._labelled(ref)
+        with self.database.writing() as connection:
+            own = labels.change_tags(connection, Ref.parse(ref), tags)
+        return self._labelled(own)
+
+    def set_note(self, ref: str | Ref, note: str | None) -> Version:
+        """Replace a version's note, or remove it with None, and return the version.
+
+        Raises:
+            InvalidNameError: It is too long or has control characters.
+            NotFoundError: The version does not exist.
+        """
+        if note is not None:
+            note = check_note(note.replace("\r\n", "\n"))
+        with self.database.writing() as connection:
+            own = labels.set_note(connection, Ref.parse(ref), note)
+        return self._labelled(own)
+
+    def events(self, ref: str | Ref | None = None, *, limit: int | None = 100, offset: int = 0) -> list[Event]:
+        """Return lines of the append-only log, newest first: who did what, when.
+
+        Args:
+            ref: Only lines about this adapter (``sst2``, also after all its versions are gone) or this version
+                (``sst2@3``).
+            limit: At most this many.
+            offset: The number of lines to leave out first.
+        """
+        check_page(limit, offset)
+        parsed = None if ref is None else Ref.parse(ref)
+        whole_adapter = parsed is not None and parsed.selector == LATEST
+        with self.database.reading() as connection:
+            if parsed is not None and not whole_adapter and not isinstance(parsed.selector, int):
+                parsed = Ref(parsed.name, catalog.resolve(connection, parsed).number)
+            return log.events(connection, ref=parsed, whole_adapter=whole_adapter, limit=limit, offset=offset)
+
+    def _labelled(self, ref: str | Ref) -> Version:
+        with self.database.reading() as connection:
+            (version,) = listing.by_ids(connection, [catalog.resolve(connection, Ref.parse(ref)).id])
+        return version

@@ -1,0 +1,294 @@
+"""The methods of ``Registry`` about adapters and their versions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..database import events as log
+from ..database import tables as t
+from ..database.events import now
+from ..database.paging import check_page
+from ..database.part import RegistryPart
+from ..errors import ConflictError, SettingsError, StoreError
+from ..metrics import summaries
+from ..records import Base, ComparedField, File, Lineage, Page, Version, VersionKind
+from ..refs import BEST, LATEST, Ref, check_filename, check_metric, check_name, check_note, check_tag
+from ..runs import listing as run_listing
+from ..runs import runs
+from ..storage.files import write_atomically
+from . import catalog, compare, lineage, listing
+
+
+class VersionsPart(RegistryPart):
+    """Add, find, read and remove versions."""
+
+    def add_version(
+        self,
+        name: str,
+        *,
+        files: Mapping[str, bytes],
+        task: Mapping[str, Any],
+        method: str,
+        config: Mapping[str, Any],
+        base: Base,
+        max_length: int,
+        parameters: int,
+        kind: str = VersionKind.ADAPTER,
+        metrics: Mapping[str, float] | None = None,
+        primary_metric: str | None = None,
+        run: str | None = None,
+        parents: Sequence[tuple[str, str]] = (),
+        tags: Mapping[str, str] | None = None,
+        note: str | None = None,
+    ) -> Version:
+        """Store the next version of the adapter ``name``, durably.
+
+        Args:
+            name: The adapter; created with its first version.
+            files: Content by plain file name.
+            task: The task as JSON, with its ``name``.
+            method: The adapter method's name.
+            config: The method's full configuration as JSON.
+            base: The base it was trained on.
+            max_length: The number of tokens that an input is truncated to.
+            parameters: Trained parameters, head included.
+            kind: ``"adapter"``; ``"fusion"`` for a fusion layer over its parents; ``"composition"`` for a named
+                composition of them.
+            metrics: Finite scores on the validation rows by name; NaN is kept.
+            primary_metric: The one of ``metrics`` by which ``@best`` chooses; greater is better.
+            run: The uid of the run that made it.
+            parents: ``(role, ref)`` of the versions it was made from.
+            tags: Text by key.
+            note: Text for people.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidNameError: A name breaks the rules.
+            SettingsError: No files, a file name with a path in it, an unknown kind, an infinite metric, a primary
+                metric that is not among the metrics, or something that is not JSON.
+            NotFoundError: The run or a parent does not exist.
+            ConflictError: The run has made a version already.
+            DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
+        """
+        check_name(name)
+        check_name(str(task.get("name", "")), "task name")
+        for metric in metrics or {}:
+            check_metric(metric)
+        for key, value in (tags or {}).items():
+            check_tag(key, value)
+        if note is not None:
+            check_note(note)
+        if not files:
+            raise SettingsError(f"a version of '{name}' needs at least one file")
+        for filename in files:
+            check_filename(filename)
+        stored = [
+            File(name=filename, sha256=self.store.put(content), size=len(content))
+            for filename, content in sorted(files.items())
+        ]
+        with self.database.writing() as connection:
+            new = catalog.NewVersion(
+                name=name,
+                files=stored,
+                task=task,
+                kind=catalog.check_kind(kind),
+                method=method,
+                config=config,
+                base=base,
+                max_length=max_length,
+                parameters=parameters,
+                metrics=metrics or {},
+                primary_metric=primary_metric,
+                run=run,
+                parents=catalog.parents(connection, [(role, Ref.parse(parent)) for role, parent in parents]),
+                created_at=now(),
+                tags=tags or {},
+                note=note,
+            )
+            ref = catalog.insert_version(connection, new)
+            log.record(connection, "add", ref, {"digest": new.digest, "run": run})
+            # A file that a removed version had stored already may have been collected since. Garbage is collected
+            # under the write lock, which this transaction holds.
+            for file in stored:
+                if not self.store.has(file.sha256):
+                    self.store.put(files[file.name])
+        return self.version(ref)
+
+    def version(self, ref: str | Ref) -> Version:
+        """Return the version that ``ref`` means now.
+
+        Raises:
+            InvalidNameError: The ref is not well formed.
+            AdapterNotFoundError, VersionNotFoundError: It does not exist; the message lists the known ones.
+        """
+        with self.database.reading() as connection:
+            (version,) = listing.by_ids(connection, [catalog.resolve(connection, Ref.parse(ref)).id])
+        return version
+
+    def versions(
+        self,
+        where: str | None = None,
+        *,
+        name: str | None = None,
+        task: str | None = None,
+        base: str | None = None,
+        method: str | None = None,
+        sort: str = "name",
+        reverse: bool = False,
+        newest_only: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Page[Version]:
+        """Return the versions that match, and the number of all of them.
+
+        Args:
+            where: A query: ``"task in (sst2, cola) and best(eval/accuracy) >= 0.85 and created > 7d ago"``; the module
+                ``registry.search.version_fields`` lists its fields.
+            name: Only versions of this adapter.
+            task: Only versions for this task.
+            base: Only versions of the base with this name, or whose fingerprint begins so.
+            method: Only versions of this adapter method.
+            sort: ``name`` (and number), ``created``, ``score``, ``parameters``, ``size``, or a metric, as in
+                ``eval/accuracy``. Names ascend, all else descends, versions without a value come last.
+            reverse: The opposite order.
+            newest_only: Only the newest version of each adapter.
+            limit: At most this many.
+            offset: The number of versions to leave out first.
+
+        Raises:
+            QueryError: The query cannot be understood; the message points at the character.
+            MetricNotFoundError: No version has the metric ``sort``, or nothing in the registry has a metric that the
+                query names.
+            SettingsError: ``limit`` is below 1, or ``offset`` is below 0.
+        """
+        check_page(limit, offset)
+        conditions: list[sa.ColumnElement[bool]] = []
+        if name is not None:
+            conditions.append(t.version.c.adapter_id.in_(sa.select(t.adapter.c.id).where(t.adapter.c.name == name)))
+        if task is not None:
+            conditions.append(t.version.c.task_name == task)
+        if base is not None:
+            is_base = (t.base.c.name == base) | t.base.c.fingerprint.startswith(base, autoescape=True)
+            conditions.append(t.version.c.base_id.in_(sa.select(t.base.c.id).where(is_base)))
+        if method is not None:
+            conditions.append(t.version.c.method == method)
+        with self.database.reading() as connection:
+            query = None
+            if where is not None:
+                # The parser takes a while to import, and most calls have no query.
+                from ..search.conditions import compile_query  # noqa: PLC0415
+                from ..search.version_fields import VERSIONS  # noqa: PLC0415
+
+                query = compile_query(where, VERSIONS, connection.dialect.name)
+                conditions.append(query.condition)
+            page = listing.page(
+                connection,
+                where=conditions,
+                sort=sort,
+                reverse=reverse,
+                newest_only=newest_only,
+                limit=limit,
+                offset=offset,
+            )
+            if query is not None and not page.total:
+                query.check_metrics(connection)
+        return page
+
+    def remove(self, ref: str | Ref, *, force: bool = False) -> Ref:
+        """Remove a version, and return the ref that it had.
+
+        Its number is never used again, the run that made it keeps its history, and the next garbage collection removes
+        its files.
+
+        Args:
+            ref: The version, named by a number or an alias.
+            force: Also if other versions were made from it (they still name it) or aliases point to it (they go).
+
+        Raises:
+            InUseError: Other versions were made from it, or aliases point to it.
+            SettingsError: The ref is ``latest`` or ``best``, which may mean another version tomorrow.
+            NotFoundError: The version does not exist.
+        """
+        parsed = Ref.parse(ref)
+        with self.database.writing() as connection:
+            if parsed.selector in (LATEST, BEST):
+                number = catalog.resolve(connection, parsed).number
+                raise SettingsError(
+                    f"{ref} may mean another version tomorrow: name the one to remove, as in {parsed.name}@{number}"
+                )
+            return catalog.remove_version(connection, parsed, force=force)
+
+    def lineage(self, ref: str | Ref) -> Lineage:
+        """Return all ancestors and descendants of a version."""
+        with self.database.reading() as connection:
+            return lineage.lineage(connection, catalog.resolve(connection, Ref.parse(ref)).id)
+
+    def compare(self, refs: Iterable[str | Ref]) -> list[ComparedField]:
+        """Compare configurations, settings, data and metrics of versions, or of runs (``run:UID``), field by field."""
+        with self.database.reading() as connection:
+            columns: list[compare.Column] = []
+            for ref in refs:
+                if isinstance(ref, str) and ref.startswith("run:"):
+                    run_id: int | None = runs.run_id(connection, ref.removeprefix("run:"))
+                    version = None
+                else:
+                    row = catalog.resolve(connection, Ref.parse(ref))
+                    (version,) = listing.by_ids(connection, [row.id])
+                    run_id = row.run_id
+                run = None if run_id is None else run_listing.records(connection, where=[t.run.c.id == run_id])[0]
+                logged = summaries.summaries(connection, run_id) if run_id is not None and version is None else ()
+                columns.append(compare.Column(version, run, {summary.key: summary.last for summary in logged}))
+        return compare.compare(columns)
+
+    def read_file(self, version: Version, name: str) -> bytes:
+        """Read one file of a version, and check its sha256.
+
+        Raises:
+            StoreError: The version has no such file.
+            ObjectMissingError, ObjectCorruptError: The store has lost or damaged it.
+        """
+        for file in version.files:
+            if file.name == name:
+                return self.store.read(file.sha256)
+        raise StoreError(f"{version.ref} has no file {name[:80]!a}; it has: {', '.join(f.name for f in version.files)}")
+
+    def read_files(self, version: Version) -> dict[str, bytes]:
+        """Read all files of a version by name, and check the sha256 of each.
+
+        Raises:
+            ObjectMissingError, ObjectCorruptError: The store has lost or damaged one.
+        """
+        return {file.name: self.store.read(file.sha256) for file in version.files}
+
+    def export(self, ref: str | Ref, directory: str | Path) -> Path:
+        """Write a version's files into ``directory``, created if it does not exist, in the format of ``adapters``.
+
+        ``model.load_adapter(directory, use_safetensors=True)`` loads it.
+
+        Raises:
+            ConflictError: The directory already has a file of one of the names with other content.
+            ObjectMissingError, ObjectCorruptError: The store has lost or damaged a file; nothing was written.
+            StoreError: The directory cannot be written; the files written before are removed again.
+        """
+        directory = Path(directory)
+        version = self.version(ref)
+        contents = self.read_files(version)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            missing = {directory / name: content for name, content in contents.items()}
+            for path in [path for path in missing if path.exists()]:
+                if path.read_bytes() != missing.pop(path):
+                    raise ConflictError(f"{path} exists and is another file: name an empty directory")
+            with ExitStack() as undo:
+                for path, content in missing.items():
+                    undo.callback(path.unlink, missing_ok=True)
+                    write_atomically(path, [content])
+                undo.pop_all()
+        except OSError as error:
+            raise StoreError(f"the directory {directory} cannot be written: {error.strerror}") from error
+        return directory

@@ -37,7 +37,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
         for split, rows in sample.generate(name, sizes={"train": 64, "validation": 32, "test": 16}).items():
             hidden = split.startswith("test") and task.trainable
             columns = {column: [texts[place] for texts, _ in rows] for place, column in enumerate(task.text)}
-            labels = [-1 if hidden else label for _, label in rows]
+            labels = [(type(label)(-1) if hidden else label) for _, label in rows]
             table = pa.table({**columns, "label": labels, "idx": range(len(rows))})
             pq.write_table(table, desk / "glue" / name / f"{split}-00000-of-00001.parquet")
     reviews = sample.generate("sst2", sizes={"train": 120})["train"]

@@ -9,6 +9,7 @@ import pytest
 from pointsman.cli.main import COMMANDS, cli
 
 from examples import PAGES, ROOT
+from test_architecture import ROOMS
 
 FEWEST_PAGES = 20
 
@@ -45,3 +46,19 @@ def test_the_reference_has_every_command_and_option(name: str, reference: str) -
     commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
     options = [option for each in commands for parameter in each.params for option in parameter.opts]
     assert all(option in text for option in options if option.startswith("-"))
+
+
+def test_contributing_has_the_table_of_rooms() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| registry/ \| sdk/ \|\n\|---\|---\|\n((?:\|.*\|\n)+)", text, re.M)
+    assert table is not None
+    cells = [[re.findall(r"`([\w.]+)`", cell) for cell in line.split("|")[1:3]] for line in table[1].splitlines()]
+    for column, layer in enumerate(ROOMS):
+        assert tuple(tuple(row[column]) for row in cells if row[column]) == ROOMS[layer]
+
+
+def test_the_design_names_every_room() -> None:
+    text = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    rooms = {room.partition(".")[0] for lines in ROOMS.values() for line in lines for room in line}
+    assert len(rooms) >= 20
+    assert {room for room in rooms if f"`{room}`" not in text} == set()

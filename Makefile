@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MLFLOW := 3.17.2
 PEERS := .venv-mlflow
 
-.PHONY: install demo test bench peers lint types clean
+.PHONY: install demo test bench peers lint types docs clean
 
 install: $(INSTALLED)
 
@@ -15,14 +15,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pointsman needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs]'
 	touch $@
 
 demo: install
 	$(BIN)/registry demo
 
 # Tests that compute do so on one thread each; two of them at a time.
-test: lint types
+test: lint types docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: install
@@ -44,6 +44,14 @@ types: install
 	mkdir -p build/typecheck
 	ln -sfn ../.. build/typecheck/pointsman
 	$(BIN)/mypy -p pointsman.registry -p pointsman.sdk -p pointsman.cli -p pointsman.migrations
+
+# The site, in build/site: offline, and any warning is an error. A folder with links to the rooms alone, since the
+# reference's reader would follow the one of `types` through the whole repository.
+docs: install
+	mkdir -p build/docs/pointsman
+	for layer in registry sdk cli migrations; do ln -sfn ../../../$$layer build/docs/pointsman/$$layer; done
+	PYTHONPATH=build/docs $(BIN)/python docs/reference/commands.py build/docs/commands.md
+	PYTHONPATH= $(BIN)/zensical build --strict --clean
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,11 +1,11 @@
-"""registry alias: names that move from version to version."""
+"""registry alias: names that point at a version and can be moved."""
 
 import click
 
 from pointsman.registry import Ref
 
-from .options import open_registry
 from .output import note
+from .runtime import open_registry
 
 
 @click.command("alias", short_help="Point a name such as production at a version.")
@@ -15,15 +15,15 @@ from .output import note
     "--if-currently",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Only if it points to version N now; 0: only if it does not exist. Of several at once, one succeeds.",
+    help="Only if the alias points to version N now (0: does not exist); of concurrent calls, one succeeds.",
 )
-@click.option("--remove", is_flag=True, help="Take the alias REF (as sst2@production) away; the version stays.")
+@click.option("--remove", is_flag=True, help="Remove the alias REF (as sst2@production); the version stays.")
 @click.pass_context
 def command(context: click.Context, ref: str, name: str | None, if_currently: int | None, remove: bool) -> None:
-    """Point the alias NAME at the version that REF means now: 'registry alias sst2@3 production'.
+    """Point the alias NAME at the version that REF names now: 'registry alias sst2@3 production'.
 
-    From then on 'sst2@production' is that version. An alias that exists moves, at once for everyone. latest, best,
-    numbers and vN are no aliases: they mean something already.
+    From then on 'sst2@production' names that version. An existing alias moves atomically. The names latest, best,
+    numbers and vN are reserved.
     """
     registry = open_registry(context)
     if remove:
@@ -33,7 +33,7 @@ def command(context: click.Context, ref: str, name: str | None, if_currently: in
             raise click.UsageError("name the alias to remove: registry alias sst2@production --remove")
         parsed = Ref.parse(ref)
         registry.remove_alias(parsed.name, str(parsed.selector))
-        note(f"{ref} is no alias any more")
+        note(f"alias {ref} removed")
         return
     if name is None:
         raise click.UsageError("name the alias: registry alias sst2@3 production")

@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
-from .options import json_option, open_registry
-from .output import emit_csv, emit_json, note, number, table
+from .options import json_option
+from .output import emit_csv, emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import number
 
 
 @click.command("compare", short_help="Versions and runs side by side.")
 @click.argument("refs", nargs=-1, required=True, metavar="REF REF...")
-@click.option("--diff", is_flag=True, help="Only what differs.")
+@click.option("--diff", is_flag=True, help="Only fields that differ.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option
 @click.pass_context
@@ -43,5 +46,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     text = str(_plain(value))
-    # Of a sha256, the first digits: so that several fit side by side.
+    # A sha256 is shortened to its first digits, so that several fit side by side.
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -1,9 +1,10 @@
-"""registry compose: name a composition."""
+"""registry compose: register a composition under a name."""
 
 import click
 
-from .options import json_option, open_registry
+from .options import json_option
 from .output import emit_json, note, version_json
+from .runtime import open_registry
 
 
 @click.command("compose", short_help="Name a composition of versions.")
@@ -12,14 +13,15 @@ from .output import emit_json, note, version_json
 @json_option
 @click.pass_context
 def command(context: click.Context, name: str, composition: str, as_json: bool) -> None:
-    """Register COMPOSITION as the next version of NAME; from then on NAME is a ref like any other.
+    """Register COMPOSITION as the next version of NAME; NAME is then a ref like any other.
 
-    Its refs are pinned to what they mean now. Nothing is trained or copied: its members are used where it is.
+    Refs are pinned to the versions that they name now. Nothing is trained or copied: predictions use the members'
+    weights.
 
     \b
     registry compose reviews "average(sst2@3, sst2@4)"
-    registry compose both "parallel(sst2, cola)"      one answer of each
-    registry compose german-nli "stack(german, mnli)" the head is the last one's
+    registry compose both "parallel(sst2, cola)"      one answer from each
+    registry compose german-nli "stack(german, mnli)" with the last one's head
     """
     from pointsman.sdk import compose
 

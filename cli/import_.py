@@ -1,21 +1,24 @@
-"""registry import: the versions of a bundle."""
+"""registry import: add the versions of a bundle."""
 
 from pathlib import Path
 
 import click
 
-from .options import json_option, open_registry
-from .output import count, emit_json, note, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import count
 
 
-@click.command("import", short_help="Bring the versions of a bundle in.")
+@click.command("import", short_help="Add the versions of a bundle.")
 @click.argument("bundle", type=click.Path(dir_okay=False, path_type=Path))
 @json_option
 @click.pass_context
 def command(context: click.Context, bundle: Path, as_json: bool) -> None:
-    """Bring the versions of BUNDLE in, with their runs, histories, lineage, tags and notes: all of them, or none.
+    """Add the versions of BUNDLE with their runs, histories, lineage, tags and notes: all of them, or none.
 
-    What is here already stays as it is. A version keeps its number where that is still free.
+    Versions that this registry has already are unchanged. A version keeps its number if that is free.
     """
     registry = open_registry(context)
     from pointsman.registry.upkeep import import_bundle

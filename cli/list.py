@@ -1,17 +1,20 @@
-"""registry list: what there is, and search."""
+"""registry list: adapters and their versions, with search."""
 
 import click
 
-from .options import json_option, open_registry
-from .output import ago, count, emit_csv, emit_json, note, number, size, table, version_json
+from .options import json_option
+from .output import emit_csv, emit_json, note, version_json
+from .runtime import open_registry
+from .tables import table
+from .units import ago, count, number, size
 
 TABLE_ROWS = 100
-"""How many rows a table has unless it is told."""
+"""Rows of a table by default."""
 
 
 @click.command(
     "list",
-    short_help="What there is; --where searches.",
+    short_help="Adapters and their versions; --where searches.",
     epilog="\n".join(
         (
             "\b",
@@ -31,22 +34,31 @@ TABLE_ROWS = 100
     ),
 )
 @click.argument("name", required=False)
-@click.option("--where", metavar="QUERY", help="Only versions that match a query, see below; of all versions.")
+@click.option("--where", metavar="QUERY", help="Only versions that match a query (see below), not only the newest.")
 @click.option("--task", help="Only adapters of this task.")
-@click.option("--base", help="Only those on the base of this name, or whose fingerprint begins so.")
-@click.option("--method", help="Only those of this adapter method.")
+@click.option("--base", help="Only adapters on the base with this name or fingerprint prefix.")
+@click.option("--method", help="Only adapters of this method.")
 @click.option(
     "--sort",
     metavar="FIELD",
     default="name",
     show_default=True,
-    help="name (from a to z), or greatest first: created, score, parameters, size, a metric as eval/accuracy.",
+    help="name (a to z), or greatest first: created, score, parameters, size, a metric as eval/accuracy.",
 )
-@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--all", "every", is_flag=True, help="Every version, not only the newest of each adapter.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.  [default: 100 in a table, else all]")
-@click.option("--page", type=click.IntRange(min=1), default=1, help="Which page of --limit versions.")
-@click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N versions. [default: 100 in a table, else all]"
+)
+@click.option(
+    "--page",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="Page to show, of --limit versions each.",
+)
+@click.option("--count", "only_count", is_flag=True, help="Print only the number of matches.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option
 @click.pass_context
@@ -66,15 +78,15 @@ def command(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """List adapters: the newest version of each, or every version of NAME or that a query finds."""
+    """List the newest version of each adapter, every version of NAME, or all that match a query."""
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     registry = open_registry(context)
     if limit is None and not as_json and not as_csv:
         limit = TABLE_ROWS
     if limit is None and page > 1:
-        raise click.UsageError("--page needs --limit: it says how long a page is")
-    found = registry.versions(
+        raise click.UsageError("--page needs --limit, the length of a page")
+    versions = registry.versions(
         where,
         name=name,
         task=task,
@@ -87,10 +99,10 @@ def command(
         offset=0 if only_count or limit is None else (page - 1) * limit,
     )
     if only_count:
-        click.echo(found.total)
+        click.echo(versions.total)
         return
     if as_json:
-        emit_json([version_json(version) for version in found])
+        emit_json([version_json(version) for version in versions])
     elif as_csv:
         emit_csv(
             ["ref", "task", "method", "base", "metric", "score", "parameters", "size", "aliases", "created"],
@@ -107,16 +119,16 @@ def command(
                     " ".join(version.aliases),
                     version.created_at.isoformat(),
                 )
-                for version in found
+                for version in versions
             ],
         )
-    elif found:
+    elif versions:
         metric = sort if "/" in sort else None
-        shown = metric or "score"
-        # Sorted by a metric, its name is that of the column, and is not said again in every row.
+        score = metric or "score"
+        # Where the table is sorted by a metric, its name heads the column and no row repeats it.
         named = [] if metric else ["metric"]
         table(
-            ["adapter", "task", "method", "base", *named, shown, "parameters", "size", "aliases", "made"],
+            ["adapter", "task", "method", "base", *named, score, "parameters", "size", "aliases", "made"],
             [
                 (
                     version.ref,
@@ -130,17 +142,17 @@ def command(
                     ", ".join(version.aliases) or "-",
                     ago(version.created_at),
                 )
-                for version in found
+                for version in versions
             ],
-            right=(shown, "parameters", "size"),
+            right=(score, "parameters", "size"),
         )
-    elif found.total:
-        note(f"no page {page}: there are {found.total} in all")
+    elif versions.total:
+        note(f"page {page} is empty: {count(versions.total, 'version')} in all")
     elif any(value is not None for value in (name, where, task, base, method)):
         note("no adapter matches")
     else:
         note(f"no adapters in {registry.home} yet: train one with 'registry train'")
-    if len(found) and limit is not None and found.total > len(found):
-        last = found.offset + len(found)
-        more = f"; more: --page {page + 1}, --limit N" if last < found.total else ""
-        note(f"{found.offset + 1} to {last} of {count(found.total)}{more}")
+    if len(versions) and limit is not None and versions.total > len(versions):
+        last = versions.offset + len(versions)
+        more = f"; more: --page {page + 1}, --limit N" if last < versions.total else ""
+        note(f"{versions.offset + 1} to {last} of {count(versions.total)}{more}")

@@ -28,7 +28,7 @@ COMMANDS: Final = tuple(name for names in SECTIONS.values() for name in names)
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is asked for, so that none waits for another's imports."""
+    """Imports a command's module on first use, so that no command waits for the imports of another."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -61,7 +61,7 @@ def cli(context: click.Context, home: Path | None) -> None:
     \b
     registry train sst2 --base minilm       train an adapter and register it
     registry list --where "task = sst2 and eval/accuracy > 0.9"
-    registry predict sst2 "a gripping film" use it
+    registry predict sst2 "a gripping film" predict with it
 
     A REF is a version: sst2 (the latest), sst2@3, sst2@best, sst2@production (an alias).
     """
@@ -86,7 +86,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         status = _failed("interrupted")
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again when it flushes at exit.
+        # The reader closed the pipe. Without this, Python would report it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:

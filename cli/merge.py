@@ -1,4 +1,4 @@
-"""registry merge: make one version of several."""
+"""registry merge: merge several versions into one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,24 +9,29 @@ from pointsman.registry import Version
 from pointsman.registry.refs import check_name
 from pointsman.sdk.combining.merging.recipe import HOWS
 
-from .options import base_option, device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import count, emit_json, note, number, pairs, share, size, version_json
+from .options import base_option, device_option, json_option, own_rows_options
+from .output import emit_json, note, version_json
+from .runtime import open_registry, quiet_libraries
+from .summaries import score_rows, size_rows
+from .tables import pairs
 
 
-@click.command("merge", short_help="Make one version of several.")
+@click.command("merge", short_help="Merge several versions into one.")
 @click.argument("name")
-@click.option("--of", "members", required=True, metavar="REF,REF,...", help="The versions to merge.")
-@click.option("--how", type=click.Choice(HOWS), default="linear", show_default=True, help="See below.")
-@click.option("--weights", metavar="W,W,...", help="One for each version. [default: the same for all]")
-@click.option("--density", type=float, help="Of ties and dare: the share that is kept. [default: 0.2, 0.5]")
-@click.option("--scale", type=float, help="Of ties: what the outcome is multiplied by. [default: 1]")
-@click.option("--rank", type=int, help="Of svd: the rank of the outcome. [default: the first one's]")
-@click.option("--seed", type=int, help="Of dare: what is dropped depends on it. [default: 0]")
-@click.option("--head-of", metavar="REF", help="Whose head it gets. [default: the mean of all, if of one task]")
-@click.option("--search", is_flag=True, help="Find the weights that score best on the task's validation rows.")
-@click.option("--data", help="To search on: a directory with GLUE's data, 'sample', or a file of your own.")
+@click.option("--of", "members", required=True, metavar="REF,REF,...", help="Versions to merge.")
+@click.option(
+    "--how", type=click.Choice(HOWS), default="linear", show_default=True, help="Rule of the merge, see below."
+)
+@click.option("--weights", metavar="W,W,...", help="Weights, one for each version. [default: equal]")
+@click.option("--density", type=float, help="ties, dare: share of entries that is kept. [default: 0.2, 0.5]")
+@click.option("--scale", type=float, help="ties: factor of the merged update. [default: 1]")
+@click.option("--rank", type=int, help="svd: rank of the result. [default: that of the first version]")
+@click.option("--seed", type=int, help="dare: seed of the dropped entries. [default: 0]")
+@click.option("--head-of", metavar="REF", help="Version whose head is used. [default: the mean of all, if of one task]")
+@click.option("--search", is_flag=True, help="Search the weights that score best on the task's validation rows.")
+@click.option("--data", help="Data for --search: directory with GLUE's data, 'sample', or your own file.")
 @own_rows_options
-@click.option("--max-rows", type=click.IntRange(min=1), help="Search on the first so many rows only.")
+@click.option("--max-rows", type=click.IntRange(min=1), metavar="N", help="Search on at most N rows, the first ones.")
 @base_option
 @device_option
 @json_option
@@ -44,12 +49,13 @@ def command(
     """Merge versions of one base, method and configuration into the next version of adapter NAME.
 
     \b
-    linear      the weighted mean; weights add up to 1
-    arithmetic  a sum; a weight below 0 takes a version away (negation); both
-                factors of a LoRA are weighed, so -0.5 takes a quarter of it away
-    svd         LoRA only: the weighted sum of the updates, cut to a rank
-    ties        trim to --density, elect signs, the mean of those that agree
-    dare        drop all but --density at random, scale up, the weighted mean
+    linear      weighted mean; the weights must sum to 1
+    arithmetic  weighted sum; a negative weight subtracts that adapter's update
+                (task arithmetic); both factors of a LoRA are scaled, so -0.5
+                subtracts a quarter of its update
+    svd         LoRA only: weighted sum of the updates, truncated to --rank
+    ties        trim to --density, elect signs, mean of the entries that agree
+    dare        keep a random --density, rescale, weighted mean
 
     \b
     registry merge both --of reviews@2,tweets --weights 0.7,0.3
@@ -60,7 +66,7 @@ def command(
     check_name(name)
     shares = None if weights is None else _numbers(weights)
     registry = open_registry(context)
-    registry.check_writable()  # before the seconds that the libraries take to load
+    registry.check_writable()  # before the libraries load, which takes seconds
     refs = [registry.version(ref.strip()).ref for ref in members.split(",")]
     if search:
         note("searching the weights …")
@@ -78,20 +84,14 @@ def command(
 def _print(version: Version) -> None:
     weights = version.tags["merge.weights"].split(",")
     made_of = ", ".join(f"{float(weight):.4g} {ref}" for weight, ref in zip(weights, version.parents, strict=True))
-    scores = [
-        (f"{key} (primary)" if key == version.primary_metric else key, number(value))
-        for key, value in version.metrics.items()
-    ]
-    base = version.base
     pairs(
         [
             ("registered", version.ref),
             ("made of", made_of),
             ("how", ", ".join([version.tags["merge"], *_settings(version.tags)])),
             ("head", version.tags["merge.head"]),
-            *scores,
-            ("parameters", f"{count(version.parameters)} ({share(version.parameters, base.parameters)} of the base's)"),
-            ("size", f"{size(version.size)} ({share(version.size, base.size)} of the base's {size(base.size)})"),
+            *score_rows(version),
+            *size_rows(version),
         ]
     )
 

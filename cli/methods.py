@@ -1,11 +1,12 @@
-"""registry methods: how it can be learned."""
+"""registry methods: the adapter methods and their fields."""
 
 import json
 
 import click
 
 from .options import json_option
-from .output import emit_json, pairs, table
+from .output import emit_json
+from .tables import pairs, table
 
 
 @click.command("methods", short_help="Adapter methods and their fields.")
@@ -14,8 +15,8 @@ from .output import emit_json, pairs, table
 def command(name: str | None, as_json: bool) -> None:
     """List adapter methods, or the fields of one, which 'registry train --set FIELD=VALUE' sets.
 
-    Several methods together are one as well, a union: lora+seq_bn. In it 'r=4' is set in every part that has an r, and
-    'lora.r=4' in lora alone.
+    Several methods make a union: lora+seq_bn. There 'r=4' sets r in every part that has it, and 'lora.r=4' in lora
+    alone.
     """
     from pointsman.sdk.methods import FORMER_NAMES, METHODS, configure, find_method, part_names
 

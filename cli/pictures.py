@@ -11,7 +11,7 @@ import click
 from .output import note
 
 _MARKERS: Final = "•x+o*#"
-"""What several lines are drawn with: they differ without colours, which a pipe would not take."""
+"""The markers of several lines, which differ without colours: a pipe has none."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,30 @@ class Line:
 
     label: str
     points: Sequence[tuple[int, float]]
+    smoothed: Sequence[float | None] | None = None
+    """The smoothed value at each point, if it is to be drawn; None at a gap."""
+
+    @property
+    def trend(self) -> list[tuple[int, float]]:
+        """The smoothed points, with NaN at the gaps; the points themselves where nothing was smoothed."""
+        if self.smoothed is None:
+            return list(self.points)
+        values = (math.nan if value is None else value for value in self.smoothed)
+        return [(x, value) for (x, _), value in zip(self.points, values, strict=True)]
 
 
 def draw_terminal(lines: Sequence[Line], *, title: str, x: str) -> None:
-    """Draw lines in the terminal, on standard output."""
+    """Draw lines in the terminal, on standard output; of a smoothed line only the smoothed values."""
     import plotext
 
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(min(plotext.terminal_width() or 80, 100), 18)
-    left_out = 0
-    for index, line in enumerate(lines):
-        finite = [(step, value) for step, value in line.points if math.isfinite(value)]
-        left_out += len(line.points) - len(finite)
+    drawn = [[(step, value) for step, value in line.trend if math.isfinite(value)] for line in lines]
+    for index, finite in enumerate(drawn):
         marker = _marker(index) if len(lines) > 1 else "braille"
         plotext.plot([step for step, _ in finite], [value for _, value in finite], marker=marker)
-    steps = [step for line in lines for step, value in line.points if math.isfinite(value)]
+    steps = [step for finite in drawn for step, _ in finite]
     if steps:
         low, high = min(steps), max(steps)
         plotext.xticks(sorted({low + (high - low) * part // 4 for part in range(5)}))
@@ -43,10 +51,10 @@ def draw_terminal(lines: Sequence[Line], *, title: str, x: str) -> None:
     plotext.xlabel(x)
     click.echo(plotext.build())
     if len(lines) > 1:
-        # Below, where it hides no line.
+        # Below the picture, where the legend hides no line.
         click.echo("   ".join(f"{_marker(index)} {line.label}" for index, line in enumerate(lines)))
-    if left_out:
-        note(f"{left_out} points that are no finite number are not drawn")
+    if omitted := sum(len(line.points) for line in lines) - sum(map(len, drawn)):
+        note(f"{omitted} points are not drawn: their values are NaN or infinite")
 
 
 def _marker(index: int) -> str:
@@ -54,22 +62,33 @@ def _marker(index: int) -> str:
 
 
 def draw_file(lines: Sequence[Line], *, title: str, x: str, y: str, path: Path, kind: str) -> None:
-    """Draw lines into a file; ``kind`` is png or svg."""
+    """Draw lines into a file, a smoothed line over its faint raw points.
+
+    Args:
+        lines: The lines.
+        title: Above the picture.
+        x: Label of the horizontal axis.
+        y: Label of the vertical axis.
+        path: The file.
+        kind: ``png`` or ``svg``.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
-    # The same history makes the same file.
+    # The same history makes the same file: SVG ids are random without a salt.
     mpl.rcParams["svg.hashsalt"] = "pointsman"
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for line in lines:
+    for index, line in enumerate(lines):
+        color = f"C{index % 10}"
         marker = "o" if len(line.points) < 30 else None
-        axes.plot(
-            [step for step, _ in line.points], [value for _, value in line.points], marker=marker, label=line.label
-        )
-    # A name is text, and no formula: matplotlib reads what stands between dollar signs.
+        if line.smoothed is not None:
+            axes.plot(*_columns(line.points), marker=marker, color=color, alpha=0.25)
+            marker = None
+        axes.plot(*_columns(line.trend), marker=marker, color=color, label=line.label)
+    # matplotlib would read text between dollar signs as a formula.
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x)
     # Steps and versions are whole numbers.
@@ -80,3 +99,7 @@ def draw_file(lines: Sequence[Line], *, title: str, x: str, y: str, path: Path, 
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120, format=kind, metadata={"Date": None} if kind == "svg" else None)
     plt.close(figure)
+
+
+def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]

@@ -1,4 +1,4 @@
-"""registry predict: what an adapter says of some texts."""
+"""registry predict: the predictions of an adapter for texts."""
 
 import io
 import itertools
@@ -14,8 +14,9 @@ from pointsman.registry.errors import SettingsError
 from pointsman.sdk.core.composition import parse, refs
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef, resolve
 
-from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
+from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
+from .runtime import open_registry, quiet_libraries
 
 if TYPE_CHECKING:
     from pointsman.sdk import Prediction
@@ -49,9 +50,9 @@ def command(
 ) -> None:
     """Predict with version REF, or a composition as "average(a, b)": TEXTS as arguments, or lines on standard input.
 
-    For a task of pairs: arguments two by two; or lines with a tab between the two texts, or JSON lines, each a list of
-    two or an object with the task's columns. Each line printed: label, its probability (or the score), text; of
-    parallel(a, b) a label and a probability for each member.
+    A task of sentence pairs takes two arguments for each pair, or lines with a tab between the texts, or JSON lines:
+    each a list of two texts or an object with the task's columns. Each printed line has the label, its probability (or
+    the score) and the text; parallel(a, b) has a label and a probability for each member.
     """
     registry = open_registry(context)
     meaning = _meaning(registry, ref)
@@ -95,7 +96,7 @@ def _plain(answer: "Prediction | tuple[Prediction, ...]") -> dict[str, object]:
 def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if len(texts) % len(columns):
         raise click.UsageError(
-            f"this task takes pairs ({', '.join(columns)}), so texts come two by two; found {len(texts)}"
+            f"this task takes sentence pairs ({', '.join(columns)}): give two texts for each; found {len(texts)} texts"
         )
     for number, text in enumerate(texts, start=1):
         _check_unicode(text, f"text {number}")
@@ -133,7 +134,7 @@ def _pair(line: str, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
     parts = tuple(line.split("\t"))
     if len(parts) != len(columns):
         raise SettingsError(
-            f"line {number} is no pair ({', '.join(columns)}): write the two texts with a tab between, "
+            f"line {number} is not a pair ({', '.join(columns)}): write the two texts with a tab between, "
             f"or as JSON; found {line[:80]!r}"
         )
     return parts

@@ -1,8 +1,12 @@
-"""How a training goes, shown while it does."""
+"""Progress of a training."""
 
 from typing import TYPE_CHECKING
 
-from .output import duration, note
+from pointsman.registry import Action, Advice
+
+from .advice import render
+from .output import note
+from .units import duration
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
@@ -12,7 +16,7 @@ class Watcher:
     """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error.
 
     Args:
-        alone: The training is no part of something larger, which would say itself how to go on after Ctrl-C.
+        alone: Whether to say after Ctrl-C how to resume; False where a larger operation says it.
     """
 
     def __init__(self, *, alone: bool = True) -> None:
@@ -34,7 +38,7 @@ class Watcher:
         )
         self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
         self._scores = ""
-        self._said = 0.0
+        self._printed = 0.0
         self._run: str | None = None
         self._alone = alone
 
@@ -45,10 +49,10 @@ class Watcher:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._bar.stop()
         if kind is KeyboardInterrupt and self._alone and self._run is not None:
-            note(f"to go on with it: registry train --resume {self._run}")
+            note(f"to resume it: {render(Advice(Action.RESUME, {'run': self._run}))}")
 
     def report(self, progress: "Progress") -> None:
-        """What a training calls."""
+        """Show a training's progress; a training calls it."""
         self._run = progress.run
         if self._console.is_terminal:
             self._on_terminal(progress)
@@ -71,9 +75,9 @@ class Watcher:
 
     def _in_lines(self, progress: "Progress") -> None:
         done = progress.step / progress.steps
-        if progress.metrics is None and done - self._said < 0.1:
+        if progress.metrics is None and done - self._printed < 0.1:
             return
-        self._said = done
+        self._printed = done
         scores = "" if progress.metrics is None else f"  {_first(progress)}"
         note(
             f"step {progress.step}/{progress.steps}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  "

@@ -1,20 +1,23 @@
-"""registry runs: every training, also those that made no version."""
+"""registry runs: every training, with or without a version."""
 
 import click
 
-from .options import json_option, open_registry
-from .output import duration, emit_json, local, note, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import duration, local
 
 
-@click.command("runs", short_help="Every training, also those that made no version.")
+@click.command("runs", short_help="Every training, with or without a version.")
 @click.argument("adapter", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most N runs.")
 @json_option
 @click.pass_context
 def command(context: click.Context, adapter: str | None, limit: int, as_json: bool) -> None:
     """List trainings, newest first: of all adapters, or of ADAPTER.
 
-    The history of one is had with 'registry history run:UID'.
+    'registry history run:UID' prints the metrics of one.
     """
     runs = open_registry(context).runs(adapter=adapter, limit=limit)
     if as_json:

@@ -1,32 +1,59 @@
-"""registry show: everything about one version."""
+"""registry show: one version in full, or its lineage."""
 
-import json
+from collections.abc import Sequence
 
 import click
 
-from pointsman.registry import Lineage, Registry
+from pointsman.registry import Run, Version
 
-from .options import json_option, open_registry
-from .output import count, duration, emit_json, local, number, pairs, print_tree, share, size, table, version_json
+from .details import Section, composition_text, config_section, data_rows, environment_rows, settings_section
+from .lineage import print_lineage
+from .options import json_option
+from .output import emit_json, printable, version_json
+from .runtime import open_registry
+from .summaries import print_metrics, size_rows
+from .tables import pairs, table
+from .units import duration, local, size
 
 
 @click.command("show", short_help="Everything about a version; --tree is its lineage.")
 @click.argument("ref")
-@click.option("--tree", is_flag=True, help="What it was made from and what was made from it, as far as it goes.")
+@click.option("--all", "every", is_flag=True, help="Every field and setting, not only those that differ from defaults.")
+@click.option("--tree", is_flag=True, help="What it was made from and what was made from it, in all generations.")
 @json_option
 @click.pass_context
-def command(context: click.Context, ref: str, tree: bool, as_json: bool) -> None:
-    """Show a version: configuration, files, base, metrics, tags, run, data and environment."""
+def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: bool) -> None:
+    """Show a version: its task, files, base, metrics and tags, and the run that made it.
+
+    Of the configuration, the fields that differ from the method's defaults are shown; of the settings, those that were
+    requested. --all shows every field of both, and all that is known of the data and the environment.
+    """
     registry = open_registry(context)
     if tree:
-        _show_tree(registry, ref, as_json)
+        print_lineage(registry, ref, as_json=as_json)
         return
     version = registry.version(ref)
     run = None if version.run is None else registry.run(version.run)
     if as_json:
         emit_json({**version_json(version), "run": run})
         return
-    base = version.base
+    _print_version(version, every)
+    if run is not None:
+        _print_run(run, every)
+    if version.metrics:
+        click.echo()
+        print_metrics(version.metrics)
+    click.echo()
+    table(
+        ["file", "size", "sha256"],
+        [(file.name, size(file.size), file.sha256) for file in version.files],
+        right=("size",),
+    )
+
+
+def _print_version(version: Version, every: bool) -> None:
+    task, base = version.task, version.base
+    composition = composition_text(version)
     pairs(
         [
             ("version", version.ref),
@@ -36,84 +63,47 @@ def command(context: click.Context, ref: str, tree: bool, as_json: bool) -> None
             ("digest", version.digest),
             ("made", local(version.created_at)),
             ("made from", ", ".join(version.parents) or "-"),
-            ("task", f"{version.task['name']}: {version.task['description']}"),
-            ("text", ", ".join(version.task["text"])),
-            ("labels", ", ".join(version.task["labels"]) or "a score"),
+            ("task", ": ".join(task[key] for key in ("name", "description") if task.get(key))),
+            ("text", ", ".join(task.get("text", ())) or "-"),
+            ("labels", ", ".join(task.get("labels", ())) or "a score"),
             ("method", version.method),
-            ("config", json.dumps(version.config, sort_keys=True)),
+            *([] if composition is None else [("composition", composition)]),
             ("max length", f"{version.max_length} tokens"),
-            ("parameters", f"{count(version.parameters)} ({share(version.parameters, base.parameters)} of the base's)"),
-            ("size", f"{size(version.size)} ({share(version.size, base.size)} of the base's {size(base.size)})"),
+            *size_rows(version),
             ("base", f"{base.name} ({base.model_type}, {base.layers} layers, hidden {base.hidden_size})"),
             ("base sha256", base.fingerprint),
+        ],
+        wrap=True,
+    )
+    config = config_section(version, every=every)
+    if config.total:
+        others = f"the others are the defaults of {version.method} (--all shows them)"
+        _print_section(_title("configuration", " fields", config, others), config.rows)
+
+
+def _print_run(run: Run, every: bool) -> None:
+    seconds = ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds()
+    settings = settings_section(run, every=every)
+    click.echo()
+    pairs(
+        [
+            ("run", f"{run.uid} ({run.status}, {duration(seconds)})"),
+            ("started", local(run.started_at)),
+            ("seed", str(run.seed)),
         ]
     )
-    if run is not None:
-        settings = {key: value for key, value in run.settings.items() if key != "config"}
-        seconds = ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds()
-        click.echo()
-        pairs(
-            [
-                ("run", f"{run.uid} ({run.status}, {duration(seconds)})"),
-                ("seed", str(run.seed)),
-                ("settings", json.dumps(settings, sort_keys=True)),
-                ("data", json.dumps(run.data, sort_keys=True)),
-                ("environment", json.dumps(run.environment, sort_keys=True)),
-            ]
-        )
-    click.echo()
-    table(["metric", "value"], [(key, number(value)) for key, value in version.metrics.items()], right=("value",))
-    click.echo()
-    table(
-        ["file", "size", "sha256"],
-        [(file.name, size(file.size), file.sha256) for file in version.files],
-        right=("size",),
-    )
+    _print_section(_title("settings", "", settings, "the others are defaults (--all shows them)"), settings.rows)
+    for title, rows in (("data", data_rows(run, every=every)), ("environment", environment_rows(run, every=every))):
+        if rows:
+            _print_section(title, rows)
 
 
-def _show_tree(registry: Registry, ref: str, as_json: bool) -> None:
-    lineage = registry.lineage(ref)
-    if as_json:
-        emit_json(lineage)
-        return
-    click.echo("made from")
-    print_tree(_made_from(registry, lineage, lineage.ref, set()))
-    click.echo("\nwhat was made from it")
-    print_tree(_made_of(lineage, lineage.ref, set()) if lineage.children.get(lineage.ref) else ("nothing yet", []))
+def _title(name: str, noun: str, section: Section, others: str) -> str:
+    if len(section.rows) == section.total:
+        return f"{name}: all {section.total}{noun}"
+    return f"{name}: {len(section.rows)} of {section.total}{noun} set; {others}"
 
 
-_Tree = tuple[str, list["_Tree"]]
-_DEPTH = 50
-
-
-def _made_from(registry: Registry, lineage: Lineage, ref: str, seen: set[str], depth: int = 0) -> _Tree:
-    """A version with its base, run, data and parents; one that was drawn before is only named."""
-    if ref in seen or depth > _DEPTH:
-        return f"{ref} ({'see above' if ref in seen else 'and so on'})", []
-    seen.add(ref)
-    version = registry.version(ref)
-    branches: list[_Tree] = [(f"base {version.base.name}, sha256 {version.base.fingerprint[:12]}", [])]
-    if version.run is not None:
-        run = registry.run(version.run)
-        said = ", ".join(f"{key} {_short(value)}" for key, value in run.data.items() if isinstance(value, str | int))
-        branches += [(f"run {run.uid}, seed {run.seed}", []), (f"data: {said}", [])]
-    for parent in lineage.parents.get(ref, ()):
-        if parent.present:
-            label, below = _made_from(registry, lineage, parent.ref, seen, depth + 1)
-            branches.append((f"{parent.role} of {label}", below))
-        else:
-            branches.append((f"{parent.role} of {parent.ref}, not here any more, digest {parent.digest[:12]}", []))
-    return ref, branches
-
-
-def _made_of(lineage: Lineage, ref: str, seen: set[str], depth: int = 0) -> _Tree:
-    if ref in seen or depth > _DEPTH:
-        return f"{ref} ({'see above' if ref in seen else 'and so on'})", []
-    seen.add(ref)
-    return ref, [_made_of(lineage, child, seen, depth + 1) for child in lineage.children.get(ref, ())]
-
-
-def _short(value: str | int) -> str:
-    """A fingerprint's first digits, anything else as it is."""
-    text = str(value)
-    return text[:12] if len(text) == 64 else text
+def _print_section(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    click.echo(f"\n{click.style(printable(title), bold=True)}")
+    pairs([(f"  {name}", value) for name, value in rows], wrap=True)

@@ -1,4 +1,4 @@
-"""Where the program starts: imports all of it with the garbage collector out of the way."""
+"""Entry point of the program, which imports it with the garbage collector off."""
 
 import gc
 
@@ -6,8 +6,8 @@ import gc
 def main() -> None:
     """Run the program.
 
-    What is imported stays to the end. To look for garbage in it, while it is imported and once more when the program
-    ends, would take a quarter of a short command's time.
+    Imported modules live until the end. Collecting garbage among them, during the imports and at exit, would take a
+    quarter of a short command's time.
     """
     gc.disable()
     from .main import main as program

@@ -1,4 +1,4 @@
-"""registry submit: predictions on GLUE's test rows, as its leaderboard takes them."""
+"""registry submit: predictions on GLUE's test rows in the leaderboard's format."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +10,11 @@ import click
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 
-from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
-from .output import count, emit_json, note, plain, table
+from .options import base_option, device_option, json_option, precision_option
+from .output import emit_json, note, plain
+from .runtime import open_registry, quiet_libraries
+from .tables import table
+from .units import count
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.submission import Submission
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
 
 @click.command("submit", short_help="Write the zip of predictions for GLUE's leaderboard.")
 @click.argument("refs", nargs=-1, metavar="[REF]...")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.zip", help="The zip to write.")
-@click.option("--data", help="A directory with GLUE's data, or 'sample'. [default: the hub]")
-@click.option("--fill", is_flag=True, help="Fill the files of tasks without a version with class 0.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.zip", help="Zip file to write.")
+@click.option("--data", help="Directory with GLUE's data, or 'sample'. [default: the hub]")
+@click.option("--fill", is_flag=True, help="Write class 0 for every row of a task without a version.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.zip.")
 @base_option
 @precision_option
@@ -40,13 +43,13 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Predict GLUE's test rows with versions REF, one of each task, and write the zip that gluebenchmark.com takes.
+    """Predict GLUE's test rows with versions REF, one for each task, and write the zip that gluebenchmark.com takes.
 
-    Without a REF: the @best of each adapter that has a task's name and has learned it. The version of mnli also answers
-    the diagnostic rows (ax), where the data have them.
+    Without a REF, TASK@best of every adapter that has a task's name and was trained on it. The version of mnli also
+    predicts the diagnostic rows (ax), if the data have them.
 
-    The leaderboard only takes complete submissions. What is missing is said; --fill writes class 0 of the task (for
-    stsb 0) on every row of it.
+    The leaderboard only takes complete submissions. Missing tasks are reported; --fill writes class 0 (stsb: 0) for
+    every row of theirs.
     """
     registry = open_registry(context)
     versions = [registry.version(ref) for ref in refs] or _best(registry)

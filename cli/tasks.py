@@ -1,17 +1,18 @@
-"""registry tasks: what can be learned."""
+"""registry tasks: GLUE's tasks."""
 
 import click
 
 from pointsman.sdk.tasks import GLUE, Task
 
 from .options import json_option
-from .output import emit_json, table
+from .output import emit_json
+from .tables import table
 
 
 @click.command("tasks", short_help="GLUE's tasks.")
 @json_option
 def command(as_json: bool) -> None:
-    """List GLUE's tasks; 'registry train --help' tells how to train on a task of your own."""
+    """List GLUE's tasks; 'registry train --help' says how to train on your own task."""
     if as_json:
         emit_json([task.to_dict() for task in GLUE.values()])
         return

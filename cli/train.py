@@ -1,4 +1,4 @@
-"""registry train: learn a task, and register what was learned."""
+"""registry train: train an adapter on a task and register it."""
 
 import time
 from typing import Any
@@ -7,22 +7,26 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
+from .options import device_option, json_option, own_rows_options
+from .output import emit_json, note, version_json
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .summaries import score_rows, size_rows
+from .tables import pairs
 from .train_options import method_fields, settings_of, settings_options
+from .units import duration
 
 
 @click.command("train", short_help="Train an adapter and register it as the next version.")
 @click.argument("task", required=False)
-@click.option("--base", help="minilm, a directory, or a name on the Hugging Face hub.")
-@click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
+@click.option("--base", help="Base: minilm, a directory, or a name on the Hugging Face hub.")
+@click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
-@click.option("--name", help="The adapter to make a version of. [default: the task's name]")
-@click.option("--method", help="See 'registry methods'; several as lora+seq_bn. [default: seq_bn]")
-@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="A field of the method, as JSON.")
-@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run that crashed or was interrupted.")
-@click.option("--like", metavar="REF", help="Do again what made a version, or run:UID; other options change it.")
+@click.option("--name", help="Adapter to add the version to. [default: the task's name]")
+@click.option("--method", help="Method, see 'registry methods'; several as lora+seq_bn. [default: seq_bn]")
+@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Field of the method; the value is JSON.")
+@click.option("--resume", "resumed", metavar="RUN", help="Resume a run that crashed or was interrupted.")
+@click.option("--like", metavar="REF", help="Repeat the training of a version or run:UID; other options change it.")
 @settings_options()
 @device_option
 @json_option
@@ -38,26 +42,26 @@ def command(
 ) -> None:
     """Train an adapter on TASK and register the best checkpoint as its next version.
 
-    TASK is one of GLUE's (see 'registry tasks'), or a name for a task of your own, whose rows come from a CSV, TSV,
-    JSON lines or parquet file:
+    TASK is one of GLUE's (see 'registry tasks'), or a name for your own task, whose rows come from a CSV, TSV, JSON
+    lines or parquet file:
 
     \b
     registry train sst2 --base minilm --data glue/
     registry train reviews --base minilm --data r.csv --text body --label stars
     registry train pairs --base minilm --data pairs.jsonl --text a --text b
-    registry train --resume 3fa9             after a crash: as if it had not been
-    registry train --like sst2@3 --seed 1    the same once more, but for the seed
+    registry train --resume 3fa9             continue after a crash, same result
+    registry train --like sst2@3 --seed 1    repeat with another seed
     """
     given = _given(context, options)
     _check_usage(task, resumed, like, given)
     registry = open_registry(context)
-    registry.check_writable()  # before the seconds that the libraries take to load
+    registry.check_writable()  # before the libraries load, which takes seconds
     began = time.monotonic()
     note(f"loading {given['base']} …" if "base" in given else "loading the base …")
     quiet_libraries()
     from pointsman.sdk.training.train import run_of
 
-    # Before the training: of "the latest", it makes another one.
+    # Before the training, which makes another version the latest.
     before = None if like is None else run_of(registry, like)
     version = _train(registry, task, before, given) if resumed is None else _resume(registry, resumed)
     seconds = time.monotonic() - began
@@ -82,69 +86,63 @@ def _check_usage(task: str | None, resumed: str | None, like: str | None, given:
             typed = [flags.get(key, f"--{key.replace('_', '-')}") for key in given]
             other = [*(["--like"] if like else []), *([task] if task else []), *typed]
             raise click.UsageError(
-                f"--resume goes on with a run as it began, and takes nothing else; found {', '.join(other)}. To train "
-                f"with other settings: registry train --like run:{resumed.removeprefix('run:')} …"
+                f"--resume continues a run with its own settings and takes nothing else; found {', '.join(other)}. To "
+                f"train with other settings: registry train --like run:{resumed.removeprefix('run:')} …"
             )
     elif like is not None:
         if task is not None:
-            raise click.UsageError(f"--like trains the task of {like}: leave '{task}' out, or --like")
+            raise click.UsageError(f"--like trains the task of {like}: omit '{task}' or --like")
     elif task is None or "base" not in given:
         missing = "TASK" if task is None else "--base"
         raise click.UsageError(f"{missing} is missing: registry train TASK --base BASE, or --resume RUN, or --like REF")
 
 
 def _train(registry: Registry, task: str | None, like: Run | None, given: dict[str, Any]) -> Version:
-    """Train what was asked for, or what a run was like."""
+    """Train TASK with the given options, or like a run with these changed."""
     from pointsman.sdk import train, train_like
 
     named = ("base", "method", "name", "data", "validation", "text", "label")
-    asked = {
+    arguments = {
         **{key: given[key] for key in named if key in given},
         **settings_of(given),
         "overrides": method_fields(given.get("fields", ())),
     }
     with Watcher() as watcher:
         if like is not None:
-            return train_like(f"run:{like.uid}", registry=registry, report=watcher.report, **asked)
+            return train_like(f"run:{like.uid}", registry=registry, report=watcher.report, **arguments)
         assert task is not None
-        return train(task, registry=registry, report=watcher.report, **asked)
+        return train(task, registry=registry, report=watcher.report, **arguments)
 
 
 def _resume(registry: Registry, resumed: str) -> Version:
     from pointsman.sdk import resume
 
-    _say_from_where(registry, resumed)
+    _print_start(registry, resumed)
     with Watcher() as watcher:
         return resume(resumed, registry=registry, report=watcher.report)
 
 
-def _say_from_where(registry: Registry, resumed: str) -> None:
+def _print_start(registry: Registry, resumed: str) -> None:
     from pointsman.sdk.training.checkpoints import Checkpoints
 
     uid = registry.check_resumable(resumed.removeprefix("run:")).uid
     directory = registry.run_directory(uid)
     step = Checkpoints(directory).last_step()
     note(
-        f"run {uid} has no checkpoint in {directory.parent}: it begins anew"
+        f"run {uid} has no checkpoint in {directory.parent}: it starts again"
         if step is None
-        else f"run {uid} goes on from step {step}"
+        else f"run {uid} continues from step {step}"
     )
 
 
 def summarise(registry: Registry, version: Version, seconds: float) -> None:
-    """Print what came out of a training, and what to type next."""
-    base = version.base
-    scores = [
-        (f"{key} (primary)" if key == version.primary_metric else key, number(value))
-        for key, value in version.metrics.items()
-    ]
+    """Print the version that a training made, advice on it, and the next command."""
     click.echo()
     pairs(
         [
             ("registered", version.ref),
-            *scores,
-            ("parameters", f"{count(version.parameters)} ({share(version.parameters, base.parameters)} of the base's)"),
-            ("size", f"{size(version.size)} ({share(version.size, base.size)} of the base's {size(base.size)})"),
+            *score_rows(version),
+            *size_rows(version),
             ("time", duration(seconds)),
         ]
     )
@@ -157,7 +155,7 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
 
 
 def _compare(registry: Registry, before: Run, version: Version) -> None:
-    """Say whether the weights came out the same as those that were to be repeated, and if not, what was different."""
+    """Print whether a repeated training made the same weights, and if not, what was different."""
     from pointsman.sdk.formats.native import same_weights
     from pointsman.sdk.training.environment import differences
 

@@ -1,4 +1,4 @@
-"""registry tune: search for the settings that do best, trial after trial."""
+"""registry tune: search for the best settings in trials."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pointsman.registry.errors import SettingsError, TrainingError
+from pointsman.registry.errors import Action, Advice, SettingsError, TrainingError
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
-from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import emit_json, note, number, pairs, table
+from .options import device_option, json_option, own_rows_options
+from .output import emit_json, note
 from .progress import Watcher
+from .runtime import open_registry, quiet_libraries
+from .tables import pairs, table
 from .train_options import settings_options
+from .units import number
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
@@ -21,17 +24,17 @@ if TYPE_CHECKING:
     from pointsman.sdk.tuning.tune import TuneResult
 
 
-@click.command("tune", short_help="Search for the settings that do best.")
+@click.command("tune", short_help="Search for the best settings.")
 @click.argument("task")
-@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many there are to be.")
-@click.option("--base", required=True, help="minilm, a directory, or a name on the Hugging Face hub.")
-@click.option("--data", help="A directory with GLUE's data, 'sample', or a file of your own. [default: the hub]")
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trials in all.")
+@click.option("--base", required=True, help="Base: minilm, a directory, or a name on the Hugging Face hub.")
+@click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
-@click.option("--method", default="seq_bn", show_default=True, help="See 'registry methods'.")
-@click.option("--space", "texts", multiple=True, metavar="NAME=VALUES", help="What to search; may be repeated.")
-@click.option("--study", metavar="NAME", help="What the trials belong to. [default: TASK-METHOD]")
-@click.option("--name", metavar="ADAPTER", help="The adapter to make versions of. [default: TASK-tune]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search, and of every training.")
+@click.option("--method", default="seq_bn", show_default=True, help="Method, see 'registry methods'.")
+@click.option("--space", "texts", multiple=True, metavar="NAME=VALUES", help="Values to search; may be repeated.")
+@click.option("--study", metavar="NAME", help="Study that the trials belong to. [default: TASK-METHOD]")
+@click.option("--name", metavar="ADAPTER", help="Adapter to add the versions to. [default: TASK-tune]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search and of every training.")
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
 @settings_options(
     "epochs",
@@ -54,25 +57,25 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train TASK again and again, and find the settings and the method's configuration that do best.
+    """Train TASK in trials, and find the settings and the method's configuration that score best.
 
-    Each trial is a run, and each that is completed a version of TASK-tune: TASK-tune@best is the winner. A trial that
-    is worse than half of those before it, where they had come as far, is pruned. After Ctrl-C or a crash the same
-    command goes on; with more --trials, it adds to what is there.
+    Each trial is a run, and each completed trial a version of TASK-tune; TASK-tune@best is the best one. A trial is
+    pruned when it scores below the median of the earlier trials at the same step. After Ctrl-C or a crash, the same
+    command continues the study; with more --trials, it adds to it.
 
-    Without --space, the learning rate is searched and how much the method can learn. With it, all that it names: a
-    setting of the training, or a field of the method (see 'registry methods METHOD').
+    Without --space, the learning rate and the method's capacity are searched. With it, exactly what it names: settings
+    of the training, or fields of the method (see 'registry methods METHOD').
 
     \b
-    --space learning_rate=1e-4..1e-2:log    numbers between two, by factors
-    --space weight_decay=0..0.1             numbers between two
-    --space epochs=2..6                     whole numbers between two
-    --space reduction_factor=4,8,16         one of these
-    --space batch_size=32                   the same in every trial
+    --space learning_rate=1e-4..1e-2:log    range, on a logarithmic scale
+    --space weight_decay=0..0.1             range
+    --space epochs=2..6                     range of integers
+    --space reduction_factor=4,8,16         one of these values
+    --space batch_size=32                   the same value in every trial
     """
     space = _space(texts)
     registry = open_registry(context)
-    registry.check_writable()  # before the seconds that the libraries take to load
+    registry.check_writable()  # before the libraries load, which takes seconds
     given = {key: value for key, value in options.items() if value not in (None, ())}
     note(f"loading {given['base']} …")
     quiet_libraries()
@@ -98,13 +101,13 @@ def command(
         note(f"all {result.space.size} combinations of the space were tried")
     if again is None:
         raise TrainingError(
-            f"none of the {len(result.trials)} trials of the study '{result.study}' came to a score; 'registry runs "
-            f"{result.adapter}' says why"
+            f"none of the {len(result.trials)} trials of the study '{result.study}' has a score",
+            advice=Advice(Action.LIST_RUNS, {"adapter": result.adapter}),
         )
 
 
 class _Teller:
-    """Says which trial begins and what it came to, and shows how it goes."""
+    """Reports the start, progress and end of each trial."""
 
     def __init__(self, trials: int) -> None:
         self._trials = trials
@@ -117,21 +120,21 @@ class _Teller:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._stack.close()
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            note("what was tried is kept: the same command goes on from here")
+            note("finished trials are kept; the same command continues the study")
 
     def tell(self, trial: "Trial") -> None:
-        """A trial begins, or has ended."""
+        """Report that a trial starts or has ended."""
         self._stack.close()
         if not trial.state.ended:
-            goes_on = " goes on" if trial.run is not None else ""
-            note(f"trial {trial.number}{goes_on} (of {self._trials}): {format_params(trial.params)}")
+            resumed = " resumes" if trial.run is not None else ""
+            note(f"trial {trial.number}{resumed} (of {self._trials}): {format_params(trial.params)}")
             self._watcher = self._stack.enter_context(Watcher(alone=False))
             return
-        came = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
-        note(f"trial {trial.number} {trial.state}: {came}")
+        outcome = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
+        note(f"trial {trial.number} {trial.state}: {outcome}")
 
     def report(self, progress: "Progress") -> None:
-        """What a training calls."""
+        """Show a training's progress; a training calls it."""
         assert self._watcher is not None
         self._watcher.report(progress)
 
@@ -169,7 +172,7 @@ def _print(result: "TuneResult", again: str | None) -> None:
             *((name, format_value(value)) for name, value in result.best.params.items()),
         ]
     )
-    click.echo(f"\nto train it for good: {again}")
+    click.echo(f"\nto train with these settings on all rows: {again}")
 
 
 def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
@@ -197,7 +200,7 @@ def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
 
 
 def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mapping[str, Any]) -> str:
-    """What trains the best trial once more, on all rows: the limits of the search are left out."""
+    """The command that trains with the best trial's settings on all rows, without the limits of the search."""
     from pointsman.sdk.tuning.fields import SETTINGS
 
     words = ["registry", "train", task]
@@ -211,7 +214,7 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
         if name not in SETTINGS:
             words += ["--set", f"{name}={format_value(value)}"]
         elif name != "device" and (name, value) not in _DEFAULTS:
-            # No norm is greater than the greatest that can be asked for; for the others, None is the default.
+            # The greatest norm that is allowed stands for none; for the other settings, None is the default.
             text = format_value(value) if value is not None else {"max_grad_norm": "1e6"}.get(name)
             words += [] if text is None else [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), text]
     return shlex.join(words)
@@ -220,4 +223,4 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
 _DEFAULTS: Final = {("method", "seq_bn"), ("device", "cpu"), ("seed", 0)}
 _LIMITS: Final = {"max_train_rows", "max_eval_rows"}
 _OPTIONS: Final = {"learning_rate": "--lr", "class_weights": "--class-weight"}
-"""Settings that 'registry train' calls otherwise."""
+"""Settings whose option of 'registry train' has another name."""

@@ -1,20 +1,23 @@
-"""registry verify: check everything, and repair files."""
+"""registry verify: check files, rows and the database, and repair files."""
 
 import click
 
 from .advice import render
-from .options import json_option, open_registry
-from .output import count, emit_json, note, size, table
+from .options import json_option
+from .output import emit_json, note
+from .runtime import open_registry
+from .tables import table
+from .units import count, size
 
 
-@click.command("verify", short_help="Check every sha256 and every row; --repair mends.")
-@click.option("--repair", is_flag=True, help="Bring damaged and missing files back from --from.")
+@click.command("verify", short_help="Check every sha256 and every row; --repair restores files.")
+@click.option("--repair", is_flag=True, help="Restore damaged and missing files from --from.")
 @click.option(
     "--from",
     "sources",
     multiple=True,
     metavar="PLACE",
-    help="A backup, another home, a bundle, or an object store's directory or URL. May be given again.",
+    help="A backup, another home, a bundle, or an object store's directory or URL; may be repeated.",
 )
 @json_option
 @click.pass_context

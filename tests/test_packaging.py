@@ -54,7 +54,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert len(sources()) >= FEWEST_MODULES
-    more = {f"pointsman/{folder}/py.typed" for folder in FOLDERS} | {"pointsman/migrations/script.py.mako"}
+    more = {f"pointsman/{folder}/py.typed" for folder in FOLDERS}
+    more |= {"pointsman/migrations/script.py.mako", "pointsman/sdk/methods/defaults.json"}
     (info,) = {name.partition("/")[0] for name in names if not name.startswith("pointsman/")}
     assert info.startswith("pointsman-")
     assert info.endswith(".dist-info")

@@ -39,6 +39,15 @@ WRITE: Final = "pointsman_write"
 # Python would write NaN, which is no JSON and which the databases' JSON functions refuse.
 _to_json = functools.partial(json.dumps, allow_nan=False)
 
+
+def _to_server_json(value: Any) -> str:
+    """JSON for a driver that serialises while it executes, where SQLAlchemy passes errors on as they are."""
+    try:
+        return _to_json(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"settings and the like must be plain JSON: {error}") from error
+
+
 _Errors = dict[str, tuple[type[PointsmanError], str]]
 
 
@@ -197,7 +206,7 @@ class Postgres:
         """An engine whose transactions keep the policy."""
         try:
             # A connection that the server closed meanwhile is noticed, and made anew, before it is used.
-            engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_json)
+            engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_server_json)
         except ModuleNotFoundError as error:
             raise SettingsError(
                 f"{self.label} needs the PostgreSQL driver, which is not installed",

@@ -198,7 +198,7 @@ class Database:
             raise self.backend.translated(error) from error
         except sa.exc.StatementError as error:
             # Not the database's doing: a value could not be brought into the form that it stores.
-            raise SettingsError(f"settings and the like have to be plain JSON: {error.orig}") from error
+            raise SettingsError(f"settings and the like must be plain JSON: {error.orig}") from error
 
 
 class _Empty(Database):

@@ -216,7 +216,7 @@ class _Compiler:
 
     def test(self, node: Comparison, kind: Kind) -> Test:
         """The test of a comparison, for the column that has its field's value."""
-        if node.operator == "like" and kind is not TEXT:
+        if node.operator == "like" and not kind.is_text:
             raise error_at(self.text, node.position, f"LIKE is for text, and '{node.field.name}' is {kind.name}")
         values = [self.value(node, value, kind) for value in node.values]
         if node.operator == "in":
@@ -232,7 +232,7 @@ class _Compiler:
 
     def value(self, node: Comparison, value: Value, kind: Kind) -> Any:
         found = value.value
-        if kind is TEXT and type(found) in (int, float):
+        if kind.is_text and type(found) in (int, float):
             # A bare number may well be a text, a run's uid or a tag's value: then its digits count.
             written = _WRITTEN.match(self.text, value.position)
             assert written is not None

@@ -21,7 +21,12 @@ class Kind:
     types: tuple[type, ...]
     example: str
     choices: tuple[str, ...] = ()
-    """All values that there are; empty: any."""
+    """The only possible values; empty if any value is possible."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every value is a text."""
+        return self.types == (str,)
 
 
 TEXT: Final = Kind("text", (str,), "'text'")

@@ -96,7 +96,7 @@ def test_attention_is_a_table_for_each_text(run: Any) -> None:
 
 @pytest.mark.usefixtures("fused")
 def test_attention_of_what_has_none(run: Any) -> None:
-    run("attention", "fused", "only one").refused("two by two; found 1", code=2)
+    run("attention", "fused", "only one").refused("give two texts for each; found 1 texts", code=2)
     run("attention", "sst2", "a film").refused("sst2@2 is no fusion (compacter)")
     run("attention", "fusde", "a", "b").refused("did you mean fused")
     run("attention", "fused", "a", b"\xff".decode(errors="surrogateescape")).refused("not valid Unicode")

@@ -86,9 +86,9 @@ def test_what_the_table_is_of(run: Any, filled: Path, tiny_base: Path) -> None:
     assert len(result.lines) == 3
     assert result.err.splitlines() == [
         f"scores of {tiny_base} on the validation rows × 100, from sample (synthetic)",
-        "trained with epochs 1, batch_size 16, max_length 24, max_train_rows 32, max_eval_rows 16; all else by default",
+        "trained with epochs 1, batch_size 16, max_length 24, max_train_rows 32, max_eval_rows 16; the other settings are defaults",
         "these rows are synthetic: their scores say nothing about GLUE",
-        "scored on a part of the validation rows only: not to be compared with others' scores",
+        "scored on part of the validation rows: not comparable with published scores",
         "avg is over mrpc, rte (2 of 8); missing: cola, sst2, stsb, qqp, mnli, qnli",
     ]
     with_wnli = run("glue", "--table", "--with-wnli")
@@ -97,7 +97,7 @@ def test_what_the_table_is_of(run: Any, filled: Path, tiny_base: Path) -> None:
     one = run("glue", "--table", "--task", "rte", "--seed", 0, "--seed", 5)
     assert one.code == 0
     assert "±" not in one.out
-    assert "the avg of seq_bn takes seeds that have every task, it is over seed 0: seed 5 lacks rte\n" in one.err
+    assert "the avg of seq_bn counts only seeds that have every task; it is over seed 0: seed 5 lacks rte\n" in one.err
     assert "no version of rte, seq_bn, seed 5: not trained\n" in one.err
 
 
@@ -147,7 +147,7 @@ def test_ctrl_c_loses_nothing(run: Any, home: Path, tiny_base: Path) -> None:
     assert stopped.code == 1
     assert stopped.out == ""
     assert [line for line in stopped.err.splitlines() if line][-2:] == [
-        "what was trained is kept, and the same command goes on from here",
+        "finished trainings are kept; the same command continues",
         "error: interrupted",
     ]
     second, first = run("runs", "--json").json
@@ -158,8 +158,8 @@ def test_ctrl_c_loses_nothing(run: Any, home: Path, tiny_base: Path) -> None:
 
     result = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert result.code == 0, result.err
-    assert "4 trainings, 1 there, 1 to go on with\n" in result.err
-    assert "training 1 of 3: rte, seq_bn, seed 0 goes on\n" in result.err
+    assert "4 trainings, 1 finished, 1 to resume\n" in result.err
+    assert "training 1 of 3: rte, seq_bn, seed 0 (resumed)\n" in result.err
     runs = run("runs", "--json").json
     assert len(runs) == 4
     assert {entry["uid"]: entry["version"] for entry in runs}[second["uid"]] == "rte@1"
@@ -184,7 +184,7 @@ def test_a_training_that_fails_is_told_of_and_the_rest_goes_on(run: Any, tmp_pat
     assert (row.split()[1], row.split()[3]) == ("-", "-")
     assert result.err.count("no version of sst2, seq_bn, seed 0: failed: the loss became nan at step 1 of 2") == 2
     assert "rte@1 registered" in result.err
-    assert "there is none: seed 0 lacks sst2\n" in result.err
+    assert "no seed does: seed 0 lacks sst2\n" in result.err
     assert "Traceback" not in result.err
 
 
@@ -198,7 +198,7 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
     few = ("--max-length", "24", "--max-steps", "2")
     result = run("glue", "--base", tiny_base, "--data", tmp_path / "glue", *few)
     assert result.code == 0, result.err
-    assert "left out, for the data have no files of them: cola, sst2, mrpc, stsb, qqp, mnli, qnli, wnli\n" in result.err
+    assert "left out, because the data have no files for them: cola, sst2, mrpc, stsb, qqp, mnli, qnli, wnli\n" in result.err
     assert "1 task × 1 method × 1 seed: 1 training, 0 there\n" in result.err
     assert "avg is over rte (1 of 8); missing: cola, sst2, mrpc, stsb, qqp, mnli, qnli\n" in result.err
     assert "synthetic" not in result.err

@@ -61,7 +61,7 @@ def test_of_several_moves_at_once_one_succeeds(run: Any, mine: Path, execute: An
 
 def test_an_alias_is_removed(run: Any) -> None:
     result = run("alias", "sst2@production", "--remove")
-    assert (result.code, result.out, result.err) == (0, "", "sst2@production is no alias any more\n")
+    assert (result.code, result.out, result.err) == (0, "", "alias sst2@production removed\n")
     assert aliases(run) == {"staging": 3}
     assert run("show", "sst2@2").code == 0
     run("alias", "sst2@production", "--remove").refused("known: sst2@staging")
@@ -150,10 +150,10 @@ def test_tags_that_cannot_be_change_nothing(arguments: list[str], said: str, cod
 def test_a_note_is_written_printed_and_removed(run: Any) -> None:
     assert run("note", "sst2@3").out == "the average\n"
     written = run("note", "sst2@3", "better on long texts")
-    assert (written.code, written.out, written.err) == (0, "", "sst2@3 has a new note\n")
+    assert (written.code, written.out, written.err) == (0, "", "note of sst2@3 written\n")
     assert run("note", "sst2@3").out == "better on long texts\n"
     assert run("show", "sst2@3", "--json").json["note"] == "better on long texts"
-    assert run("note", "sst2@3", "--remove").err == "sst2@3 has no note any more\n"
+    assert run("note", "sst2@3", "--remove").err == "note of sst2@3 removed\n"
     none = run("note", "sst2@3")
     assert (none.code, none.out, none.err) == (0, "", "sst2@3 has no note\n")
 

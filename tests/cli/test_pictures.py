@@ -80,7 +80,7 @@ def test_nothing_in_the_window_is_said(run: Any, ready: Path, tmp_path: Path) ->
     for form in ([], ["--plot"], ["--svg", tmp_path / "none.svg"], ["--csv"]):
         result = run(*nothing, *form, home=ready)
         assert result.code == 0
-        assert result.err.startswith("no points there\n")
+        assert result.err.startswith("no points in this window\n")
     assert paths(tmp_path / "none.svg") == 0
 
 
@@ -220,12 +220,12 @@ def test_versions_of_several_adapters(run: Any, ready: Path, tmp_path: Path) -> 
         (["sst2@1", "sst2@2"], "--metric: eval/accuracy, train/loss", 2),
         (["sst2@1", "--from-step", "3"], "--metric: eval/accuracy, train/loss", 2),
         (["sst2@1", "--versions"], "--metric: eval/accuracy, train/loss", 2),
-        (["sst2@1", *LOSS, "--since", "yesterday"], "'yesterday' is no time", 2),
-        (["sst2@1", *LOSS, "--since", ""], "'' is no time", 2),
-        (["sst2@1", *LOSS, "--until", "2026-13-01"], "is no time", 2),
-        (["sst2@1", *LOSS, "--until", "999999w"], "is no time", 2),
-        (["sst2@1", *LOSS, "--since", "0001-01-01T00:00+14:00"], "is no time", 2),
-        (["sst2@1", *LOSS, "--since", "\x1b[31m"], "is no time", 2),
+        (["sst2@1", *LOSS, "--since", "yesterday"], "'yesterday' is not a time", 2),
+        (["sst2@1", *LOSS, "--since", ""], "'' is not a time", 2),
+        (["sst2@1", *LOSS, "--until", "2026-13-01"], "is not a time", 2),
+        (["sst2@1", *LOSS, "--until", "999999w"], "is not a time", 2),
+        (["sst2@1", *LOSS, "--since", "0001-01-01T00:00+14:00"], "is not a time", 2),
+        (["sst2@1", *LOSS, "--since", "\x1b[31m"], "is not a time", 2),
         (["sst2@1", *LOSS, "--from-step", "-1"], "--from-step", 2),
         (["sst2@1", *LOSS, "--from-step", "9" * 30], "64 bits", 1),
         (["sst2@1", *LOSS, "--points", "7"], "--points", 2),

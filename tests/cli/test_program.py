@@ -56,7 +56,23 @@ def test_every_command_has_help(words: tuple[str, ...], run: Any) -> None:
 
 def test_every_module_of_a_command_is_offered() -> None:
     folder = Path(program.__file__).parent
-    helpers = {"__init__", "main", "options", "output", "pictures", "progress", "start", "train_options"}
+    helpers = {
+        "__init__",
+        "advice",
+        "details",
+        "lineage",
+        "main",
+        "options",
+        "output",
+        "pictures",
+        "progress",
+        "runtime",
+        "start",
+        "summaries",
+        "tables",
+        "train_options",
+        "units",
+    }
     assert {path.stem.rstrip("_") for path in folder.glob("*.py") if path.stem not in helpers} == set(program.COMMANDS)
 
 

@@ -15,7 +15,7 @@ def refs(run: Any) -> list[str]:
 @pytest.mark.usefixtures("mine")
 def test_what_nothing_needs_goes(run: Any) -> None:
     result = run("rm", "mix@1")
-    assert (result.code, result.out, result.err) == (0, "", "mix@1 is removed\n")
+    assert (result.code, result.out, result.err) == (0, "", "mix@1 removed\n")
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
     run("show", "mix").refused("known: cola, sst2")
     assert run("verify").code == 0
@@ -25,7 +25,7 @@ def test_what_nothing_needs_goes(run: Any) -> None:
 def test_several_from_child_to_parent(run: Any) -> None:
     run("alias", "sst2@staging", "--remove")
     result = run("rm", "mix@1", "sst2@3", "cola@1")
-    assert result.err == "mix@1 is removed\nsst2@3 is removed\ncola@1 is removed\n"
+    assert result.err == "mix@1 removed\nsst2@3 removed\ncola@1 removed\n"
     assert refs(run) == ["sst2@1", "sst2@2"]
 
 
@@ -78,7 +78,7 @@ def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
     result = run("rm", "mix@1", "sst2@9", "sst2@3")
     assert result.code == 1
     removed, error = result.err.splitlines()
-    assert removed == "mix@1 is removed"
+    assert removed == "mix@1 removed"
     assert error.startswith("error: unknown version 'sst2@9'")
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
 

@@ -139,7 +139,7 @@ def test_pages_hold_everything_once(run: Any, ready: Path) -> None:
 
 def test_a_page_that_is_not_there(run: Any, ready: Path) -> None:
     result = run("list", "--all", "--limit", 2, "--page", 4, home=ready)
-    assert (result.code, result.out, result.err) == (0, "", "no page 4: there are 5 in all\n")
+    assert (result.code, result.out, result.err) == (0, "", "page 4 is empty: 5 versions in all\n")
     assert run("list", "--all", "--limit", 2, "--page", 4, "--json", home=ready).out == "[]\n"
 
 

@@ -42,7 +42,7 @@ def test_an_interrupted_training(
     assert (recorded["status"], recorded["version"], recorded["error"]) == ("interrupted", None, None)
     assert recorded["ended_at"] is not None
     uid = recorded["uid"]
-    assert advice == f"to go on with it: registry train --resume {uid}"
+    assert advice == f"to resume it: registry train --resume {uid}"
     first = int(said.split()[1].partition("/")[0])
     steps = [point["step"] for point in run("history", f"run:{uid}", "--metric", "train/loss", "--json").json]
     assert steps[-1] >= first
@@ -63,7 +63,7 @@ def test_a_killed_training_goes_on(run: Any, start: Callable[..., Any], home: Pa
     assert [path.name for path in (home / "runs").iterdir()] == [killed["uid"]]
     result = run("train", "--resume", killed["uid"][:6])
     assert result.code == 0, result.err
-    assert f"run {killed['uid']} goes on from step " in result.err
+    assert f"run {killed['uid']} continues from step " in result.err
     assert "registered" in result.out
     (finished,) = run("runs", "--json").json
     assert (finished["uid"], finished["status"], finished["version"]) == (killed["uid"], "finished", "sst2@1")
@@ -83,6 +83,6 @@ def test_a_run_without_a_checkpoint_begins_anew_and_says_so(
     process.communicate(timeout=30)
     result = run("train", "--resume", run("runs", "--json").json[0]["uid"])
     assert result.code == 0, result.err
-    assert f"has no checkpoint in {home / 'runs'}: it begins anew" in result.err
+    assert f"has no checkpoint in {home / 'runs'}: it starts again" in result.err
     steps = [point["step"] for point in run("history", "sst2", "--metric", "train/loss", "--json").json]
     assert steps == list(range(1, 17))

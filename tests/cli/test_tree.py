@@ -70,7 +70,7 @@ def test_what_is_gone_is_named(run: Any, mine: Path) -> None:
     digest = run("show", "sst2@1", "--json").json["digest"]
     assert run("rm", "sst2@1", "--force").code == 0
     text = run("show", "sst2@2", "--tree").out
-    assert f"└── init of sst2@1, not here any more, digest {digest[:12]}" in text
+    assert f"└── init of sst2@1, not in this registry, digest {digest[:12]}" in text
     graph = run("show", "sst2@2", "--tree", "--json").json
     assert graph["parents"]["sst2@2"] == [{"ref": "sst2@1", "digest": digest, "role": "init", "present": False}]
     assert "sst2@1" not in graph["children"]

@@ -75,7 +75,7 @@ def test_a_search_goes_on_with_what_python_began(run: Any, tuned: Path, tiny_bas
     assert pairs["best"].strip() == trials[0]["ref"]
     assert pairs["eval/accuracy (primary)"].strip() == f"{trials[0]['score']:.4f}"
     assert pairs["learning_rate"].strip() == str(trials[0]["params"]["learning_rate"])
-    assert rows[-1] == f"to train it for good: {made['command']}"
+    assert rows[-1] == f"to train with these settings on all rows: {made['command']}"
     assert run("predict", "sst2-tune@best", "a gripping film").code == 0
 
 
@@ -142,7 +142,7 @@ def test_ctrl_c_says_how_to_go_on(run: Any, start: Callable[..., Any], tuned: Pa
     assert process.returncode == 1
     assert out == ""
     assert err.splitlines()[-3:] == [
-        "what was tried is kept: the same command goes on from here",
+        "finished trials are kept; the same command continues the study",
         "",
         "error: interrupted",
     ]
@@ -182,5 +182,5 @@ def test_without_a_score_there_is_no_winner(run: Any, tiny_base: Path, tmp_path:
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     data = ("--data", tmp_path / "rows.csv", "--validation", tmp_path / "check.csv", "--max-steps", "2")
     result = run("tune", "own", "--base", tiny_base, *data, "--trials", "2")
-    result.refused("none of the 2 trials of the study 'own-seq_bn' came to a score", "registry runs own-tune")
+    result.refused("none of the 2 trials of the study 'own-seq_bn' has a score", "try: registry runs own-tune")
     assert [line.split()[:3] for line in result.lines[2:]] == [["1", "complete", "-"], ["0", "complete", "-"]]

@@ -37,11 +37,13 @@ def test_show_for_people(run: Any, trained: Path) -> None:
         shown["base"]["fingerprint"],
         shown["run"]["uid"],
         "sample (synthetic)",
-        '"phm_dim": 4',
+        "64 train, 32 eval",
         "eval/accuracy",
         *(file["sha256"] for file in shown["files"]),
     ]
     assert [item for item in expected if item not in text] == []
+    assert "phm_dim" not in text
+    assert "  phm_dim                       4" in run("show", "sst2", "--all", home=trained).lines
 
 
 @pytest.mark.parametrize(

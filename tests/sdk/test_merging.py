@@ -364,8 +364,8 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
             )
             for rows in ("5", 0, 2.5, True)
         ),
-        ({"search": True, "data": 5}, "data has to be a path; found 5"),
-        ({"search": True, "text": [5]}, r"text and label have to name columns; found \[5\]"),
+        ({"search": True, "data": 5}, "data must be a path; found 5"),
+        ({"search": True, "text": [5]}, r"text and label must be names of columns; found \[5\]"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], said: str, registry: Registry, make: Make) -> None:

@@ -81,8 +81,8 @@ def test_each_way_not_to_learn(
     metric: str,
     data: dict[str, Any],
     said: list[str],
-    advised: list[dict[str, float]],
     *,
+    advised: list[dict[str, float]],
     registry: Registry,
 ) -> None:
     findings = diagnose(registry, _version(registry, losses, scores, metric=metric, **data))

@@ -202,8 +202,8 @@ def recorded(registry: Registry, name: str, **changes: Any) -> Version:
         ("first fused", SettingsError, r"fused@1 \(fuse\) is not a bottleneck adapter"),
         ("first par", SettingsError, "count the block's input twice"),
         ("first inv", SettingsError, "also changes the embeddings"),
-        ("first double", SettingsError, r"do not have the same mh_adapter, original_ln_before"),
-        ("first half", SettingsError, "do not have the same leave_out"),
+        ("first double", SettingsError, r"they differ in mh_adapter, original_ln_before"),
+        ("first half", SettingsError, "they differ in leave_out"),
         ("first far", BaseMismatchError, r"only adapters of one base"),
     ],
 )

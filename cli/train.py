@@ -148,8 +148,10 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
     )
     from pointsman.sdk.training.diagnosis import diagnose
 
-    for sentence in diagnose(registry, version):
-        click.echo(f"\nnote: {sentence}")
+    for finding in diagnose(registry, version):
+        click.echo(f"\nnote: {finding.text}")
+        for advice in finding.advice:
+            click.echo(f"try: {printable(render(advice))}")
     example = '"one text" "another"' if len(version.task["text"]) == 2 else '"some text"'
     click.echo(f"\nnext: registry predict {version.name} {example}")
 

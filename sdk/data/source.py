@@ -1,4 +1,4 @@
-"""The source of a training's rows, as the caller names it."""
+"""The source of a task's rows, as the caller names it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,32 +16,37 @@ from .splits import TaskData
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The source of a training's rows: the hub, a directory, a file, or the synthetic sample.
+    """The source of a task's rows, with absolute paths.
 
     Example:
-        >>> DataSource.of("reviews.csv", None, "body", "stars").load("stars").splits.keys()
-        dict_keys(['train', 'validation'])
+        >>> DataSource.of("reviews.csv", None, "body", "stars").load("reviews").splits["train"]
     """
 
     data: str | None
-    """None for the hub, ``sample``, or the absolute path of a directory or file."""
+    """A directory, a file, ``sample``, or None for the hub."""
     validation: str | None = None
-    """The absolute path of a file of validation rows; None: a part of the training rows."""
+    """A file of validation rows; None: hold out a part of ``data``."""
     text: tuple[str, ...] = ()
-    """The text columns of a file; none: ``text``."""
+    """The one or two text columns of a task of the user's own; empty: ``text``."""
     label: str = "label"
-    """The label column of a file."""
+    """The label column of a task of the user's own."""
 
     @classmethod
     def of(cls, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str) -> Self:
-        """Check the arguments, and make paths absolute, so that they name the same files in every directory.
+        """Check the arguments and make paths absolute, since a run may be resumed from another directory.
+
+        Args:
+            data: A directory, a file, ``sample``, or None for the hub.
+            validation: A file of validation rows, or None.
+            text: The text columns, or the only one.
+            label: The label column.
 
         Raises:
-            SettingsError: An argument is neither a path nor a column's name, as it must be.
+            SettingsError: An argument is not a path, or not a column's name.
         """
-        for what, path in (("data", data), ("validation", validation)):
+        for argument, path in (("data", data), ("validation", validation)):
             if not isinstance(path, str | PathLike | None):
-                raise SettingsError(f"{what} must be a path; found {short_repr(path)}")
+                raise SettingsError(f"{argument} must be a path; found {short_repr(path)}")
         columns = [text] if isinstance(text, str) else as_list(text)
         if columns is None or not all(isinstance(column, str) for column in [*columns, label]):
             raise SettingsError(f"text and label must name columns; found {short_repr(text)} and {short_repr(label)}")
@@ -56,7 +61,9 @@ class DataSource:
         """Load the rows of a task.
 
         Raises:
-            DataError, SettingsError, TaskNotFoundError: They are unavailable, or do not fit the task.
+            DataError: The rows are unavailable, or do not fit the task.
+            SettingsError: The source has options that the task does not take, or the task has no training rows.
+            TaskNotFoundError: The task is unknown, and the source is not a file.
         """
         if task in GLUE and (self.text or self.validation or self.label != "label"):
             raise SettingsError(
@@ -65,7 +72,7 @@ class DataSource:
             )
         if task in GLUE and not GLUE[task].trainable:
             other = GLUE[task].scored_with
-            raise SettingsError(f"'{task}' has no training data: it is scored on {other}'s adapter; train '{other}'")
+            raise SettingsError(f"'{task}' has no training rows, and is scored with {other}'s adapter; train '{other}'")
         if task in GLUE or self.data is None or self.data == "sample" or Path(self.data).is_dir():
             return load_task_data(task, self.data)  # refuses an unknown task
         return load_table_data(

@@ -1,4 +1,4 @@
-"""What a run ran on: recorded with it, so that a number can be told from the machine that made it."""
+"""The environment of a run, recorded with it: other software or another processor can change a score."""
 
 import os
 import platform
@@ -13,7 +13,12 @@ PACKAGES: Final = ("pointsman", "torch", "transformers", "adapters", "datasets",
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, processor, device, threads, the precision of training, and the commit of the user's code, as JSON."""
+    """Versions, processor, device, threads, the precision of training, and the commit of the user's code, as JSON.
+
+    Args:
+        device: The device of the training.
+        precision: The resolved precision.
+    """
     return {
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
@@ -28,14 +33,14 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two environments that a number can depend on do not have in common: ``threads: 4, now 2``."""
-    old, new = ({**one, **(one.get("packages") or {})} for one in (before, now))
+    """The differences between two environments that can change a score, as ``threads: 4, now 2``."""
+    old, new = ({**environment, **(environment.get("packages") or {})} for environment in (before, now))
     names = ("processor", "device", "precision", "threads", *PACKAGES)
     return [f"{name}: {old.get(name)}, now {new.get(name)}" for name in names if old.get(name) != new.get(name)]
 
 
 def _commit() -> dict[str, Any] | None:
-    """The commit that the working directory is at, and whether it is changed; None where it is none of git's."""
+    """The commit of the working directory, and whether files differ from it; None outside a git repository."""
     try:
         commit, status = (
             subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()

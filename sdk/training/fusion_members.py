@@ -1,7 +1,7 @@
-"""Which versions can be fused: what the adapters library would fuse into wrong numbers is refused at once.
+"""Check which versions can be fused, since the adapters library fuses some into wrong numbers without an error.
 
-The library's fusion takes of each member the output of its up-projection, and everything around it (what the members
-take, where residual and layer normalisation come in) from the last one alone.
+The library's fusion reads the output of each member's up-projection. Everything around it (the members' input, the
+residual and the layer normalisation) comes from the last member alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,57 +21,59 @@ _SHARED: Final = (
     "original_ln_after",
     "residual_before_ln",
 )
-"""The fields of a bottleneck that say where it is and what is around it."""
+"""The fields of a bottleneck for its places and its surroundings, equal in all members."""
 
 
 def find_members(registry: Registry, refs: Sequence[str | Ref]) -> tuple[Version, ...]:
-    """The versions that refs mean now, in order, if they can be fused.
+    """Resolve refs to the members of a fusion, in order.
 
     Raises:
-        NotFoundError: There is no such version.
-        SettingsError: There are fewer than two, one comes twice, one is no bottleneck or one that cannot be fused, or
-            they do not sit at the same places.
+        NotFoundError: A version is unknown.
+        SettingsError: There are fewer than two members, one comes twice, one cannot be fused, or they are not at the
+            same places.
         BaseMismatchError: They were trained on several bases.
     """
     members = tuple(registry.version(ref) for ref in refs)
     names = [member.ref for member in members]
     if len(names) < 2:
-        raise SettingsError(f"a fusion takes two members or more; found {', '.join(names) or 'none'}")
+        raise SettingsError(f"a fusion takes at least two members; found {', '.join(names) or 'none'}")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise SettingsError(f"{twice[0]} is a member twice: attention between equals says nothing; name it once")
+        raise SettingsError(f"{twice[0]} is a member twice; attention between equal members learns nothing")
     first = members[0]
     for member in members:
         reason = _reason(member.config)
         if reason is not None:
             fitting = [name for name in METHODS if _reason(configure(name)) is None]
-            raise SettingsError(f"{member.ref} ({member.method}) {reason}; what can be fused: {', '.join(fitting)}")
+            raise SettingsError(
+                f"{member.ref} ({member.method}) {reason}; methods that can be fused: {', '.join(fitting)}"
+            )
         if not member.base.is_same(first.base):
             raise BaseMismatchError(
                 f"{first.ref} was trained on the base '{first.base.name}' ({first.base.fingerprint[:12]}), and "
-                f"{member.ref} on '{member.base.name}' ({member.base.fingerprint[:12]}): only adapters of one base can "
+                f"{member.ref} on '{member.base.name}' ({member.base.fingerprint[:12]}); only adapters of one base can "
                 "be fused"
             )
         differing = [field for field in _SHARED if _field(member.config, field) != _field(first.config, field)]
         if differing:
             raise SettingsError(
-                f"{first.ref} ({first.method}) and {member.ref} ({member.method}) cannot be fused, they do not have "
-                f"the same {', '.join(differing)}: fuse adapters that sit at the same places"
+                f"{first.ref} ({first.method}) and {member.ref} ({member.method}) cannot be fused: they differ in "
+                f"{', '.join(differing)}; fuse adapters at the same places"
             )
     return members
 
 
 def _reason(config: Mapping[str, Any]) -> str | None:
-    """Why a configuration cannot be that of a member, or None if it can."""
-    if "reduction_factor" not in config or "architecture" in config:  # of bottlenecks, and of no other method's
-        return "is no bottleneck adapter, and AdapterFusion works on the outputs of bottlenecks"
+    """Why a configuration cannot be a member's; None if it can."""
+    if "reduction_factor" not in config or "architecture" in config:  # a field of bottlenecks alone
+        return "is not a bottleneck adapter, and AdapterFusion reads the outputs of bottlenecks"
     if config["is_parallel"]:
-        return "works beside its block, and the adapters library would count the block's input twice"
+        return "is parallel to its block, and the adapters library would count the block's input twice"
     if config["use_gating"]:
-        return "has a gate, which the adapters library leaves out of a fusion"
+        return "has a gate, which the adapters library ignores in a fusion"
     if config["ln_after"]:
-        return "has a layer normalisation of its own, which the adapters library leaves out of a fusion"
+        return "has its own layer normalisation, which the adapters library ignores in a fusion"
     if config["inv_adapter"]:
-        return "changes the embeddings as well, which only one of several members could do"
+        return "also changes the embeddings, which only one of several members could do"
     return None
 
 

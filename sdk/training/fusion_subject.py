@@ -1,4 +1,4 @@
-"""A fusion as what a training trains: members that stay as they are, and a fusion layer over them."""
+"""A fusion as the subject of a training: a trained fusion layer over frozen members."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,14 +15,18 @@ from .fusion_members import find_members
 
 
 class FusionSubject:
-    """The fusion layer over some versions, and the versions.
+    """A fusion layer to train, over registered versions.
 
     Args:
-        registry: Where the members are.
+        registry: The registry of the members.
         config: A fusion's full configuration.
 
     Raises:
         PointsmanError: As ``find_members``.
+
+    Example:
+        >>> FusionSubject(registry, fuse_config(["sst2@1", "mrpc@1"])).parents
+        [('member', 'sst2@1'), ('member', 'mrpc@1')]
     """
 
     def __init__(self, registry: Registry, config: Mapping[str, Any]) -> None:
@@ -40,17 +44,21 @@ class FusionSubject:
         return block
 
     def penalty(self, model: Any, slot: str) -> Callable[[], Tensor] | None:
-        """What the value matrices cost for being far from the identity."""
+        """The regularisation of the value matrices towards the identity."""
         return regularisation(model, slot)
 
     def files(self, model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
-        """The files of the fusion layer and the head; the members have theirs."""
+        """The files of the fusion layer and the head; the members keep their own."""
         fusion = extract_fusion(model, slot, name=name, base=base, members=member_refs(self._config))
         return {**fusion, **extract_head(model, slot, name=name, base=base)}
 
 
 def insert_members(model: Any, registry: Registry, members: Sequence[Version]) -> list[str]:
-    """Put versions into a model without their heads, each into a slot of its own from 1 on, and return the slots.
+    """Load versions into a model, without their heads, into the slots from 1 on.
+
+    Returns:
+        The slots in the order of the members.
+
 
     Raises:
         StoreError, WeightsError: Files are missing, damaged or do not fit.
@@ -64,16 +72,19 @@ def insert_members(model: Any, registry: Registry, members: Sequence[Version]) -
 
 
 def insert_version(model: Any, registry: Registry, version: Version, slot: str) -> Any:
-    """Put a registered fusion into a model, with its members and without its head, and return what activates it.
+    """Load a registered fusion into a model, with its members and without its head.
 
     Args:
         model: An adapters model without adapters.
-        registry: Where the version and its members are.
+        registry: The registry of the version and its members.
         version: A version of the method ``fuse``.
         slot: The name that the fusion gets inside the model.
 
+    Returns:
+        The composition block that activates the fusion.
+
     Raises:
-        NotFoundError: A member is no longer there.
+        NotFoundError: A member was removed.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
     names = insert_members(model, registry, [registry.version(ref) for ref in member_refs(version.config)])

@@ -1,18 +1,23 @@
-"""How fast a training goes, and how long it will take."""
+"""The speed of a training, and the time that is left."""
 
 import time
 
 
 class Pace:
-    """Time spent on steps and on evaluations, and from that the time left.
+    """The time spent on steps and on evaluations, and from that the time left.
 
-    The first steps, in which libraries set themselves up, count only until others are there to judge by.
+    The first steps, in which libraries initialise, count only until there are others.
 
     Args:
-        steps: How many steps there are in all.
-        done: How many of them were done before.
-        evaluations: How many evaluations are still to come.
-        evaluation_seconds: What one is thought to take, until one was made.
+        steps: Steps in total.
+        done: Steps that were done before.
+        evaluations: Evaluations still to come.
+        evaluation_seconds: The estimated time of one evaluation, until one has been measured.
+
+    Example:
+        >>> pace = Pace(steps=100, done=0, evaluations=1, evaluation_seconds=2.0)
+        >>> pace.stepped(10)
+        >>> pace.seconds_left
     """
 
     def __init__(self, *, steps: int, done: int, evaluations: int, evaluation_seconds: float) -> None:
@@ -26,7 +31,7 @@ class Pace:
         self._mark = time.monotonic()
 
     def stepped(self, step: int) -> float:
-        """So many steps are done; return the seconds since the last call of any method here."""
+        """Count the steps until this one; return the seconds since the last call of any method here."""
         seconds, steps = self._lap(), step - self._done
         self._done = step
         if self._first is None:
@@ -37,17 +42,17 @@ class Pace:
         return seconds
 
     def evaluated(self) -> None:
-        """An evaluation was made."""
+        """Count an evaluation."""
         self._evaluation_seconds = self._lap()
         self._evaluations_left = max(0, self._evaluations_left - 1)
 
     def paused(self) -> None:
-        """What was done since the last call was neither a step nor an evaluation."""
+        """Ignore the time since the last call, which was neither for a step nor for an evaluation."""
         self._lap()
 
     @property
     def seconds_left(self) -> float:
-        """Of all steps and evaluations to come."""
+        """The estimated time of all steps and evaluations to come."""
         seconds, steps = self._stepping if self._stepping[1] else self._first or (0.0, 1)
         return seconds / steps * (self._steps - self._done) + self._evaluations_left * self._evaluation_seconds
 

@@ -42,7 +42,7 @@ class TrainRequest:
     """The adapter to make a version of."""
     settings: TrainSettings
     requested: frozenset[str]
-    """The settings that the caller chose; the others are resolved anew where the request changes."""
+    """The settings that the caller chose; the others may be resolved again when the request changes."""
     origin: Origin | None = None
     """What the training belongs to: a trial of a search, a cell of a benchmark."""
     if_newest: str | None = None

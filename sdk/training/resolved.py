@@ -1,4 +1,4 @@
-"""The settings that a training runs with: what was asked for, and a value for everything that was left open."""
+"""The settings that a training runs with: the requested settings, and a value for each that was left open."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Steps:
     number: int
 
     def steps(self, steps_per_epoch: int) -> int:
-        """The length in optimiser steps, whatever an epoch has."""
+        """The length in optimiser steps, for any length of an epoch."""
         return self.number
 
 
@@ -105,7 +105,7 @@ def resolve(
     """Fill in what the settings leave open.
 
     Args:
-        settings: What was asked for.
+        settings: The requested settings.
         task: The task's name.
         method: The adapter method's name.
         rows: The number of training rows.

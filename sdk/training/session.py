@@ -75,7 +75,7 @@ def run_training(
         check_same_rows(prepared, resumed)
     audience = [*make_trackers(settings.report_to), *check_callbacks(callbacks)]
     with preserved_generators(), _memory_explained(prepared):
-        # The base. A CPU has no fused attention with dropout; eager attention takes the same time, and its dropout is
+        # The base. A CPU has no fast attention with dropout; eager attention takes the same time, and its dropout is
         # a module, which can be pooled.
         base = load_base(request.base, device=str(device), attention="eager" if device.type == "cpu" else None)
         _check_base(prepared, base, resumed)

@@ -1,4 +1,4 @@
-"""The settings that a caller asks for, checked when they are made. What they leave open, ``resolved`` fills in."""
+"""The settings that a caller requests, checked when they are made. ``resolved`` fills in those that are left open."""
 
 import math
 import re
@@ -18,7 +18,7 @@ BALANCED: Final = "balanced"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """The settings of one training, as they are asked for; None leaves a setting open.
+    """The requested settings of one training; None leaves a setting open.
 
     Raises:
         SettingsError: A value that cannot work; the message names the field and what is allowed.

@@ -1,4 +1,4 @@
-"""What a training trains beside the head, and how it comes into a model and out of it."""
+"""The subject of a training: what it trains beside the head, and how that is put into a model and written to files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -13,25 +13,25 @@ from .fusion_subject import FusionSubject
 
 
 class Subject(Protocol):
-    """What a training trains beside the head."""
+    """What a training trains beside the head: an adapter, or a fusion over others."""
 
     base: Base | None
-    """The only base it can be on; None: it can be on any."""
+    """The only base that it fits; None: it fits any."""
     parents: Sequence[tuple[str, str]]
     """``(role, ref)`` of the versions it is made from."""
 
     def insert(self, model: Any, slot: str) -> Any:
-        """Put it into a model that has no adapters, under ``slot``, with fresh weights, and let nothing else train.
+        """Put it into a model without adapters, under ``slot``, with new weights, and freeze everything else.
 
         Returns:
-            What is active from now on: the slot, or a composition of the adapters library.
+            The active setup: the slot, or a composition of the adapters library.
         """
 
     def penalty(self, model: Any, slot: str) -> Callable[[], Tensor] | None:
-        """What its weights cost beside the loss of the rows, as they are when asked; None: nothing."""
+        """The regularisation of its current weights, a scalar added to the loss of each row; None: none."""
 
     def files(self, model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
-        """The files of the version, its head's among them, as content by file name."""
+        """The files of the version, with its head's, as bytes by file name."""
 
 
 class AdapterSubject:
@@ -39,6 +39,9 @@ class AdapterSubject:
 
     Args:
         config: Its method's full configuration.
+
+    Example:
+        >>> AdapterSubject(configure("seq_bn")).insert(model, "slot0")
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -47,13 +50,13 @@ class AdapterSubject:
         self.parents: Sequence[tuple[str, str]] = ()
 
     def insert(self, model: Any, slot: str) -> Any:
-        """Add it to the model, to be trained."""
+        """Add the adapter to the model, and train only it."""
         add_slot(model, slot, self._config)
         model.train_adapter(slot)
         return slot
 
     def penalty(self, model: Any, slot: str) -> None:
-        """Nothing."""
+        """No regularisation."""
 
     def files(self, model: Any, slot: str, *, name: str, base: str) -> dict[str, bytes]:
         """The files of adapter and head."""
@@ -64,11 +67,11 @@ def subject_of(method: str, config: Mapping[str, Any], registry: Registry) -> Su
     """The subject of a training.
 
     Args:
-        method: An adapter method's name, or that of fusions.
+        method: The name of an adapter method, or ``fuse``.
         config: The full configuration.
-        registry: Where what it is made from is.
+        registry: The registry of a fusion's members.
 
     Raises:
-        PointsmanError: A fusion whose members are not there, or cannot be fused.
+        PointsmanError: A fusion whose members are unknown, or cannot be fused.
     """
     return FusionSubject(registry, config) if method == FUSE else AdapterSubject(config)

@@ -1,4 +1,4 @@
-"""One forward and backward pass that finds out whether a configuration runs at all."""
+"""Try a configuration with one forward and backward pass."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,18 @@ from ..core.memory import is_out_of_memory
 def check_runs(
     model: Any, slot: str, batch: Mapping[str, torch.Tensor], *, autocast: torch.dtype | None = None
 ) -> None:
-    """Try one forward and backward pass, and leave the model and the random numbers as they were.
+    """Try one forward and backward pass, and leave the model and the random generators unchanged.
 
-    Fields that can be set are many; what some combination of them comes to shows there only.
+    A configuration has many fields, and some of their combinations fail only in a pass.
 
     Args:
         model: An adapters model with the adapter in ``slot`` active and trainable, before any gradient.
         slot: The adapter and head.
-        batch: Inputs to try it on.
+        batch: Model inputs, ``(rows, tokens)`` each.
         autocast: Compute matrix products in this type; None for the model's own.
 
     Raises:
-        SettingsError: The adapter fails, or nothing of it has an effect.
+        SettingsError: The pass fails, or the adapter has no effect.
     """
     device = model.device
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -47,6 +47,4 @@ def check_runs(
     for _, parameter in trained:
         parameter.grad = None
     if not used:
-        raise SettingsError(
-            "this configuration adapts nothing: every place where the method could be is switched off or left out"
-        )
+        raise SettingsError("this configuration adapts nothing; every place of the method is switched off or left out")

@@ -42,7 +42,7 @@ def test_json_is_one_object_and_nothing_else(run: Any, own: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--of", "sst2", "--task", "rte"), ("two members or more; found sst2@2",)),
+        (("--of", "sst2", "--task", "rte"), ("at least two members; found sst2@2",)),
         (("--of", "sst2@1,sst2@2", "--task", "rte"), ("sst2@2 (compacter) cannot be fused", "mh_adapter")),
         (("--of", "sst2@1,mrcp", "--task", "rte"), ("did you mean mrpc",)),
         (("--of", "sst2@1,mrpc", "--task", "rte", "--set", "valeu=1"), ("did you mean value",)),

@@ -183,9 +183,10 @@ def test_what_was_not_learned_is_said(run: Any, tiny_base: Path) -> None:
     result = run("train", "sst2", "--base", tiny_base, *SAMPLE, "--lr", "1e-9")
     notes = [line for line in result.lines if line.startswith("note: ")]
     assert len(notes) == 2
-    assert "no better than always saying the most frequent class" in notes[0]
+    assert "no better than always answering the most frequent class" in notes[0]
     assert "the training loss is flat" in notes[1]
-    assert "--lr 3e-09" in notes[1]
+    tries = [line for line in result.lines if line.startswith("try: ")]
+    assert tries == ["try: registry train --like sst2@1 --lr 3e-09"]
 
 
 @pytest.mark.parametrize(

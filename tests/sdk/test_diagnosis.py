@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 
 from pointsman.registry import Base, Registry, Version
+from pointsman.registry.errors import Action, Advice
 from pointsman.sdk.training.diagnosis import diagnose
 
 BASE = Base(fingerprint="ab" * 32, name="t", model_type="bert", hidden_size=8, layers=2, parameters=1, size=4)
 FALLING = [0.7 - 0.01 * step for step in range(40)]
+HALF = {"majority": 0.5, "rows": {"eval": 100}}
 FLAT = [0.69 + 0.001 * (step % 3) for step in range(40)]
+
+
+def _like(**changes: float) -> Advice:
+    return Advice(Action.TRAIN_LIKE, {"ref": "a@1", **changes})
 
 
 def _version(
@@ -43,26 +49,32 @@ def test_what_is_not_learned_yet_is_not_learned_by_heart(registry: Registry) -> 
     losses, data = [0.65 - 0.002 * step for step in range(40)], {"majority": 0.69, "rows": {"eval": 1043}}
     metric = "eval/matthews_correlation"
     nothing, further = diagnose(registry, _version(registry, losses, [0.0], metric=metric, validation=0.6, **data))
-    assert "about 0" in nothing
-    assert "--epochs 6" in further
-    assert "--lr 0.003" in further
+    assert "about 0" in nothing.text
+    assert nothing.advice == ()
+    assert further.advice == (_like(epochs=6.0), _like(learning_rate=0.003))
 
 
 @pytest.mark.parametrize(
-    ("losses", "scores", "metric", "data", "said"),
+    ("losses", "scores", "metric", "data", "said", "advised"),
     [
-        (FALLING, [0.8, 0.9, 0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, []),
-        (FLAT, [0.5, 0.52], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class", "flat"]),
-        (FALLING, [0.54], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class", "heart"]),
-        (FALLING, [0.54], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 10_000}}, []),
-        (FLAT, [0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["--lr 0.003"]),
-        (FALLING, [0.01], "eval/matthews_correlation", {"majority": 0.7, "rows": {"eval": 100}}, ["about 0", "heart"]),
-        (FALLING, [math.nan], "eval/pearson", {"majority": None, "rows": {"eval": 100}}, ["no number", "heart"]),
-        (FALLING, [0.6, 0.7, 0.8, 0.9], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["--epochs 6"]),
-        ([0.7], [0.5], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, ["most frequent class"]),
-        (FALLING, [0.6, 0.7, 0.9, 0.8], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 100}}, []),
+        (FALLING, [0.8, 0.9, 0.9], "eval/accuracy", HALF, [], []),
+        (FLAT, [0.5, 0.52], "eval/accuracy", HALF, ["most frequent class", "flat"], [{"learning_rate": 0.003}]),
+        (FALLING, [0.54], "eval/accuracy", HALF, ["most frequent class", "memorised"], []),
+        (FALLING, [0.54], "eval/accuracy", {"majority": 0.5, "rows": {"eval": 10_000}}, [], []),
+        (FLAT, [0.9], "eval/accuracy", HALF, ["a higher learning rate"], [{"learning_rate": 0.003}]),
+        (
+            FALLING, [0.01], "eval/matthews_correlation", {"majority": 0.7, "rows": {"eval": 100}},
+            ["about 0", "memorised"], [],
+        ),
+        (
+            FALLING, [math.nan], "eval/pearson", {"majority": None, "rows": {"eval": 100}},
+            ["not a number", "memorised"], [],
+        ),
+        (FALLING, [0.6, 0.7, 0.8, 0.9], "eval/accuracy", HALF, ["still rising"], [{"epochs": 6.0}]),
+        ([0.7], [0.5], "eval/accuracy", HALF, ["most frequent class"], []),
+        (FALLING, [0.6, 0.7, 0.9, 0.8], "eval/accuracy", HALF, [], []),
     ],
-)
+)  # fmt: skip
 def test_each_way_not_to_learn(
     losses: list[float],
     scores: list[float],
@@ -70,9 +82,11 @@ def test_each_way_not_to_learn(
     data: dict[str, Any],
     said: list[str],
     *,
+    advised: list[dict[str, float]],
     registry: Registry,
 ) -> None:
-    found = diagnose(registry, _version(registry, losses, scores, metric=metric, **data))
-    assert len(found) == len(said), found
-    for sentence, words in zip(found, said, strict=True):
-        assert words in sentence
+    findings = diagnose(registry, _version(registry, losses, scores, metric=metric, **data))
+    assert len(findings) == len(said), findings
+    for finding, words in zip(findings, said, strict=True):
+        assert words in finding.text
+    assert [advice for finding in findings for advice in finding.advice] == [_like(**changes) for changes in advised]

@@ -151,7 +151,9 @@ def test_what_is_refused_would_be_fused_wrongly(
     assert _gap_to_one_of_two_equals(loaded, method, overrides) > 0.01
     for name in ("a", "b"):
         recorded(registry, name, method=method, config=configure(method, overrides))
-    with pytest.raises(SettingsError, match=r"a@1 .* what can be fused: seq_bn, double_seq_bn, compacter, compacter\+"):
+    with pytest.raises(
+        SettingsError, match=r"a@1 .* methods that can be fused: seq_bn, double_seq_bn, compacter, compacter\+"
+    ):
         find_members(registry, ["a", "b"])
 
 
@@ -192,16 +194,16 @@ def recorded(registry: Registry, name: str, **changes: Any) -> Version:
 @pytest.mark.parametrize(
     ("members", "error", "said"),
     [
-        ("first", SettingsError, "two members or more; found first@1"),
-        ("", SettingsError, "two members or more; found none"),
+        ("first", SettingsError, "at least two members; found first@1"),
+        ("", SettingsError, "at least two members; found none"),
         ("first first@1", SettingsError, "first@1 is a member twice"),
         ("first first@7", VersionNotFoundError, "first@7"),
-        ("first lora", SettingsError, r"lora@1 \(lora\) is no bottleneck adapter"),
-        ("first fused", SettingsError, r"fused@1 \(fuse\) is no bottleneck adapter"),
+        ("first lora", SettingsError, r"lora@1 \(lora\) is not a bottleneck adapter"),
+        ("first fused", SettingsError, r"fused@1 \(fuse\) is not a bottleneck adapter"),
         ("first par", SettingsError, "count the block's input twice"),
-        ("first inv", SettingsError, "changes the embeddings"),
-        ("first double", SettingsError, r"do not have the same mh_adapter, original_ln_before"),
-        ("first half", SettingsError, "do not have the same leave_out"),
+        ("first inv", SettingsError, "also changes the embeddings"),
+        ("first double", SettingsError, r"they differ in mh_adapter, original_ln_before"),
+        ("first half", SettingsError, "they differ in leave_out"),
         ("first far", BaseMismatchError, r"only adapters of one base"),
     ],
 )

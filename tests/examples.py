@@ -1,8 +1,8 @@
 """The examples of README and docs: fenced blocks of a page, and a session that runs them from top to bottom.
 
-A block of ``console`` holds commands after ``$ `` and, below each, lines that it prints; ``…`` in such a line stands for
-any text, and lines may be left out. A block of ``python`` shares its names with those above it on the page. A comment
-``<!-- not run: REASON -->`` directly above a block keeps it from being run.
+A block of ``console`` holds commands after ``$ `` and, below each, lines that it prints; ``…`` in such a line stands
+for any text, and lines may be left out. A block of ``python`` shares its names with those above it on the page. A
+comment ``<!-- not run: REASON -->`` directly above a block keeps it from being run.
 """
 
 import contextlib

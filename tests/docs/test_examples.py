@@ -52,9 +52,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
 
 
 @pytest.fixture
-def session(
-    request: pytest.FixtureRequest, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Session]:
+def session(request: pytest.FixtureRequest, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A reader at that desk, with an empty home."""
     for path in desk.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
@@ -65,7 +64,7 @@ def session(
     if request.node.callspec.params["page"] == TEAM:
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
         replaced["postgresql://ann@db.example/pointsman"] = request.getfixturevalue("postgres_url")
-    yield Session(monkeypatch, replaced)
+    return Session(monkeypatch, replaced)
 
 
 @pytest.fixture
@@ -75,7 +74,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
-    for name, value in (("ACCESS_KEY_ID", "testing"), ("SECRET_ACCESS_KEY", "testing"), ("DEFAULT_REGION", "eu-west-1")):
+    for name, value in (
+        ("ACCESS_KEY_ID", "testing"),
+        ("SECRET_ACCESS_KEY", "testing"),
+        ("DEFAULT_REGION", "eu-west-1"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

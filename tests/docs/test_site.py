@@ -5,11 +5,11 @@ import re
 
 import click
 import pytest
+from test_architecture import ROOMS
 
 from pointsman.cli.main import COMMANDS, cli
 
 from examples import PAGES, ROOT
-from test_architecture import ROOMS
 
 FEWEST_PAGES = 20
 

@@ -7,8 +7,9 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
+from .advice import render
 from .options import device_option, json_option, own_rows_options
-from .output import emit_json, note, version_json
+from .output import emit_json, note, printable, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
 from .summaries import score_rows, size_rows

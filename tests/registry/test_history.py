@@ -101,7 +101,7 @@ def test_an_unknown_metric_in_a_window_lists_those_known(registry, ten):
 
 @pytest.mark.parametrize("max_points", [7, 1, 0, -1])
 def test_too_few_points_are_refused(registry, ten, max_points):
-    with pytest.raises(SettingsError, match=f"max_points {max_points} is not valid: it has to be 8 or more"):
+    with pytest.raises(SettingsError, match=f"max_points {max_points} is not valid: it must be at least 8"):
         registry.history(ten, "loss", max_points=max_points)
 
 

@@ -1,4 +1,4 @@
-"""What leaves the registry: frozen records, never database rows."""
+"""The frozen records that the registry returns; database rows never leave it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Base:
     size: int
     """Bytes of all its weights in the precision they are loaded in."""
     former_fingerprint: str | None = None
-    """The fingerprint that earlier releases gave the same base; None where it has none, or none is known."""
+    """The fingerprint that earlier releases gave the same base; None if it has none or it is unknown."""
 
     def is_same(self, other: "Base") -> bool:
         """Whether both are one base, by any fingerprint that they have."""
@@ -81,7 +81,7 @@ class Version:
     config: Mapping[str, Any]
     base: Base
     max_length: int
-    """Tokens that an input is cut to."""
+    """The number of tokens that an input is truncated to."""
     parameters: int
     """Trained parameters, head included."""
     size: int
@@ -96,7 +96,7 @@ class Version:
     tags: Mapping[str, str]
     note: str | None
     parents: tuple[str, ...]
-    """Refs of the versions it was made from, as they were called then."""
+    """The refs that its parents had when it was made."""
     run: str | None
     created_at: datetime
 
@@ -147,7 +147,7 @@ class Run:
     status: RunStatus
     error: str | None
     version: str | None
-    """The ref of the version it made, if it has."""
+    """The ref of the version it made; None if it made none."""
     started_at: datetime
     ended_at: datetime | None
     heartbeat_at: datetime
@@ -176,20 +176,20 @@ class MetricPoint(NamedTuple):
 
 
 class VersionPoint(NamedTuple):
-    """One version's place in the history of a metric across the versions of an adapter."""
+    """One version's value in the history of a metric across the versions of an adapter."""
 
     number: int
     value: float
     """The version's own score, or else the last value in the run that made it."""
     min: float | None
     max: float | None
-    """The least and the greatest value in the run that made it, if a run did and logged it."""
+    """The smallest and the largest value in the run that made it, if a run did and logged it."""
     created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSummary:
-    """What a metric's points come to; NaN values count, but take no part in min, max and mean."""
+    """A summary of a metric's points; NaN values are counted, but min, max and mean leave them out."""
 
     key: str
     count: int
@@ -224,7 +224,7 @@ class ComparedField:
 
     name: str
     values: tuple[Any, ...]
-    """In the order they were asked for; None where one does not have it."""
+    """In the order of the refs; None if a version or run does not have the field."""
 
     @property
     def differs(self) -> bool:
@@ -238,7 +238,7 @@ class Parent:
     """What a version was made from."""
 
     ref: str
-    """Its ref in this registry, or, where it is not here, the one it had when the child was made."""
+    """Its ref in this registry; if it is not here, the ref it had when the child was made."""
     digest: str
     role: str
     present: bool
@@ -247,7 +247,7 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """What a version was made from and what was made from it, as far as it goes."""
+    """All ancestors and descendants of a version."""
 
     ref: str
     parents: Mapping[str, tuple[Parent, ...]]
@@ -258,12 +258,12 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Page(Sequence[_T], Generic[_T]):
-    """Some of what was found, in order, and how much was found in all."""
+    """Some of the items that match, in order, and the number of all of them."""
 
     items: tuple[_T, ...]
     total: int
     offset: int = 0
-    """How many come before the first of ``items``."""
+    """The number of items before the first of ``items``."""
 
     def __len__(self) -> int:
         return len(self.items)

@@ -33,7 +33,7 @@ def check_name(text: str, what: str = "adapter name") -> str:
         InvalidNameError: It breaks the rule ``[a-z0-9][a-z0-9_-]{0,63}``.
     """
     if not isinstance(text, str) or not _NAME.fullmatch(text):
-        raise InvalidNameError(f"{what} {_shown(text)} is not valid: {_RULE}")
+        raise InvalidNameError(f"{what} {_quoted(text)} is not valid: {_RULE}")
     return text
 
 
@@ -56,7 +56,9 @@ def check_metric(text: str) -> str:
         InvalidNameError: It is empty, over 200 characters, or has other characters than letters, digits and ``_.-/``.
     """
     if len(text) > 200 or not _METRIC.fullmatch(text):
-        raise InvalidNameError(f"metric name {_shown(text)} is not valid: use letters, digits and '_.-', parted by '/'")
+        raise InvalidNameError(
+            f"metric name {_quoted(text)} is not valid: use letters, digits and '_.-', parted by '/'"
+        )
     return text
 
 
@@ -67,7 +69,7 @@ def check_length(what: str, text: str, most: int) -> str:
         SettingsError: It is.
     """
     if len(text) > most:
-        raise SettingsError(f"{what} {_shown(text)} is {len(text):,} characters long: {most} are the most")
+        raise SettingsError(f"{what} {_quoted(text)} is {len(text):,} characters long: at most {most} are allowed")
     return text
 
 
@@ -78,7 +80,7 @@ def check_run(text: str) -> str:
         InvalidNameError: It is something else.
     """
     if not _RUN.fullmatch(text):
-        raise InvalidNameError(f"run {_shown(text)} is not valid: it has to be 12 hexadecimal digits")
+        raise InvalidNameError(f"run {_quoted(text)} is not valid: it must be 12 hexadecimal digits")
     return text
 
 
@@ -90,7 +92,7 @@ def check_filename(text: str) -> str:
     """
     plain = text not in ("", ".", "..") and text.isprintable() and not set("/\\") & {*text}
     if not plain or len(text.encode()) > 255:
-        raise SettingsError(f"file name {_shown(text)} is not valid: use a plain name without a path")
+        raise SettingsError(f"file name {_quoted(text)} is not valid: use a plain name without a path")
     return text
 
 
@@ -101,7 +103,7 @@ def check_tag(key: str, value: str | None) -> None:
         InvalidNameError: The key breaks the rules, or the value is over 5,000 characters or has control characters.
     """
     if len(key) > 200 or not _METRIC.fullmatch(key):
-        raise InvalidNameError(f"tag {_shown(key)} is not valid: use letters, digits and '_.-', parted by '/'")
+        raise InvalidNameError(f"tag {_quoted(key)} is not valid: use letters, digits and '_.-', parted by '/'")
     if value is not None and not isinstance(value, str):
         raise InvalidNameError(f"the value of the tag '{key}' is no text: {value!a}")
     if value is not None:
@@ -120,7 +122,7 @@ def check_note(text: str) -> str:
 
 def _check_text(what: str, text: str, most: int) -> None:
     if len(text) > most:
-        raise InvalidNameError(f"{what} is {len(text):,} characters long: {most:,} are the most")
+        raise InvalidNameError(f"{what} is {len(text):,} characters long: at most {most:,} are allowed")
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
             raise InvalidNameError(f"{what} has the character {character!a} in it: use plain text")
@@ -146,7 +148,7 @@ class Ref:
         if isinstance(text, Ref):
             return text
         if not isinstance(text, str):
-            raise InvalidNameError(f"a ref is a text such as sst2@3; found {_shown(text)}")
+            raise InvalidNameError(f"a ref is a text such as sst2@3; found {_quoted(text)}")
         name, at, selector = text.partition("@")
         check_name(name)
         if not at:
@@ -157,7 +159,7 @@ class Ref:
             return cls(name, selector)
         if not _NAME.fullmatch(selector) or _RESERVED_ALIAS.fullmatch(selector):
             raise InvalidNameError(
-                f"ref {_shown(text)} is not valid: after '@' write a version's number, 'latest', 'best' or an alias"
+                f"ref {_quoted(text)} is not valid: after '@' write a version's number, 'latest', 'best' or an alias"
             )
         return cls(name, selector)
 
@@ -165,7 +167,7 @@ class Ref:
         return self.name if self.selector == LATEST else f"{self.name}@{self.selector}"
 
 
-def _shown(found: object) -> str:
+def _quoted(value: object) -> str:
     """Quote hostile text for a message: short, and with nothing that a terminal would act on."""
-    text = found if isinstance(found, str) else repr(found)
+    text = value if isinstance(value, str) else repr(value)
     return ascii(text if len(text) <= 80 else text[:77] + "...")

@@ -189,7 +189,7 @@ class Database:
         try:
             yield
         except UnicodeEncodeError as error:
-            raise SettingsError(f"text has to be valid Unicode: {error}") from error
+            raise SettingsError(f"text must be valid Unicode: {error}") from error
         except OverflowError as error:
             raise SettingsError(f"whole numbers have to fit 64 bits: {error}") from error
         except sa.exc.IntegrityError as error:

@@ -70,7 +70,7 @@ class RunRecorder:
         """
         step = operator.index(step)
         if step < 0 or step >= 2**63:
-            raise SettingsError(f"step {step} is not valid: it has to be 0 or more, and fit 64 bits")
+            raise SettingsError(f"step {step} is not valid: it must be at least 0 and fit 64 bits")
         at = time.time()
         values = [(key, float(value)) for key, value in metrics.items()]
         for key in metrics.keys() - self._checked:

@@ -163,7 +163,7 @@ def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
         SettingsError: It is no step.
     """
     if not -1 <= last_step < 2**63:
-        raise SettingsError(f"last_step {last_step} is not valid: it has to be a step, or -1 to begin anew")
+        raise SettingsError(f"last_step {last_step} is not valid: it must be a step, or -1 to start over")
     row, run = check_resumable(connection, uid)
     environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == row)) or {}
     cutting.cut(connection, row, last_step)

@@ -60,7 +60,7 @@ class NewVersion:
             check_length("the role", parent.role, 32)
         for what, value in (("max_length", self.max_length), ("parameters", self.parameters)):
             if value < 0:
-                raise SettingsError(f"{what} {value} is not valid: it has to be 0 or more")
+                raise SettingsError(f"{what} {value} is not valid: it must be at least 0")
 
     @property
     def digest(self) -> str:
@@ -115,7 +115,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
     if new.primary_metric is not None and new.primary_metric not in metrics:
         raise SettingsError(f"primary metric '{new.primary_metric}' is not among the metrics: {', '.join(metrics)}")
     if infinite := [key for key, value in metrics.items() if math.isinf(value)]:
-        raise SettingsError(f"metric '{infinite[0]}' is infinite: a version's metrics have to be finite or NaN")
+        raise SettingsError(f"metric '{infinite[0]}' is infinite: a version's metrics must be finite or NaN")
     manifest = new.manifest
     digest = manifests.digest(manifest)
     adapter_id, number = _next_number(connection, new.name, number)

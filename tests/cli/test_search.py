@@ -68,8 +68,8 @@ def test_a_query_and_other_filters_both_hold(arguments: list[str], expected: lis
         ("name = sst2 or TASK = sst2", "did you mean 'task'?", "TASK"),
         ("name = 'sst2", "a quoted text that does not end", "'sst2"),
         ("score > high", "'score' is a number, as in 0.9; found 'high'", "high"),
-        ("worst(eval/accuracy) > 1", "no function 'worst'; there is: best", "worst"),
-        ("created > yesterday", "is no time: write 2026-11-01", "yesterday"),
+        ("worst(eval/accuracy) > 1", "unknown function 'worst'; known: best", "worst"),
+        ("created > yesterday", "is not a time: write 2026-11-01", "yesterday"),
     ],
 )
 def test_an_error_points_at_the_character(query: str, said: str, character: str, run: Any, ready: Path) -> None:

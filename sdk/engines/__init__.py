@@ -1,1 +1,1 @@
-"""Forward passes: adapters and racks inside a model, and what computes with them."""
+"""Forward passes of adapters on one model: slots and racks, torch modules, and training written out for BERT."""

@@ -49,7 +49,7 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
             note(f"mended: {digest}")
         if problems:
             table(["what", "is wrong"], [(problem.subject, problem.text) for problem in problems])
-        said = count(len(problems), "problem") if problems else "all is well"
-        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {said}")
+        summary = count(len(problems), "problem") if problems else "all is well"
+        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {summary}")
     if problems:
         context.exit(1)

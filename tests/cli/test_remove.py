@@ -54,7 +54,7 @@ def test_what_is_forced_out_is_still_named(run: Any) -> None:
     uid = run("show", "sst2@1", "--json").json["run"]["uid"]
     run("rm", "sst2@1", "--force")
     assert run("show", "sst2@2", "--json").json["parents"] == ["sst2@1"]
-    assert f"init of sst2@1, not here any more, digest {digest[:12]}" in run("show", "sst2@2", "--tree").out
+    assert f"init of sst2@1, not in this registry, digest {digest[:12]}" in run("show", "sst2@2", "--tree").out
     assert run("list", "--where", "parent = sst2@1", "--json").json[0]["ref"] == "sst2@2"
     assert len(run("history", f"run:{uid}", "--metric", "train/loss", "--json").json) == 50
     assert next(item for item in run("runs", "--json").json if item["uid"] == uid)["version"] is None

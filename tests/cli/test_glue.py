@@ -243,4 +243,4 @@ def test_wrong_usage(arguments: list[str], run: Any, home: Path) -> None:
 
 
 def test_the_table_of_an_empty_home(run: Any, home: Path) -> None:
-    run("glue", "--table").refused("unknown benchmark 'glue'", "none exists yet", "'registry glue' trains one")
+    run("glue", "--table").refused("unknown benchmark 'glue'", "none exists yet", "try: registry glue --base …")

@@ -77,9 +77,10 @@ def test_a_number_is_never_given_again(run: Any, mine: Path, add_version: Any) -
 def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
     result = run("rm", "mix@1", "sst2@9", "sst2@3")
     assert result.code == 1
-    removed, error = result.err.splitlines()
+    removed, error, advice = result.err.splitlines()
     assert removed == "mix@1 removed"
     assert error.startswith("error: unknown version 'sst2@9'")
+    assert advice == "try: registry list sst2"
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
 
 

@@ -6,18 +6,25 @@ from typing import Any, Final
 
 from pointsman.registry.errors import Action, Advice
 
+from .output import printable
+
 _OPTIONS: Final = {"learning_rate": "lr", "max_epochs": "epochs"}
 """Arguments whose option has another name."""
 
 
 def render(advice: Advice) -> str:
-    """The command, or the options, that an advice comes to.
+    """The command, or the options of the same command, that carry out an advice.
 
     Example:
         >>> render(Advice(Action.RESUME, {"run": "3fa912bc04d1"}))
         'registry train --resume 3fa912bc04d1'
     """
     return _COMMANDS[advice.action](advice.arguments)
+
+
+def hint(advice: Advice) -> str:
+    """The line below an error that says what to try."""
+    return f"try: {printable(render(advice))}"
 
 
 def _options(arguments: Mapping[str, Any]) -> list[str]:
@@ -34,7 +41,7 @@ def _options(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def _join(*words: str) -> str:
-    # shlex would quote the ellipsis, which stands for what the caller chooses.
+    # The ellipsis stands for a value that the caller chooses; shlex would quote it.
     return " ".join(word if word == "…" else shlex.quote(word) for word in words)
 
 

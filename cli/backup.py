@@ -21,5 +21,5 @@ def command(context: click.Context, directory: Path) -> None:
     from pointsman.registry.upkeep import back_up
 
     made = back_up(registry, directory)
-    files = f"{count(made.files, 'file')} ({size(made.size)}), {count(made.copied)} new"
+    files = f"{count(made.files, 'file')} ({size(made.size)}), {count(made.copied)} of them new"
     note(f"{made.path}: the database and {files}")

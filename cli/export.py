@@ -25,7 +25,7 @@ def command(context: click.Context, refs: tuple[str, ...], target: Path) -> None
     if not refs:
         raise click.UsageError("name a version and where to write it: registry export sst2@3 sst2.tar")
     if target.suffix.lower() in _PACKED and not target.is_dir():
-        raise click.UsageError(f"a bundle is an uncompressed .tar file; found {target.suffix!a}")
+        raise click.UsageError(f"a bundle ends in .tar and is never compressed; found {target.suffix!a}")
     registry = open_registry(context)
     if target.suffix.lower() == ".tar":
         from pointsman.registry.upkeep import export_bundle

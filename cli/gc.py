@@ -39,10 +39,10 @@ def command(context: click.Context, apply: bool, as_json: bool) -> None:
             [(file.path, size(file.size), ago(file.modified)) for file in garbage.files],
             right=("size",),
         )
-    what = f"{count(len(garbage.files), 'file')}, {size(garbage.size)}"
+    files = f"{count(len(garbage.files), 'file')}, {size(garbage.size)}"
     done = "removed" if apply else "nothing was removed: --apply does it"
-    said = done if garbage.files else "nothing to remove"
+    outcome = done if garbage.files else "nothing to remove"
     young = f"; {garbage.young} more are too young to tell" if garbage.young else ""
-    note(f"{what}: {said}{young}")
+    note(f"{files}: {outcome}{young}")
     if garbage.checkpoints:
         note(f"{count(len(garbage.checkpoints), 'checkpoint')} of runs that have finished: {done}")

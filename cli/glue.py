@@ -126,7 +126,7 @@ def _train(registry: Registry, arguments: dict[str, Any]) -> "GlueResults":
 def _announce(benchmark: "GlueBenchmark") -> None:
     """Print what will be trained."""
     if benchmark.left_out:
-        note(f"left out, because the data have no files for them: {', '.join(benchmark.left_out)}")
+        note(f"left out, without files in the data: {', '.join(benchmark.left_out)}")
     sizes = [(benchmark.tasks, "task"), (benchmark.methods, "method"), (benchmark.seeds, "seed")]
     product = " × ".join(count(len(values), noun) for values, noun in sizes)
     finished = len(benchmark.cells) - len(benchmark.pending)
@@ -175,7 +175,7 @@ def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     base = "" if results.base is None else f" of {results.base.name}"
     note(f"scores{base} on the validation rows × 100, from {', '.join(results.sources) or 'nothing yet'}")
     if settings:
-        note(f"trained with {settings}; the other settings are defaults")
+        note(f"trained with {settings}; the others are defaults")
     if SYNTHETIC in results.sources:
         note("these rows are synthetic: their scores say nothing about GLUE")
     if "max_eval_rows" in results.settings:

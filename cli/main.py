@@ -13,7 +13,7 @@ import click
 
 from pointsman.registry.errors import PointsmanError
 
-from .advice import render
+from .advice import hint
 from .output import no_color, printable
 
 SECTIONS: Final = {
@@ -82,7 +82,7 @@ def main() -> None:
     except PointsmanError as error:
         status = _failed(str(error))
         if error.advice is not None:
-            click.echo(f"try: {printable(render(error.advice))}", err=True)
+            click.echo(hint(error.advice), err=True)
     except (click.Abort, KeyboardInterrupt):
         status = _failed("interrupted")
     except BrokenPipeError:

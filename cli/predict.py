@@ -55,17 +55,17 @@ def command(
     the score) and the text; parallel(a, b) has a label and a probability for each member.
     """
     registry = open_registry(context)
-    meaning = _meaning(registry, ref)
-    columns = next(iter(meaning.tasks.values())).text
-    stored = next(iter(meaning.versions.values())).base.name
+    resolved = _resolve(registry, ref)
+    columns = next(iter(resolved.tasks.values())).text
+    stored = next(iter(resolved.versions.values())).base.name
     rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
     quiet_libraries()
     from pointsman.sdk import Switcher
 
     with Switcher(base or stored, registry=registry, device=device, precision=precision) as switcher:
-        meant = switcher.load(str(meaning.composition))
-        kept, asked = itertools.tee(rows)  # no further apart than what predict_stream takes at a time
-        answers = zip(kept, switcher.predict_stream(meant, asked, drop_layers=drop_layers), strict=True)
+        composition = switcher.load(str(resolved.composition))
+        printed, inputs = itertools.tee(rows)  # buffers at most the rows that predict_stream reads ahead
+        answers = zip(printed, switcher.predict_stream(composition, inputs, drop_layers=drop_layers), strict=True)
         if as_json:
             _print_json({"text": row, **_plain(answer)} for row, answer in answers)
             return
@@ -74,8 +74,8 @@ def command(
             click.echo("\t".join(printable(cell).replace("\n", "\\n") for cell in cells))  # one line a row
 
 
-def _meaning(registry: Registry, ref: str) -> ResolvedRef:
-    """What is asked for, before any library is loaded."""
+def _resolve(registry: Registry, ref: str) -> ResolvedRef:
+    """Resolve the ref or composition before any model library is loaded."""
     composition = parse(ref)
     return resolve(composition, registry, registry.version(refs(composition)[0]).base)
 

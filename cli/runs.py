@@ -6,25 +6,43 @@ from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import duration, local
+from .units import count, duration, local
 
 
-@click.command("runs", short_help="Every training, with or without a version.")
+@click.command(
+    "runs",
+    short_help="Every training, with or without a version.",
+    epilog="\n".join(
+        (
+            "\b",
+            "A query for --where:",
+            "  status in (failed, interrupted) and started > 7d ago",
+            "  origin.kind = trial and best(eval/accuracy) >= 0.85",
+            "",
+            "\b",
+            "  run adapter task method base fingerprint error status version seed",
+            "  started ended  origin.kind origin.name origin.item origin.FIELD",
+            "  settings.FIELD data.FIELD",
+            "  last(M) best(M) first(M) min(M) max(M) mean(M) count(M): M in the run",
+        )
+    ),
+)
 @click.argument("adapter", required=False)
+@click.option("--where", metavar="QUERY", help="Only runs that match a query, see below.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most N runs.")
 @json_option
 @click.pass_context
-def command(context: click.Context, adapter: str | None, limit: int, as_json: bool) -> None:
+def command(context: click.Context, adapter: str | None, where: str | None, limit: int, as_json: bool) -> None:
     """List trainings, newest first: of all adapters, or of ADAPTER.
 
     'registry history run:UID' prints the metrics of one.
     """
-    runs = open_registry(context).runs(adapter=adapter, limit=limit)
+    runs = open_registry(context).runs(where, adapter=adapter, limit=limit)
     if as_json:
         emit_json(list(runs))
         return
     if not runs:
-        note("no runs yet")
+        note("no run matches" if where is not None or adapter is not None else "no runs yet")
         return
     table(
         ["run", "adapter", "method", "status", "version", "started", "took", "error"],
@@ -43,3 +61,5 @@ def command(context: click.Context, adapter: str | None, limit: int, as_json: bo
         ],
         right=("took",),
     )
+    if runs.total > len(runs):
+        note(f"1 to {len(runs)} of {count(runs.total)}; more: --limit N")

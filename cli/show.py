@@ -90,6 +90,7 @@ def _print_run(run: Run, every: bool) -> None:
             ("run", f"{run.uid} ({run.status}, {duration(seconds)})"),
             ("started", local(run.started_at)),
             ("seed", str(run.seed)),
+            *([] if run.origin is None else [("part of", str(run.origin))]),
         ]
     )
     _print_section(_title("settings", "", settings, "the others are defaults (--all shows them)"), settings.rows)

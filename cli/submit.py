@@ -76,20 +76,20 @@ def command(
 
 
 def _best(registry: Registry) -> list[Version]:
-    """The best version of each adapter that is called after a task of GLUE and has learned it."""
+    """The best version of each adapter that has the name of a GLUE task and was trained on it."""
     from pointsman.sdk.tasks import GLUE
 
     names = [name for name, task in GLUE.items() if task.trainable]
-    found = []
+    versions = []
     for name in names:
         try:
-            found.append(registry.version(f"{name}@best"))
+            versions.append(registry.version(f"{name}@best"))
         except AdapterNotFoundError:
             continue
-    if chosen := [version for version in found if version.task["name"] == version.name]:
+    if chosen := [version for version in versions if version.task["name"] == version.name]:
         return chosen
     raise AdapterNotFoundError(
-        f"no adapter is called after the task of GLUE that it has learned ({', '.join(names)}): name the versions"
+        f"no adapter has the name of the GLUE task that it was trained on ({', '.join(names)}): name the versions"
     )
 
 
@@ -114,12 +114,12 @@ def _learned_synthetic(registry: Registry, version: Version) -> bool:
 
 
 def _explain(made: "Submission", learned_synthetic: Sequence[str]) -> None:
-    """Say what the leaderboard will make of it."""
+    """Print what was written, and what the leaderboard will refuse."""
     from pointsman.sdk.tasks import SYNTHETIC
 
     note(f"{made.path} written, from {made.source}")
     if made.source == SYNTHETIC:
-        note("these rows are synthetic: the answers to them say nothing about GLUE")
+        note("these rows are synthetic: the predictions say nothing about GLUE")
     elif learned_synthetic:
         note(f"trained on synthetic rows, not on GLUE's: {', '.join(learned_synthetic)}")
     if made.misfits:

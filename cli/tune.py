@@ -10,6 +10,7 @@ import click
 from pointsman.registry.errors import Action, Advice, SettingsError, TrainingError
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
+from .advice import hint
 from .options import device_option, json_option, own_rows_options
 from .output import emit_json, note
 from .progress import Watcher
@@ -143,7 +144,8 @@ def _space(texts: tuple[str, ...]) -> Space | None:
     try:
         return Space.parse(texts) if texts else None
     except SettingsError as error:
-        raise click.UsageError(f"--space: {error}") from error
+        advice = "" if error.advice is None else f"\n{hint(error.advice)}"
+        raise click.UsageError(f"--space: {error}{advice}") from error
 
 
 def _print(result: "TuneResult", again: str | None) -> None:

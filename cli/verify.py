@@ -2,7 +2,7 @@
 
 import click
 
-from .advice import render
+from .advice import hint, render
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
@@ -57,9 +57,9 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
             note(f"repaired: {digest}")
         if problems:
             table(["subject", "problem"], [(problem.subject, problem.text) for problem in problems])
-        for command_line in dict.fromkeys(render(problem.advice) for problem in problems if problem.advice is not None):
-            note(f"try: {command_line}")
-        result = count(len(problems), "problem") if problems else "no problems"
-        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {result}")
+        for advice in dict.fromkeys(hint(problem.advice) for problem in problems if problem.advice is not None):
+            note(advice)
+        summary = count(len(problems), "problem") if problems else "no problems"
+        note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {summary}")
     if problems:
         context.exit(1)

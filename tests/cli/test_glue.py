@@ -46,7 +46,7 @@ def test_the_whole_way(run: Any, tiny_base: Path) -> None:
     result = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert result.code == 0, result.err
     said = result.err.splitlines()
-    assert said[:2] == [f"loading {tiny_base} …", "2 tasks × 1 method × 2 seeds: 4 trainings, 0 there"]
+    assert said[:2] == [f"loading {tiny_base} …", "2 tasks × 1 method × 2 seeds: 4 trainings, 0 finished"]
     assert [line for line in said if line.startswith("training ")] == [
         "training 1 of 4: mrpc, seq_bn, seed 0",
         "training 2 of 4: rte, seq_bn, seed 0",
@@ -75,7 +75,7 @@ def test_the_whole_way(run: Any, tiny_base: Path) -> None:
 
     again = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert again.out == result.out
-    assert "4 trainings, 4 there\n" in again.err
+    assert "4 trainings, 4 finished\n" in again.err
     assert "training 1" not in again.err
     assert len(run("runs", "--json").json) == 4
 
@@ -86,7 +86,8 @@ def test_what_the_table_is_of(run: Any, filled: Path, tiny_base: Path) -> None:
     assert len(result.lines) == 3
     assert result.err.splitlines() == [
         f"scores of {tiny_base} on the validation rows × 100, from sample (synthetic)",
-        "trained with epochs 1, batch_size 16, max_length 24, max_train_rows 32, max_eval_rows 16; the other settings are defaults",
+        "trained with epochs 1, batch_size 16, max_length 24, max_train_rows 32, max_eval_rows 16; "
+        "the others are defaults",
         "these rows are synthetic: their scores say nothing about GLUE",
         "scored on part of the validation rows: not comparable with published scores",
         "avg is over mrpc, rte (2 of 8); missing: cola, sst2, stsb, qqp, mnli, qnli",
@@ -198,11 +199,8 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
     few = ("--max-length", "24", "--max-steps", "2")
     result = run("glue", "--base", tiny_base, "--data", tmp_path / "glue", *few)
     assert result.code == 0, result.err
-    assert (
-        "left out, because the data have no files for them: cola, sst2, mrpc, stsb, qqp, mnli, qnli, wnli\n"
-        in result.err
-    )
-    assert "1 task × 1 method × 1 seed: 1 training, 0 there\n" in result.err
+    assert "left out, without files in the data: cola, sst2, mrpc, stsb, qqp, mnli, qnli, wnli\n" in result.err
+    assert "1 task × 1 method × 1 seed: 1 training, 0 finished\n" in result.err
     assert "avg is over rte (1 of 8); missing: cola, sst2, mrpc, stsb, qqp, mnli, qnli\n" in result.err
     assert "synthetic" not in result.err
     header, _, row = result.lines
@@ -245,4 +243,4 @@ def test_wrong_usage(arguments: list[str], run: Any, home: Path) -> None:
 
 
 def test_the_table_of_an_empty_home(run: Any, home: Path) -> None:
-    run("glue", "--table").refused("unknown benchmark 'glue'", "none exists yet", "'registry glue' trains one")
+    run("glue", "--table").refused("unknown benchmark 'glue'", "none exists yet", "try: registry glue --base …")

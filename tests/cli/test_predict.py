@@ -89,9 +89,7 @@ def test_a_line_that_is_no_pair(line: str, run: Any, trained: Path) -> None:
 
 
 def test_half_a_pair_of_arguments(run: Any, trained: Path) -> None:
-    run("predict", "mrpc", "one", "two", "three", home=trained).refused(
-        "give two texts for each; found 3 texts", code=2
-    )
+    run("predict", "mrpc", "one", "two", "three", home=trained).refused("two texts for each; found 3 texts", code=2)
 
 
 def test_a_regression_prints_the_score(run: Any, trained: Path) -> None:

@@ -54,7 +54,7 @@ def test_what_is_forced_out_is_still_named(run: Any) -> None:
     uid = run("show", "sst2@1", "--json").json["run"]["uid"]
     run("rm", "sst2@1", "--force")
     assert run("show", "sst2@2", "--json").json["parents"] == ["sst2@1"]
-    assert f"init of sst2@1, not here any more, digest {digest[:12]}" in run("show", "sst2@2", "--tree").out
+    assert f"init of sst2@1, not in this registry, digest {digest[:12]}" in run("show", "sst2@2", "--tree").out
     assert run("list", "--where", "parent = sst2@1", "--json").json[0]["ref"] == "sst2@2"
     assert len(run("history", f"run:{uid}", "--metric", "train/loss", "--json").json) == 50
     assert next(item for item in run("runs", "--json").json if item["uid"] == uid)["version"] is None
@@ -77,9 +77,10 @@ def test_a_number_is_never_given_again(run: Any, mine: Path, add_version: Any) -
 def test_what_was_removed_before_an_error_is_told(run: Any) -> None:
     result = run("rm", "mix@1", "sst2@9", "sst2@3")
     assert result.code == 1
-    removed, error = result.err.splitlines()
+    removed, error, advice = result.err.splitlines()
     assert removed == "mix@1 removed"
     assert error.startswith("error: unknown version 'sst2@9'")
+    assert advice == "try: registry list sst2"
     assert refs(run) == ["cola@1", "sst2@1", "sst2@2", "sst2@3"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.registry import Registry
+from pointsman.registry import Origin, Registry
 from pointsman.sdk.core.composition import parse
 from pointsman.sdk.methods.defaults import default_config
 from pointsman.sdk.methods.fusion import fuse_config
@@ -200,6 +200,12 @@ def test_a_merged_version(run: Any, registry: Registry, add_version: Any) -> Non
     assert found["configuration: 1 of 17 fields set; the others are the defaults of lora (--all shows them)"] == [
         "  r  16 (default: 8)"
     ]
+
+
+def test_a_part_of_a_larger_piece_of_work(run: Any, registry: Registry, add_version: Any, add_run: Any) -> None:
+    uid = add_run(registry, origin=Origin(kind="trial", name="sst2-lora", item="3"))
+    add_version(registry, run=uid)
+    assert "part of  trial 3 of 'sst2-lora'" in run("show", "sst2").lines
 
 
 def test_nothing_set(run: Any, registry: Registry, add_version: Any, add_run: Any) -> None:

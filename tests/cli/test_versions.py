@@ -141,6 +141,21 @@ def test_runs(run: Any, trained: Path) -> None:
     assert [row.split()[0] for row in table[2:]] == [item["uid"] for item in runs]
 
 
+def test_runs_that_match_a_query(run: Any, trained: Path, ready: Path) -> None:
+    found = run("runs", "--where", "task = sst2 and status = finished", "--json", home=trained).json
+    assert [item["version"] for item in found] == ["sst2@2", "sst2@1"]
+    found = run("runs", "sst2", "--where", "method = compacter", "--json", home=trained).json
+    assert [item["version"] for item in found] == ["sst2@2"]
+    limited = run("runs", "--where", "task = sst2", "--limit", 1, home=trained)
+    assert (len(limited.lines), limited.err) == (3, "1 to 1 of 2; more: --limit N\n")
+    none = run("runs", "--where", "seed = 99", home=trained)
+    assert (none.code, none.out, none.err) == (0, "", "no run matches\n")
+    run("runs", "--where", "statu = finished", home=trained).refused("did you mean 'status'")
+    run("runs", "--where", "", home=trained).refused("query")
+    best = run("runs", "--where", "best(eval/accuracy) > 0.8", "--json", home=ready).json
+    assert [item["version"] for item in best] == ["sst2@2"]
+
+
 def test_no_runs(run: Any) -> None:
     assert run("runs", "--json").out == "[]\n"
     result = run("runs")

@@ -51,7 +51,7 @@ def build(
     try:
         return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"a version's task and configuration have to be plain JSON: {error}") from error
+        raise SettingsError(f"a version's task and configuration must be plain JSON: {error}") from error
 
 
 def digest(manifest: str) -> str:

@@ -3,13 +3,14 @@ import json
 import math
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.registry import File, Registry
+from pointsman.registry import File, Registry, VersionKind
 from pointsman.registry.errors import (
     Action,
     AdapterNotFoundError,
@@ -19,6 +20,7 @@ from pointsman.registry.errors import (
     NotFoundError,
     ObjectCorruptError,
     ObjectMissingError,
+    QueryError,
     RunNotFoundError,
     SettingsError,
     StoreError,
@@ -395,3 +397,38 @@ def test_an_export_to_a_file_is_refused(registry, add, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written: File exists"):
         registry.export("sst2", tmp_path / "file")
+
+
+# Kinds, and former fingerprints of bases
+
+
+@pytest.mark.parametrize("kind", list(VersionKind))
+def test_a_version_keeps_its_kind_and_its_digest_does_not_depend_on_it(registry, add, kind):
+    plain, version = add(), add(kind=kind.value)
+    assert (plain.kind, version.kind, registry.version("sst2@2").kind) == (VersionKind.ADAPTER, kind, kind)
+    assert plain.digest == version.digest
+    assert [found.ref for found in registry.versions(f"kind = {kind} and number = 2")] == ["sst2@2"]
+    others = [other for other in VersionKind if other != kind]
+    assert list(registry.versions(f"kind in ({', '.join(others)}) and number = 2")) == []
+
+
+def test_an_unknown_kind_is_refused(registry, add):
+    message = "unknown kind of version 'Fusion'; did you mean fusion\\?; known: adapter, fusion, composition"
+    with pytest.raises(SettingsError, match=message):
+        add(kind="Fusion")
+    assert registry.versions().total == 0
+    with pytest.raises(QueryError, match="unknown kind 'adaptor'; known: adapter, fusion, composition"):
+        registry.versions("kind = adaptor")
+
+
+def test_a_base_is_given_its_former_fingerprint_once(registry, add, base):
+    assert add().base.former_fingerprint is None
+    former = replace(base, former_fingerprint="ef" * 32)
+    assert add(base=former).base == former
+    assert registry.version("sst2@1").base == former
+    # What is known stays: by another release's reckoning, or by none.
+    add(base=replace(base, former_fingerprint="12" * 32))
+    add(base=base)
+    assert {version.base.former_fingerprint for version in registry.versions()} == {"ef" * 32}
+    with pytest.raises(SettingsError, match="the base's fingerprint 'none' is not a sha256"):
+        add(base=replace(base, former_fingerprint="none"))

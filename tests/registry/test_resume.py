@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pointsman.registry import RunStatus
 from pointsman.registry.database import tables as t
 from pointsman.registry.database.events import now
-from pointsman.registry.errors import ConflictError, PrunedError, RunNotFoundError, SettingsError
+from pointsman.registry.errors import Action, Advice, ConflictError, PrunedError, RunNotFoundError, SettingsError
 from pointsman.registry.metrics import cutting
 from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
@@ -301,7 +301,7 @@ def test_a_number_that_was_given_anew_is_another_process(registry, start):
 
 def test_the_process_is_no_part_of_the_environment(registry, start, add, tmp_path):
     """What is shown, compared and exported is what was given."""
-    with pytest.raises(SettingsError, match=r"the environment has the key 'process'.*: call it something else"):
+    with pytest.raises(SettingsError, match=r"the environment has the key 'process'.*: use another key"):
         start(environment={"process": "mine"})
     run = start()
     run.finish(RunStatus.FAILED, "too bad")
@@ -338,8 +338,9 @@ def test_a_run_that_is_taken_up_is_running_again(registry, start, status):
 def test_a_run_that_has_made_a_version_is_refused(registry, interrupted, add):
     uid = interrupted()
     add(run=uid)
-    with pytest.raises(ConflictError, match=f"run {uid} has made sst2@1 and cannot.*: start another .*--like"):
+    with pytest.raises(ConflictError, match=f"^run {uid} has made sst2@1 and cannot be resumed$") as refused:
         registry.resume_run(uid, last_step=5)
+    assert refused.value.advice == Advice(Action.TRAIN_LIKE, {"ref": f"run:{uid}"})
     assert steps(registry, uid) == list(range(10))
     registry.remove("sst2@1")
     registry.resume_run(uid, last_step=5).finish()
@@ -357,8 +358,10 @@ def test_a_run_that_has_finished_is_refused(registry, start, pruned):
     except PrunedError:
         assert pruned
     assert registry.run(run.uid).error == ("not promising" if pruned else None)
-    with pytest.raises(ConflictError, match=f"run {run.uid} has finished and cannot.*: start another .*--like"):
+    how = "was pruned" if pruned else "has finished"
+    with pytest.raises(ConflictError, match=f"^run {run.uid} {how} and cannot be resumed$") as refused:
         registry.resume_run(run.uid, last_step=5)
+    assert refused.value.advice == Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"})
     assert steps(registry, run.uid) == [7]
     assert registry.events("sst2") == []
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def read_members(path: Path) -> dict[str, bytes]:
@@ -38,3 +40,19 @@ def write_members(
         for info, content in [*((tarfile.TarInfo(name), content) for name, content in contents.items()), *extra]:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+
+
+def change_index(bundle: Path, change: Callable[[Any], object], path: Path | None = None) -> Path:
+    """Write a bundle with another ``bundle.json`` and the right checksums.
+
+    Args:
+        bundle: The bundle.
+        change: Changes the index in place.
+        path: The new bundle; by default it replaces the old one.
+    """
+    members = read_members(bundle)
+    index = json.loads(members["bundle.json"])
+    change(index)
+    path = path or bundle
+    write_members(path, {**members, "bundle.json": json.dumps(index).encode()})
+    return path

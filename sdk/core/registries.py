@@ -20,5 +20,5 @@ def open_registry(registry: Registry | None) -> AbstractContextManager[Registry]
     if registry is None:
         return Registry()
     if not isinstance(registry, Registry):
-        raise SettingsError(f"registry must be a Registry, as Registry('DIR'); found {short_repr(registry)}")
+        raise SettingsError(f"registry must be a Registry: Registry('DIR') opens one; found {short_repr(registry)}")
     return nullcontext(registry)

@@ -67,7 +67,7 @@ class DataSource:
         """
         if task in GLUE and (self.text or self.validation or self.label != "label"):
             raise SettingsError(
-                f"'{task}' is a task of GLUE: its text columns, label column and validation rows are fixed; "
+                f"'{task}' is a task of GLUE: its text columns, label column and validation file are fixed; "
                 "for a task of your own, choose another name"
             )
         if task in GLUE and not GLUE[task].trainable:

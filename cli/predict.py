@@ -12,7 +12,8 @@ import click
 from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk.core.composition import parse, refs
-from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef, resolve
+from pointsman.sdk.switching.resolve.lookup import resolve
+from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
 from .options import base_option, device_option, json_option, open_registry, precision_option, quiet_libraries
 from .output import json_text, plain, printable
@@ -55,7 +56,7 @@ def command(
     """
     registry = open_registry(context)
     meaning = _meaning(registry, ref)
-    columns = next(iter(meaning.tasks.values())).text
+    columns = next(iter(meaning.routes.values())).task.text
     stored = next(iter(meaning.versions.values())).base.name
     rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
     quiet_libraries()

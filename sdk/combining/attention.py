@@ -11,16 +11,17 @@ from adapters.composition import Fuse
 from torch import Tensor
 
 from pointsman.registry import Ref, Registry
-from pointsman.registry.errors import BaseMismatchError, SettingsError
+from pointsman.registry.errors import SettingsError
 
 from ..bases.load import load_base
 from ..core.registries import open_registry
+from ..core.same_base import check_base
 from ..data.batches import cut
 from ..data.tokens import TokenRows, tokenise
 from ..engines.single import BATCH_ROWS
 from ..engines.slots import slot_name
 from ..methods.fusion import is_fusion, member_refs
-from ..switching.execute.inputs import Text, check_input, input_list
+from ..switching.execute.requests import Text, check_input, input_list
 from ..tasks import Task
 from ..training.fusion_subject import insert_version
 
@@ -80,11 +81,7 @@ def fusion_attention(
         if not rows:
             raise SettingsError("there is nothing to attend to: the list of inputs is empty")
         loaded = load_base(base or version.base.name, device=device)
-        if loaded.record.fingerprint != version.base.fingerprint:
-            raise BaseMismatchError(
-                f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
-                f"not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
-            )
+        check_base(version, loaded.record)
         block = insert_version(loaded.model, opened, version, slot_name(0))
         tokens = tokenise(loaded.tokenizer, rows, max_length=version.max_length)
         places, found = attention(loaded.model.eval(), block, tokens)

@@ -126,6 +126,11 @@ class Task:
         """How many outputs the head has: one a class, or 1 for a regression."""
         return len(self.labels) or 1
 
+    @property
+    def labels_text(self) -> str:
+        """The labels for a message: ``negative, positive``, or ``a score`` for a regression."""
+        return ", ".join(self.labels) or "a score"
+
     def to_dict(self) -> dict[str, Any]:
         """Every field, in types that JSON has; `from_dict` reads it back."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pointsman.registry import Ref, Registry, Version
-from pointsman.registry.errors import BaseMismatchError, SettingsError
+from pointsman.registry.errors import SettingsError
 
+from ..core.same_base import check_same_base
 from ..methods import METHODS, configure
 
 _SHARED: Final = (
@@ -45,12 +46,7 @@ def find_members(registry: Registry, refs: Sequence[str | Ref]) -> tuple[Version
         if reason is not None:
             fitting = [name for name in METHODS if _reason(configure(name)) is None]
             raise SettingsError(f"{member.ref} ({member.method}) {reason}; what can be fused: {', '.join(fitting)}")
-        if member.base.fingerprint != first.base.fingerprint:
-            raise BaseMismatchError(
-                f"{first.ref} was trained on the base '{first.base.name}' ({first.base.fingerprint[:12]}), and "
-                f"{member.ref} on '{member.base.name}' ({member.base.fingerprint[:12]}): only adapters of one base can "
-                "be fused"
-            )
+        check_same_base(first, member, "fused")
         differing = [field for field in _SHARED if _field(member.config, field) != _field(first.config, field)]
         if differing:
             raise SettingsError(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pointsman.registry import Base, MetricPoint, Registry, Run, RunStatus, Version
 from pointsman.registry.errors import ConflictError, MetricNotFoundError, SettingsError
 
+from ..core.same_base import describe_base
 from .space import Value
 
 _LONGEST_NAME: Final = 128
@@ -82,7 +83,7 @@ class Identity:
             if before != now
         ]
         if run.base.fingerprint != self.base.fingerprint:
-            found.insert(0, f"base {_named(run.base)} there and {_named(self.base)} here")
+            found.insert(0, f"base {describe_base(run.base)} there and {describe_base(self.base)} here")
         if run.data.get("fingerprint") != self.data:
             found.insert(0, f"data from {run.data.get('source')} there and other rows here, from {self.data_source}")
         return found
@@ -181,7 +182,3 @@ def _paired(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str
 
 def _said(value: Any) -> str:
     return "not set" if value is None else str(value)
-
-
-def _named(base: Base) -> str:
-    return f"'{base.name}' ({base.fingerprint[:12]})"

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from pointsman.registry import Ref, Registry, Version
-from pointsman.registry.errors import BaseMismatchError, SettingsError, WeightsError
+from pointsman.registry.errors import SettingsError, WeightsError
 
+from ...core.same_base import check_same_base
 from ...formats.native import Stored, read_adapter, read_head
 from ...methods import ONLY_TRAINING, is_vera, parts_of
 from .recipe import Recipe
@@ -113,9 +114,7 @@ def _read(registry: Registry, version: Version) -> Member:
 
 def _check_same(first: Version, other: Version, how: str) -> None:
     together = f"{first.ref} and {other.ref} cannot be merged:"
-    if first.base.fingerprint != other.base.fingerprint:
-        bases = " and ".join(f"'{v.base.name}' ({v.base.fingerprint[:12]})" for v in (first, other))
-        raise BaseMismatchError(f"{together} they were trained on different bases, {bases}")
+    check_same_base(first, other, "merged")
     if first.method != other.method:
         raise SettingsError(f"{together} they are of different methods, {first.method} and {other.method}")
     ignored = ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())

@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final
 
-from pointsman.registry.errors import BaseMismatchError, DataError, SettingsError
+from pointsman.registry.errors import DataError, SettingsError
 
 from ...bases.load import load_base
+from ...core.same_base import check_base
 from ...data.source import DataSource
 from ...data.tokens import tokenise
 from ...engines.scoring import Scorer
@@ -70,11 +71,7 @@ def best_of(
     if max_rows is not None:
         rows = rows.head(max_rows)
     loaded = load_base(base or merged.like.base.name, device=device)
-    if loaded.record.fingerprint != merged.like.base.fingerprint:
-        raise BaseMismatchError(
-            f"{merged.like.ref} was trained on the base '{merged.like.base.name}' "
-            f"({merged.like.base.fingerprint[:12]}), not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
-        )
+    check_base(merged.like, loaded.record)
     tokens = tokenise(loaded.tokenizer, rows.texts(), max_length=merged.max_length)
     exact_lengths = reads_padding(merged.adapter.config, loaded.model.config)
     scorer = Scorer(

@@ -1,156 +1,151 @@
-"""What refs and compositions mean: versions of this base, and for a named composition what it is made of."""
+"""What a ref or a composition resolves to: its versions, and its routes with the task of each."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pointsman.registry import Base, Ref, Registry, Version
-from pointsman.registry.errors import BaseMismatchError, CompositionError
+from pointsman.registry import Ref, Version
+from pointsman.registry.errors import CompositionError
 
-from ...core.composition import Composition, Fuse, Stack, from_dict, refs, replace
-from ...methods.fusion import FUSE, fusion_members
+from ...core.composition import Composition, Fuse, Stack, refs, replace
+from ...methods.fusion import fusion_members
 from ...tasks import Task
-from .routes import all_routes, head_refs
+from .routes import all_routes, head_refs, routes_for
 from .rules import check_route
 
-Leaf = Ref | Fuse
-"""What is looked up: a ref, or the fusion layer over some."""
+Lookup = Ref | Fuse
+"""A part of a composition that is looked up as one: a ref, or a fusion, which has a fusion layer as its version."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResolvedRef:
-    """What a ref or a composition means."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Route:
+    """A route through a composition, with what computes it: each route gives a row one answer."""
 
     composition: Composition
-    """Its refs are ``name@number``, none of them a named composition's."""
+    """The blocks on the route: no ``Parallel``, no ``BatchSplit``."""
+    task: Task
+    """The task of the heads that answer."""
+    heads: tuple[tuple[str, float], ...]
+    """The refs of the versions whose heads answer, and each one's weight in the answer."""
+    versions: tuple[Version, ...]
+    """All versions that compute the answer, members before the fusion layers over them."""
+    max_length: int
+    """Tokens that a row is cut to."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResolvedRef:
+    """What a ref or a composition resolves to.
+
+    Example:
+        >>> resolved = resolve(parse("parallel(sst2, cola)"), registry, base)
+        >>> resolved.composition
+        Parallel('sst2@3', 'cola@1')
+        >>> [route.task.name for route in resolved.routes_of_row(0, 1)]
+        ['sst2', 'cola']
+    """
+
+    composition: Composition
+    """Its refs are ``name@number``, and none of them is a version that is itself a composition."""
     versions: Mapping[str, Version]
-    """Of its refs, and of the members of fusion layers among them."""
-    tasks: Mapping[Composition, Task]
-    """Of the heads that answer, by way through it: all ways that rows take, those of the first row first."""
+    """The versions of its refs, and the members of fusion layers among them, by ref."""
+    routes: Mapping[Composition, Route]
+    """All routes that rows take, by their blocks: those of the first row first."""
 
-    def max_length(self, way: Composition) -> int:
-        """Tokens that a row on a way through it is cut to."""
-        return max(self.versions[str(ref)].max_length for ref, _ in head_refs(way))
+    def routes_of_row(self, row: int, rows: int) -> tuple[Route, ...]:
+        """The routes that a row takes, one for each answer that it gets.
 
-    def needed(self, way: Composition) -> list[Version]:
-        """The versions that a way through it takes, members before the fusion layers over them."""
-        found: dict[str, Version] = {}
-        for ref in refs(way):
-            version = self.versions[str(ref)]
-            for member in fusion_members(version):
-                found[str(member)] = self.versions[str(member)]
-            found[version.ref] = version
-        return list(found.values())
+        Args:
+            row: The number of the row, from 0.
+            rows: The number of all rows.
+
+        Raises:
+            CompositionError: The sizes of a ``BatchSplit`` do not add up to the rows.
+        """
+        return tuple(self.routes[blocks] for blocks in routes_for(self.composition, row, rows))
 
 
-def resolve(composition: Composition, registry: Registry, base: Base) -> ResolvedRef:
-    """Look up what a composition means now.
-
-    Raises:
-        NotFoundError: There is no such version.
-        BaseMismatchError: One was trained on another base.
-        CompositionError: As ``settle``.
-    """
-    return resolve_with(composition, lambda leaf: look_up(leaf, registry, base))
-
-
-def look_up(leaf: Leaf, registry: Registry, base: Base) -> ResolvedRef:
-    """What a ref means now, or a fusion of refs.
-
-    Raises:
-        NotFoundError: There is no such version.
-        BaseMismatchError: It was trained on another base.
-        CompositionError: No fusion layer was trained over these members, or several for different tasks.
-    """
-    version = registry.version(leaf) if isinstance(leaf, Ref) else _trained(leaf, registry)
-    if version.base.fingerprint != base.fingerprint:
-        raise BaseMismatchError(
-            f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
-            f"not on '{base.name}' ({base.fingerprint[:12]}): an adapter runs on its own base only"
-        )
-    if set(version.config) == {"composition"}:
-        return resolve(from_dict(version.config["composition"]), registry, base)
-    versions = {str(ref): registry.version(ref) for ref in fusion_members(version)} | {version.ref: version}
-    ref = Ref(version.name, version.number)
-    return ResolvedRef(composition=ref, versions=versions, tasks={ref: Task.from_dict(version.task)})
-
-
-def leaves(composition: Composition) -> Iterator[Leaf]:
-    """What is looked up in a composition."""
+def lookups(composition: Composition) -> Iterator[Lookup]:
+    """The parts of a composition that are looked up, in the order in which they are written."""
     if isinstance(composition, Ref | Fuse):
         yield composition
     else:
         for member in composition.members:
-            yield from leaves(member)
+            yield from lookups(member)
 
 
-def resolve_with(composition: Composition, mean: Callable[[Leaf], ResolvedRef]) -> ResolvedRef:
-    """What a composition means where ``mean`` says what the refs and fusions in it do.
+def resolved_version(version: Version, members: Mapping[str, Version]) -> ResolvedRef:
+    """What a single version resolves to.
+
+    Args:
+        version: A version that is no composition.
+        members: The members by ref, if it is a fusion layer.
+    """
+    ref = Ref(version.name, version.number)
+    versions = {**members, version.ref: version}
+    return ResolvedRef(composition=ref, versions=versions, routes={ref: _route(ref, versions)})
+
+
+def combine(composition: Composition, resolved: Mapping[Lookup, ResolvedRef]) -> ResolvedRef:
+    """What a composition resolves to.
+
+    Args:
+        composition: A ref or a composition.
+        resolved: What each of its ``lookups`` resolves to.
 
     Raises:
-        CompositionError: A named composition stands where what it is made of may not, adapters do not go together, or
-            answers are to be averaged that are not of one kind.
+        CompositionError: A ref stands for a composition that may not stand there, adapters do not work together, or
+            answers for tasks of different kinds would be averaged.
     """
     if isinstance(composition, Ref | Fuse):
-        return mean(composition)
+        return resolved[composition]
     versions: dict[str, Version] = {}
 
-    def settled(part: Composition) -> Composition:
+    def resolve_part(part: Composition) -> Composition:
         match part:
             case Ref() | Fuse():
-                found = mean(part)
-                versions.update(found.versions)
-                return found.composition
+                versions.update(resolved[part].versions)
+                return resolved[part].composition
             case Stack(members=members):  # the one block that holds fusions
-                return Stack(*(settled(member) for member in members))
-        return replace(part, settled)
+                return Stack(*(resolve_part(member) for member in members))
+        return replace(part, resolve_part)
 
-    whole = settled(composition)
-    return ResolvedRef(
-        composition=whole, versions=versions, tasks={way: _task_of(way, versions) for way in all_routes(whole)}
+    blocks = resolve_part(composition)
+    routes = {route: _route(route, versions) for route in all_routes(blocks)}
+    return ResolvedRef(composition=blocks, versions=versions, routes=routes)
+
+
+def _route(blocks: Composition, versions: Mapping[str, Version]) -> Route:
+    heads = tuple((str(ref), weight) for ref, weight in head_refs(blocks))
+    needed: dict[str, Version] = {}
+    for ref in refs(blocks):
+        version = versions[str(ref)]
+        for member in fusion_members(version):
+            needed[str(member)] = versions[str(member)]
+        needed[version.ref] = version
+    return Route(
+        composition=blocks,
+        task=_answered_task(blocks, versions),
+        heads=heads,
+        versions=tuple(needed.values()),
+        max_length=max(versions[ref].max_length for ref, _ in heads),
     )
 
 
-def _task_of(way: Composition, versions: Mapping[str, Version]) -> Task:
-    """The task of the heads that answer on a way.
+def _answered_task(blocks: Composition, versions: Mapping[str, Version]) -> Task:
+    """The task of the heads that answer on a route.
 
     Raises:
-        CompositionError: Adapters that do not go together, or answers to be averaged that are not of one kind.
+        CompositionError: Adapters do not work together, or answers for tasks of different kinds would be averaged.
     """
-    check_route(way, versions)
-    first, *others = (Task.from_dict(versions[str(ref)].task) for ref, _ in head_refs(way))
+    check_route(blocks, versions)
+    first, *others = (Task.from_dict(versions[str(ref)].task) for ref, _ in head_refs(blocks))
     for other in others:
         if (other.labels, len(other.text)) != (first.labels, len(first.text)):
             raise CompositionError(
-                f"{way} cannot average the answers of its heads: '{first.name}' {_kind(first)}, "
-                f"and '{other.name}' {_kind(other)}"
+                f"{blocks} cannot average the answers of its heads: {_describe(first)}, and {_describe(other)}"
             )
     return first
 
 
-def _trained(block: Fuse, registry: Registry) -> Version:
-    """The newest fusion layer that was trained over these members.
-
-    Raises:
-        CompositionError: There is none, or they are for several tasks.
-    """
-    asked = replace(block, lambda ref: Ref.parse(registry.version(ref).ref))
-    assert isinstance(asked, Fuse)
-    found = [
-        version
-        for version in registry.versions(method=FUSE, sort="created").items
-        if version.config["composition"] == asked.to_dict()
-    ]
-    if not found:
-        members = ",".join(str(member) for member in asked.members)
-        raise CompositionError(
-            f"no fusion layer was trained over {members}: 'registry fuse NAME --of {members} --task …'"
-        )
-    if len({version.task["name"] for version in found}) > 1:
-        layers = ", ".join(f"{version.ref} ({version.task['name']})" for version in found)
-        raise CompositionError(f"{asked} is trained for several tasks, so name the one that is meant: {layers}")
-    return found[0]
-
-
-def _kind(task: Task) -> str:
-    labels = "a score" if task.is_regression else ", ".join(task.labels)
-    return f"answers {labels} to {len(task.text)} text{'s' if task.is_pair else ''}"
+def _describe(task: Task) -> str:
+    return f"'{task.name}' answers {task.labels_text} to {len(task.text)} text{'s' if task.is_pair else ''}"

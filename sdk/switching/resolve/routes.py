@@ -1,4 +1,8 @@
-"""Ways through a composition: a row takes one for each answer that it gets."""
+"""Routes through a composition: a row takes one for each answer that it gets.
+
+A route is written as the composition without ``Parallel`` and ``BatchSplit``: of ``stack(a, parallel(b, c))`` there are
+two, ``stack(a, b)`` and ``stack(a, c)``.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -10,18 +14,16 @@ from ...core.composition import Average, BatchSplit, Composition, Parallel, Stac
 
 
 def routes_for(composition: Composition, row: int, rows: int) -> tuple[Composition, ...]:
-    """The ways through a composition that one of the rows takes, one for each answer it gets.
-
-    What is returned has no ``Parallel`` and no ``BatchSplit`` in it any more.
+    """The routes that one of the rows takes, one for each answer it gets.
 
     Args:
         composition: The composition.
-        row: Which row.
-        rows: How many there are.
+        row: The number of the row, from 0.
+        rows: The number of all rows.
 
     Raises:
-        CompositionError: Sizes of a ``BatchSplit`` do not add up to the rows, or two ``Parallel`` in a stack differ in
-            their number of members.
+        CompositionError: The sizes of a ``BatchSplit`` do not add up to the rows, or two ``Parallel`` in a stack have
+            different numbers of members.
     """
     match composition:
         case Parallel(members=members):
@@ -34,12 +36,12 @@ def routes_for(composition: Composition, row: int, rows: int) -> tuple[Compositi
                     return routes_for(member, row, size)
                 row -= size
         case Stack(members=members) | Average(members=members):
-            return tuple(_joined(composition, way) for way in _side_by_side(composition, members, row, rows))
+            return tuple(_block_of(composition, route) for route in _side_by_side(composition, members, row, rows))
     return (composition,)
 
 
 def required_rows(composition: Composition) -> int | None:
-    """The number of rows that a composition is for, by the sizes in it; None: any."""
+    """The number of rows that the sizes in a composition add up to; None: it takes any number."""
     match composition:
         case Ref():
             return None
@@ -49,21 +51,21 @@ def required_rows(composition: Composition) -> int | None:
 
 
 def all_routes(composition: Composition) -> list[Composition]:
-    """All ways that rows take, those of the first row first.
+    """The routes of all rows, those of the first row first.
 
     Raises:
-        CompositionError: As ``ways_of``, for any of the rows.
+        CompositionError: As for ``routes_for``, for any of the rows.
     """
     rows = required_rows(composition) or 1
-    of_rows = [routes_for(composition, row, rows) for row in sorted(set(_firsts(composition, 0)))]
-    return list(dict.fromkeys(itertools.chain.from_iterable(of_rows)))
+    routes_by_row = [routes_for(composition, row, rows) for row in sorted(set(_starts(composition, 0)))]
+    return list(dict.fromkeys(itertools.chain.from_iterable(routes_by_row)))
 
 
-def head_refs(way: Composition) -> tuple[tuple[Ref, float], ...]:
-    """Whose heads answer, and how much each counts: of a stack the last one's, of an average each by its weight."""
-    match way:
+def head_refs(route: Composition) -> tuple[tuple[Ref, float], ...]:
+    """The refs whose heads answer on a route, with their weights: of a stack the last, of an average all."""
+    match route:
         case Ref():
-            return ((way, 1.0),)
+            return ((route, 1.0),)
         case Stack(members=members):
             return head_refs(members[-1])
         case Average(members=members, weights=weights):
@@ -72,36 +74,37 @@ def head_refs(way: Composition) -> tuple[tuple[Ref, float], ...]:
                 for member, weight in zip(members, weights, strict=True)
                 for ref, share in head_refs(member)
             )
-    raise CompositionError(f"{way} has no head of its own")
+    raise CompositionError(f"{route} has no head of its own")
 
 
-def _firsts(composition: Composition, start: int) -> Iterator[int]:
-    """The rows, counted from ``start``, at which the ways through a composition change."""
+def _starts(composition: Composition, start: int) -> Iterator[int]:
+    """The rows at which the routes through a composition change, counted from ``start``."""
     yield start
     match composition:
         case BatchSplit(members=members, sizes=sizes):
             for member, size in zip(members, sizes, strict=True):
-                yield from _firsts(member, start)
+                yield from _starts(member, start)
                 start += size
         case Stack(members=members) | Average(members=members) | Parallel(members=members):
             for member in members:
-                yield from _firsts(member, start)
+                yield from _starts(member, start)
 
 
-def _joined(whole: Composition, way: tuple[Composition, ...]) -> Composition:
-    """A stack or an average of what is left of its members."""
-    if isinstance(whole, Average):
-        return Average(*way, weights=whole.weights)
-    return Stack(*way) if len(way) > 1 else way[0]
+def _block_of(block: Composition, members: tuple[Composition, ...]) -> Composition:
+    """A stack or an average like ``block``, of the members on a route."""
+    if isinstance(block, Average):
+        return Average(*members, weights=block.weights)
+    return Stack(*members) if len(members) > 1 else members[0]
 
 
 def _side_by_side(
-    whole: Composition, members: tuple[Composition, ...], row: int, rows: int
+    block: Composition, members: tuple[Composition, ...], row: int, rows: int
 ) -> list[tuple[Composition, ...]]:
-    """Members with one way each, or as many as the others have: way by way."""
-    ways = [routes_for(member, row, rows) for member in members]
-    widths = {len(way) for way in ways} - {1}
+    """For each route through a block, the routes through its members: a member with a single one is on all of them."""
+    routes = [routes_for(member, row, rows) for member in members]
+    widths = {len(route) for route in routes} - {1}
     if len(widths) > 1:
-        raise CompositionError(f"what runs in parallel in {whole} has to have the same number of members: {widths}")
+        numbers = " and ".join(map(str, sorted(widths)))
+        raise CompositionError(f"parallel blocks in {block} must have the same number of members; found {numbers}")
     width = max(widths, default=1)
-    return list(zip(*(way * width if len(way) == 1 else way for way in ways), strict=True))
+    return list(zip(*(route * width if len(route) == 1 else route for route in routes), strict=True))

@@ -228,7 +228,7 @@ def serve_in_threads(
                 switcher.unload(ref)
             status = switcher.status()
             assert (status.slots, status.rack_size, status.versions) == (0, 0, ())
-            assert switcher._library._leases == 0
+            assert switcher._adapters._leases == 0
             gc.collect()
             sizes.append((in_use(), in_model(switcher)))
         # Racks that hold nothing stay until another is opened: of five configurations, with up to three lanes each.

@@ -158,5 +158,5 @@ def _fusion_layer(block: Fuse, registry: Registry) -> Version:
         )
     if len({version.task["name"] for version in layers}) > 1:
         names = ", ".join(f"{version.ref} ({version.task['name']})" for version in layers)
-        raise CompositionError(f"{numbered} is trained for several tasks, so name one of its versions: {names}")
+        raise CompositionError(f"{numbered} was trained for several tasks: {names}; name one of them")
     return layers[0]

@@ -269,6 +269,6 @@ def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
                          base=made.base, max_length=16, parameters=1)  # fmt: skip
     switcher.refresh("a")
     assert switcher.load("fuse(a, b)") == "f@1"
-    with pytest.raises(CompositionError, match=r"several tasks, so name the one that is meant: g@1 .cola., f@1 .sst2."):
+    with pytest.raises(CompositionError, match=r"for several tasks: g@1 .cola., f@1 .sst2.; name one of them$"):
         switcher.refresh("fuse(a, b)")
     assert switcher.load("fuse(a, b)") == "f@1"

@@ -1,6 +1,6 @@
 """Which adapters may work together in one forward pass: refuses what adapters 1.3 would compute wrongly.
 
-``Parallel`` and ``BatchSplit`` need no rules: each row takes a route of its own through them, whatever the methods are.
+``Parallel`` and ``BatchSplit`` need no rules: each row takes a route of its own through them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -110,10 +110,10 @@ def attention(model: Any, block: Fuse, rows: TokenRows) -> tuple[tuple[Place, ..
             by_layer = model(**batch, output_adapter_fusion_attentions=True).adapter_fusion_attentions[block.name]
             places = tuple(Place(layer, location) for layer in sorted(by_layer) for location in by_layer[layer])
             # (rows, places, tokens, members)
-            by_token = torch.from_numpy(np.stack([by_layer[layer][location] for layer, location in places], axis=1))
+            given = torch.from_numpy(np.stack([by_layer[layer][location] for layer, location in places], axis=1))
             mask = batch["attention_mask"].cpu()[:, None, :, None]
-            parts.append((by_token.float() * mask).sum(dim=2) / mask.sum(dim=2))
-    by_length = torch.cat(parts)
-    weights = torch.empty_like(by_length)
-    weights[torch.from_numpy(order)] = by_length
-    return places, weights
+            parts.append((given.float() * mask).sum(dim=2) / mask.sum(dim=2))
+    found = torch.cat(parts)
+    back = torch.empty_like(found)
+    back[torch.from_numpy(order)] = found
+    return places, back

@@ -36,8 +36,8 @@ def merged_adapter(members: Sequence[Member], recipe: Recipe) -> Stored:
             key: _merged(key, [member.adapter.tensors for member in members], recipe, generator)
             for key in sorted(first.adapter.tensors)
         }
-    types = {key: tensor.dtype for key, tensor in first.adapter.tensors.items()}
-    return Stored(config=config, tensors={key: tensor.to(types[key]) for key, tensor in tensors.items()})
+    own = first.adapter.tensors
+    return Stored(config=config, tensors={key: tensor.to(own[key].dtype) for key, tensor in tensors.items()})
 
 
 def merged_head(members: Sequence[Member], recipe: Recipe) -> Stored:
@@ -46,8 +46,8 @@ def merged_head(members: Sequence[Member], recipe: Recipe) -> Stored:
     return Stored(
         config=head.config,
         tensors={
-            key: formulas.weighted_sum([member.head.tensors[key] for member in members], recipe.weights).to(first.dtype)
-            for key, first in head.tensors.items()
+            key: formulas.weighted_sum([member.head.tensors[key] for member in members], recipe.weights).to(own.dtype)
+            for key, own in head.tensors.items()
         },
     )
 

@@ -43,7 +43,6 @@ from .memory.adapter_cache import AdapterCache
 from .memory.loaded import Capacity
 from .resolve.lookup import RefCache
 from .resolve.resolved_ref import ResolvedRef
-from .resolve.routes import required_rows
 from .status import Status, status_of
 
 PRECISIONS: Final = ("fp32", "bf16")
@@ -324,7 +323,7 @@ class Switcher:
             NotFoundError and the other errors of ``load``.
         """
         resolved = self._resolve(ref)
-        if len(resolved.routes_of_row(0, required_rows(resolved.composition) or 1)) > 1:
+        if len(resolved.routes_of_row(0, resolved.required_rows or 1)) > 1:
             raise CompositionError(f"{ref} gives more than one answer to an input")
         task, *others = (route.task for route in resolved.routes.values())
         if any(other != task for other in others):

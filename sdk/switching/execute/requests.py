@@ -13,7 +13,6 @@ from pointsman.registry.errors import CompositionError, SettingsError
 from ...core.composition import Average, BatchSplit, Block, Fuse, Parallel, Stack
 from ...tasks import Task
 from ..resolve.resolved_ref import ResolvedRef, Route
-from ..resolve.routes import required_rows
 
 Text = str | Sequence[str]
 """One input: a text, or the two texts of a pair."""
@@ -86,7 +85,7 @@ def stream_requests(resolved: ResolvedRef, texts: Iterator[Text]) -> Iterator[li
     Raises:
         CompositionError: The sizes of a ``BatchSplit`` do not add up to the inputs.
     """
-    total = required_rows(resolved.composition)
+    total = resolved.required_rows
     start = 0
     while chunk := list(itertools.islice(texts, STREAM_ROWS)):
         end = start + len(chunk)

@@ -1,15 +1,19 @@
-"""What a ref or a composition resolves to: its versions, and its routes with the task of each."""
+"""Resolved refs: the versions of a ref or a composition, and the routes that rows take through it.
 
+A route is written as the composition without ``Parallel`` and ``BatchSplit``: the routes through
+``stack(a, parallel(b, c))`` are ``stack(a, b)`` and ``stack(a, c)``.
+"""
+
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pointsman.registry import Ref, Version
 from pointsman.registry.errors import CompositionError
 
-from ...core.composition import Composition, Fuse, Stack, refs, replace
+from ...core.composition import Average, BatchSplit, Composition, Fuse, Parallel, Stack, refs, replace
 from ...methods.fusion import fusion_members
 from ...tasks import Task
-from .routes import all_routes, head_refs, routes_for
 from .rules import check_route
 
 Lookup = Ref | Fuse
@@ -51,6 +55,11 @@ class ResolvedRef:
     routes: Mapping[Composition, Route]
     """All routes that rows take, by their blocks: those of the first row first."""
 
+    @property
+    def required_rows(self) -> int | None:
+        """The number of rows that the sizes of a ``BatchSplit`` add up to; None: any number of rows."""
+        return _required_rows(self.composition)
+
     def routes_of_row(self, row: int, rows: int) -> tuple[Route, ...]:
         """The routes that a row takes, one for each answer that it gets.
 
@@ -61,7 +70,7 @@ class ResolvedRef:
         Raises:
             CompositionError: The sizes of a ``BatchSplit`` do not add up to the rows.
         """
-        return tuple(self.routes[blocks] for blocks in routes_for(self.composition, row, rows))
+        return tuple(self.routes[blocks] for blocks in _routes_for(self.composition, row, rows))
 
 
 def lookups(composition: Composition) -> Iterator[Lookup]:
@@ -110,12 +119,15 @@ def combine(composition: Composition, resolved: Mapping[Lookup, ResolvedRef]) ->
         return replace(part, resolve_part)
 
     blocks = resolve_part(composition)
-    routes = {route: _route(route, versions) for route in all_routes(blocks)}
+    routes: dict[Composition, Route] = {}
+    for route in _all_routes(blocks):
+        check_route(route, versions)
+        routes[route] = _route(route, versions)
     return ResolvedRef(composition=blocks, versions=versions, routes=routes)
 
 
 def _route(blocks: Composition, versions: Mapping[str, Version]) -> Route:
-    heads = tuple((str(ref), weight) for ref, weight in head_refs(blocks))
+    heads = tuple((str(ref), weight) for ref, weight in _head_refs(blocks))
     needed: dict[str, Version] = {}
     for ref in refs(blocks):
         version = versions[str(ref)]
@@ -135,10 +147,9 @@ def _answered_task(blocks: Composition, versions: Mapping[str, Version]) -> Task
     """The task of the heads that answer on a route.
 
     Raises:
-        CompositionError: Adapters do not work together, or answers for tasks of different kinds would be averaged.
+        CompositionError: Answers for tasks of different kinds would be averaged.
     """
-    check_route(blocks, versions)
-    first, *others = (Task.from_dict(versions[str(ref)].task) for ref, _ in head_refs(blocks))
+    first, *others = (Task.from_dict(versions[str(ref)].task) for ref, _ in _head_refs(blocks))
     for other in others:
         if (other.labels, len(other.text)) != (first.labels, len(first.text)):
             raise CompositionError(
@@ -149,3 +160,100 @@ def _answered_task(blocks: Composition, versions: Mapping[str, Version]) -> Task
 
 def _describe(task: Task) -> str:
     return f"'{task.name}' answers {task.labels_text} to {len(task.text)} text{'s' if task.is_pair else ''}"
+
+
+def _routes_for(composition: Composition, row: int, rows: int) -> tuple[Composition, ...]:
+    """The routes that one of the rows takes, one for each answer it gets.
+
+    Args:
+        composition: The composition.
+        row: The number of the row, from 0.
+        rows: The number of all rows.
+
+    Raises:
+        CompositionError: The sizes of a ``BatchSplit`` do not add up to the rows, or two ``Parallel`` in a stack have
+            different numbers of members.
+    """
+    match composition:
+        case Parallel(members=members):
+            return tuple(itertools.chain.from_iterable(_routes_for(member, row, rows) for member in members))
+        case BatchSplit(members=members, sizes=sizes):
+            if sum(sizes) != rows:
+                raise CompositionError(f"the sizes of {composition} add up to {sum(sizes)}, and there are {rows} rows")
+            for member, size in zip(members, sizes, strict=True):
+                if row < size:
+                    return _routes_for(member, row, size)
+                row -= size
+        case Stack(members=members) | Average(members=members):
+            return tuple(_block_of(composition, route) for route in _side_by_side(composition, members, row, rows))
+    return (composition,)
+
+
+def _required_rows(composition: Composition) -> int | None:
+    """The number of rows that the sizes in a composition add up to; None: it takes any number."""
+    match composition:
+        case Ref():
+            return None
+        case BatchSplit(sizes=sizes):
+            return sum(sizes)
+    return next((rows for member in composition.members if (rows := _required_rows(member)) is not None), None)
+
+
+def _all_routes(composition: Composition) -> list[Composition]:
+    """The routes of all rows, those of the first row first.
+
+    Raises:
+        CompositionError: As for ``_routes_for``, for any of the rows.
+    """
+    rows = _required_rows(composition) or 1
+    routes_by_row = [_routes_for(composition, row, rows) for row in sorted(set(_starts(composition, 0)))]
+    return list(dict.fromkeys(itertools.chain.from_iterable(routes_by_row)))
+
+
+def _head_refs(route: Composition) -> tuple[tuple[Ref, float], ...]:
+    """The refs whose heads answer on a route, with their weights: of a stack the last, of an average all."""
+    match route:
+        case Ref():
+            return ((route, 1.0),)
+        case Stack(members=members):
+            return _head_refs(members[-1])
+        case Average(members=members, weights=weights):
+            return tuple(
+                (ref, weight * share)
+                for member, weight in zip(members, weights, strict=True)
+                for ref, share in _head_refs(member)
+            )
+    raise CompositionError(f"{route} has no head of its own")
+
+
+def _starts(composition: Composition, start: int) -> Iterator[int]:
+    """The rows at which the routes through a composition change, counted from ``start``."""
+    yield start
+    match composition:
+        case BatchSplit(members=members, sizes=sizes):
+            for member, size in zip(members, sizes, strict=True):
+                yield from _starts(member, start)
+                start += size
+        case Stack(members=members) | Average(members=members) | Parallel(members=members):
+            for member in members:
+                yield from _starts(member, start)
+
+
+def _block_of(block: Composition, members: tuple[Composition, ...]) -> Composition:
+    """A stack or an average like ``block``, of the members on a route."""
+    if isinstance(block, Average):
+        return Average(*members, weights=block.weights)
+    return Stack(*members) if len(members) > 1 else members[0]
+
+
+def _side_by_side(
+    block: Composition, members: tuple[Composition, ...], row: int, rows: int
+) -> list[tuple[Composition, ...]]:
+    """For each route through a block, the routes through its members: a member with a single one is on all of them."""
+    routes = [_routes_for(member, row, rows) for member in members]
+    widths = {len(route) for route in routes} - {1}
+    if len(widths) > 1:
+        numbers = " and ".join(map(str, sorted(widths)))
+        raise CompositionError(f"parallel blocks in {block} must have the same number of members; found {numbers}")
+    width = max(widths, default=1)
+    return list(zip(*(route * width if len(route) == 1 else route for route in routes), strict=True))

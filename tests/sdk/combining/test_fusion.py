@@ -570,7 +570,7 @@ model.heads["head"].load_state_dict(head.tensors)
 task = load_task_data("rte", "sample").task
 split = load_task_data("rte", "sample").splits["validation"].head(20)
 rows = tokenise(loaded.tokenizer, split.texts(), max_length=version.max_length)
-found = outputs(model.eval(), "head", rows, setup=fuse_block("here-too", lanes), batch_rows=32)
+found = adapter_outputs(model.eval(), "head", rows, setup=fuse_block("here-too", lanes), batch_rows=32)
 print(json.dumps({f"eval/{key}": value for key, value in measure(task, found, split).items()}))
 """
 

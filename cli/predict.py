@@ -12,7 +12,8 @@ import click
 from pointsman.registry import Registry
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk.core.composition import parse, refs
-from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef, resolve
+from pointsman.sdk.switching.resolve.lookup import resolve
+from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
 from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
@@ -56,7 +57,7 @@ def command(
     """
     registry = open_registry(context)
     resolved = _resolve(registry, ref)
-    columns = next(iter(resolved.tasks.values())).text
+    columns = next(iter(resolved.routes.values())).task.text
     stored = next(iter(resolved.versions.values())).base.name
     rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
     quiet_libraries()

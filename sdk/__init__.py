@@ -1,6 +1,6 @@
-"""The SDK: train adapters, and switch between them on one loaded base.
+"""The SDK: train adapters, switch between them on one loaded base, and combine them into new versions.
 
-Names are imported when they are first used: torch, transformers and adapters take seconds to import.
+Each name is imported on its first use: torch, transformers and adapters take seconds to import.
 """
 
 from importlib import import_module

@@ -21,7 +21,8 @@ from pointsman.registry.storage.files import write_atomically
 from ..data import available_splits, load_task_data
 from ..data.glue_tsv import folder_name
 from ..data.splits import Split
-from ..switching.switcher import STREAM_ROWS, Switcher
+from ..switching.execute.requests import STREAM_ROWS
+from ..switching.switcher import Switcher
 from ..tasks import GLUE, Task
 
 

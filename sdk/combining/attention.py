@@ -1,4 +1,4 @@
-"""Which member of a fusion an input listens to: the attention of a fusion layer, by input, place and member."""
+"""The attention of a fusion layer over its members, by input and place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,39 +11,41 @@ from adapters.composition import Fuse
 from torch import Tensor
 
 from pointsman.registry import Ref, Registry
-from pointsman.registry.errors import BaseMismatchError, SettingsError
+from pointsman.registry.errors import SettingsError
 
 from ..bases.load import load_base
 from ..core.registries import open_registry
+from ..core.same_base import check_base
 from ..data.batches import in_row_order, sorted_batches
 from ..data.tokens import TokenRows, tokenise
 from ..engines.single import BATCH_ROWS
 from ..engines.slots import slot_name
 from ..methods.fusion import is_fusion, member_refs
-from ..switching.execute.inputs import Text, check_input, input_list
+from ..switching.execute.requests import Text, check_input, input_list
 from ..tasks import Task
 from ..training.fusion_subject import insert_version
 
 
 class Place(NamedTuple):
-    """Where a fusion layer is."""
+    """A place of a fusion layer in the base."""
 
     layer: int
-    """The base's layer, from 0; of one that the base goes through several times (ALBERT), the last time counts."""
+    """The base's layer, from 0; of a layer that runs several times (ALBERT), the last time."""
     location: str
     """After attention (``mh_adapter``) or after the feed-forward block (``output_adapter``)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FusionAttention:
-    """How much inputs listen to the members of a fusion."""
+    """The attention of inputs over the members of a fusion."""
 
     members: tuple[str, ...]
     """Their refs, in the fusion's order."""
     places: tuple[Place, ...]
     """From the lowest to the highest."""
     weights: Tensor
-    """``(inputs, places, members)`` in float32: means over an input's tokens without padding; members add up to 1."""
+    """``(inputs, places, members)`` in float32: means over an input's tokens without padding; they add up to 1 over the
+    members."""
 
 
 def fusion_attention(
@@ -61,13 +63,17 @@ def fusion_attention(
         inputs: Texts, or pairs of texts for a task of pairs.
         base: Where to load the base from; by default where it was at training.
         registry: Where the version is; by default the default registry.
-        device: Where to compute, as torch names it.
+        device: The device to compute on, as torch names it.
 
     Raises:
-        NotFoundError: There is no such version, or a member of it is no longer there.
-        SettingsError: It is no fusion, or the inputs are none, or not what its task takes.
+        NotFoundError: The version or a member of it is not found.
+        SettingsError: It is no fusion, there are no inputs, or its task does not take them.
         UnusableBaseError, BaseNotFoundError, BaseMismatchError: The base cannot be loaded, or is another one.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
+
+    Example:
+        >>> fusion_attention("similarity", [("He left.", "He is gone.")]).weights.mean(dim=(0, 1))
+        tensor([0.21, 0.48, 0.31])
     """
     with open_registry(registry) as opened:
         version = opened.version(ref)
@@ -78,17 +84,13 @@ def fusion_attention(
         task = Task.from_dict(version.task)
         rows = [check_input(task, text, number) for number, text in enumerate(input_list(inputs))]
         if not rows:
-            raise SettingsError("there is nothing to attend to: the list of inputs is empty")
+            raise SettingsError("nothing to attend to: the list of inputs is empty")
         loaded = load_base(base or version.base.name, device=device)
-        if not loaded.record.is_same(version.base):
-            raise BaseMismatchError(
-                f"{version.ref} was trained on the base '{version.base.name}' ({version.base.fingerprint[:12]}), "
-                f"not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
-            )
+        check_base(version, loaded.record)
         block = insert_version(loaded.model, opened, version, slot_name(0))
         tokens = tokenise(loaded.tokenizer, rows, max_length=version.max_length)
-        places, found = attention(loaded.model.eval(), block, tokens)
-        return FusionAttention(members=member_refs(version.config), places=places, weights=found)
+        places, weights = attention(loaded.model.eval(), block, tokens)
+        return FusionAttention(members=member_refs(version.config), places=places, weights=weights)
 
 
 def attention(model: Any, block: Fuse, rows: TokenRows) -> tuple[tuple[Place, ...], Tensor]:
@@ -96,8 +98,8 @@ def attention(model: Any, block: Fuse, rows: TokenRows) -> tuple[tuple[Place, ..
 
     Args:
         model: An adapters model in evaluation mode, with the fusion and its members in it.
-        block: What activates the fusion.
-        rows: The inputs, one at least.
+        block: The block that activates the fusion.
+        rows: The inputs, at least one.
     """
     batches = list(sorted_batches(rows.lengths, BATCH_ROWS))
     places: tuple[Place, ...] = ()

@@ -1,4 +1,4 @@
-"""Train a fusion over registered adapters, and register what comes out."""
+"""Train a fusion over registered adapters, and register it as a version."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,24 +40,25 @@ def fuse(
 ) -> Version:
     """Train AdapterFusion over registered adapters, and register the best checkpoint as the next version of ``name``.
 
-    AdapterFusion (Pfeiffer et al. 2021, arXiv:2005.00247) learns at every place, and for every token, how much to
-    listen to which member. Base and members stay as they are; trained are the fusion layer and a new head. The run is
-    one like that of any training: ``resume`` and ``train_like`` take it up and repeat it, and the settings mean the
-    same. By default, its learning rate is the paper's. Value matrices are held near the identity: what they cost is a
-    part of the loss (see ``layers.regularisation``), and ``weight_decay`` does not touch them.
+    AdapterFusion (Pfeiffer et al. 2021, arXiv:2005.00247) learns an attention over its members, at every place and for
+    every token. Base and members do not change; the fusion layer and a new head are trained. The run is like that of
+    any training: ``resume`` continues it, ``train_like`` repeats it, and the settings are the same. By default, its
+    learning rate is the paper's. A penalty in the loss keeps the value matrices near the identity (see
+    ``fusion_layers.regularisation``), and ``weight_decay`` does not apply to them.
 
     Args:
         name: The adapter to make a version of.
-        members: Refs of two bottleneck adapters or more, of any tasks; the version keeps which versions they mean now.
+        members: Refs of at least two bottleneck adapters, of any tasks; the version keeps the versions that they
+            resolve to now.
         task: As for ``train``.
         base: ``minilm``, a directory, or a name on the Hugging Face hub; by default where the members' base was.
-        overrides: Fields of the fusion layer's configuration to set otherwise, as ``{"value": False}``.
+        overrides: Fields of the fusion layer's configuration to change, as ``{"value": False}``.
         data: As for ``train``.
         validation: As for ``train``.
         text: As for ``train``.
         label: As for ``train``.
-        registry: Where the members are, and where to register it; by default the default registry.
-        settings: The settings, or give single ones as ``options``.
+        registry: Where the members are, and where the version is registered; by default the default registry.
+        settings: The settings; or give single ones as ``options``.
         report: As for ``train``.
         callbacks: As for ``train``.
         **options: Fields of ``TrainSettings``.
@@ -66,18 +67,22 @@ def fuse(
         The new version: its method is ``fuse``, its parents are the members.
 
     Raises:
-        PointsmanError: Something asked for cannot work; nothing is registered but, once it has started, the run.
+        PointsmanError: An argument cannot work; nothing is registered except the run, once it has started.
+
+    Example:
+        >>> fuse("similarity", ["sts", "paraphrase", "nli"], "mrpc").parents
+        ('sts@1', 'paraphrase@1', 'nli@2')
     """
     settings = TrainSettings.given(settings, options)
     refs = parse_members(members)
     with open_registry(registry) as opened:
         opened.check_writable()
-        found = find_members(opened, refs)
+        versions = find_members(opened, refs)
         request = TrainRequest(
             task=task,
-            base=absolute_name(base or found[0].base.name),
+            base=absolute_name(base or versions[0].base.name),
             method=FUSE,
-            config=fuse_config([member.ref for member in found], overrides),
+            config=fuse_config([version.ref for version in versions], overrides),
             source=DataSource.of(data, validation, text, label),
             name=name,
             settings=settings,

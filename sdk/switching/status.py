@@ -1,10 +1,10 @@
-"""What is in memory, for people and programs."""
+"""The versions in memory, for people and programs."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .memory.adapter_cache import AdapterCache
-from .memory.loaded import Capacity, InRack
+from .memory.placement import InRack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class LoadedVersion:
     size: int
     """Bytes of its tensors."""
     hits: int
-    """How often it was asked for."""
+    """Calls that have used it."""
     used_at: datetime
     load_seconds: float
     pinned: bool
@@ -26,7 +26,14 @@ class LoadedVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What a Switcher has in memory; as text a table."""
+    """What a Switcher has in memory; printed, a table.
+
+    Example:
+        >>> print(model.status())
+        bert-base-uncased on cpu in fp32: 1 versions, 3.6 MB, 1 racks of 1 slots in all, 0 warm
+        ref     method  place          kB     hits  last use  load ms
+        sst2@3  seq_bn  rack 0 slot 0  3,584  12    14:02:51  18.3
+    """
 
     base: str
     device: str
@@ -34,13 +41,13 @@ class Status:
     versions: tuple[LoadedVersion, ...]
     racks: int
     slots: int
-    """Of all racks, free ones included."""
+    """The slots of all racks, free ones included."""
     size: int
     """Bytes of all versions' tensors."""
     rack_size: int
     """Bytes of all racks, free slots included."""
     warm: int
-    """Versions that were evicted and are kept in memory beside the model."""
+    """Evicted versions that are kept in memory beside the model."""
     capacity: int | None
     capacity_bytes: int | None
 
@@ -61,43 +68,43 @@ class Status:
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        most = "" if self.capacity is None else f" of {self.capacity}"
+        limit = "" if self.capacity is None else f" of {self.capacity}"
         head = (
-            f"{self.base} on {self.device} in {self.precision}: {len(self.versions)}{most} versions, "
+            f"{self.base} on {self.device} in {self.precision}: {len(self.versions)}{limit} versions, "
             f"{self.size / 1e6:.1f} MB, {self.racks} racks of {self.slots} slots in all, {self.warm} warm"
         )
         return "\n".join([head, *table])
 
 
-def status_of(library: AdapterCache, capacity: Capacity, *, base: str, device: str, precision: str) -> Status:
-    """What a library holds now, under that capacity."""
-    loaded = library.loaded
-    # Racks come and go meanwhile.
-    racks = list(dict.fromkeys([*(one.place.rack for one in loaded if isinstance(one.place, InRack)), *library.racks]))
+def status_of(adapters: AdapterCache, *, base: str, device: str, precision: str) -> Status:
+    """What is in memory now."""
+    loaded = adapters.loaded
+    # Other threads open and remove racks meanwhile, so the racks of the loaded versions may not be on the model.
+    places = [adapter.place for adapter in loaded]
+    used = [place.rack for place in places if isinstance(place, InRack)]
+    racks = list(dict.fromkeys([*used, *adapters.placement.racks]))
     return Status(
         base=base,
         device=device,
         precision=precision,
         versions=tuple(
             LoadedVersion(
-                ref=one.version.ref,
-                method=one.version.method,
-                place=f"rack {racks.index(one.place.rack)} slot {one.place.slot}"
-                if isinstance(one.place, InRack)
-                else "alone",
-                size=one.size,
-                hits=one.hits,
-                used_at=datetime.fromtimestamp(one.used_at, UTC),
-                load_seconds=one.seconds,
-                pinned=library.is_pinned(one.version.ref),
+                ref=adapter.version.ref,
+                method=adapter.version.method,
+                place=f"rack {racks.index(place.rack)} slot {place.slot}" if isinstance(place, InRack) else "alone",
+                size=adapter.size,
+                hits=adapter.hits,
+                used_at=datetime.fromtimestamp(adapter.used_at, UTC),
+                load_seconds=adapter.seconds,
+                pinned=adapters.is_pinned(adapter.version.ref),
             )
-            for one in loaded
+            for adapter, place in zip(loaded, places, strict=True)
         ),
         racks=len(racks),
         slots=sum(rack.capacity for rack in racks),
-        size=sum(one.size for one in loaded),
+        size=sum(adapter.size for adapter in loaded),
         rack_size=sum(rack.size for rack in racks),
-        warm=library.warm,
-        capacity=capacity.adapters,
-        capacity_bytes=capacity.bytes,
+        warm=adapters.warm,
+        capacity=adapters.capacity.adapters,
+        capacity_bytes=adapters.capacity.bytes,
     )

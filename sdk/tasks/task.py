@@ -138,6 +138,11 @@ class Task:
         """How many outputs the head has: one a class, or 1 for a regression."""
         return kind_of(self).outputs(self)
 
+    @property
+    def labels_text(self) -> str:
+        """The labels for a message: ``negative, positive``, or ``a score`` for a regression."""
+        return ", ".join(self.labels) or "a score"
+
     def to_dict(self) -> dict[str, Any]:
         """Every field, in types that JSON has; ``from_dict`` reads it back."""
         values = asdict(self)

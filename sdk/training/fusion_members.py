@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pointsman.registry import Ref, Registry, Version
-from pointsman.registry.errors import BaseMismatchError, SettingsError
+from pointsman.registry.errors import SettingsError
 
+from ..core.same_base import check_same_base
 from ..methods import METHODS, configure
 
 _SHARED: Final = (
@@ -47,12 +48,7 @@ def find_members(registry: Registry, refs: Sequence[str | Ref]) -> tuple[Version
             raise SettingsError(
                 f"{member.ref} ({member.method}) {reason}; methods that can be fused: {', '.join(fitting)}"
             )
-        if not member.base.is_same(first.base):
-            raise BaseMismatchError(
-                f"{first.ref} was trained on the base '{first.base.name}' ({first.base.fingerprint[:12]}), and "
-                f"{member.ref} on '{member.base.name}' ({member.base.fingerprint[:12]}); only adapters of one base can "
-                "be fused"
-            )
+        check_same_base(first, member, "fused")
         differing = [field for field in _SHARED if _field(member.config, field) != _field(first.config, field)]
         if differing:
             raise SettingsError(

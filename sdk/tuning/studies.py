@@ -13,6 +13,7 @@ from typing import Any, Final
 from pointsman.registry import Base, MetricPoint, Origin, Registry, Run, RunStatus, Version, quote
 from pointsman.registry.errors import Action, Advice, ConflictError, MetricNotFoundError, SettingsError
 
+from ..core.same_base import describe_base
 from .space import Value
 
 MAX_NAME_LENGTH: Final = 128
@@ -85,7 +86,7 @@ class StudyDefinition:
         if run.data.get("fingerprint") != self.data:
             differences.append(f"data: {run.data.get('source')} in the study, other rows from {self.data_source} now")
         if not run.base.is_same(self.base):
-            differences.append(f"base: {_format_base(run.base)} in the study, {_format_base(self.base)} now")
+            differences.append(f"base: {describe_base(run.base)} in the study, {describe_base(self.base)} now")
         compared = (
             *_pairs({"task": run.task, "method": run.method, "adapter": run.adapter}, self.named),
             *((f"space of {name}", *values) for name, *values in _pairs(details["space"], self.space)),
@@ -191,7 +192,3 @@ def _pairs(recorded: Mapping[str, Any], requested: Mapping[str, Any]) -> list[tu
 
 def _format(value: Any) -> str:
     return "not set" if value is None else str(value)
-
-
-def _format_base(base: Base) -> str:
-    return f"'{base.name}' ({base.fingerprint[:12]})"

@@ -28,7 +28,7 @@ from pointsman.sdk.data.tokens import tokenise
 from pointsman.sdk.engines.single import adapter_outputs
 from pointsman.sdk.engines.slots import add_head, add_slot, extract_adapter, head_tensors, remove_slot, slot_name
 from pointsman.sdk.methods import configure
-from pointsman.sdk.switching.switcher import STREAM_ROWS
+from pointsman.sdk.switching.execute.requests import STREAM_ROWS
 from pointsman.sdk.tasks import GLUE, custom_task
 
 from helpers import PAIRS, TEXTS, MakeVersion, scramble

@@ -1,4 +1,4 @@
-"""The versions that are merged: read from the registry, and refused where they do not go together."""
+"""The versions that are merged: read from the registry, and refused where they cannot be merged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,18 @@ from typing import Any
 import torch
 
 from pointsman.registry import Ref, Registry, Version
-from pointsman.registry.errors import BaseMismatchError, SettingsError, WeightsError
+from pointsman.registry.errors import Action, Advice, SettingsError, WeightsError
 
+from ...core.same_base import check_same_base
 from ...formats.native import ModuleState, read_adapter, read_head
 from ...methods import ONLY_TRAINING, is_vera, parts_of
+from ...tasks import Task
 from .recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Member:
-    """A version with its content."""
+    """A version with its files."""
 
     version: Version
     files: Mapping[str, bytes]
@@ -30,18 +32,18 @@ class Member:
 
     @property
     def scaling(self) -> float:
-        """What a LoRA multiplies ``B A`` by."""
+        """The factor of a LoRA's update ``B A``."""
         return float(self.version.config["alpha"] / self.version.config["r"])
 
 
 def read_members(registry: Registry, refs: Sequence[str | Ref], recipe: Recipe) -> list[Member]:
-    """Read the versions that refs mean now.
+    """Read the versions that refs resolve to now.
 
     Raises:
-        NotFoundError: There is no such version.
+        NotFoundError: A version is not found.
         BaseMismatchError: Two were trained on different bases.
-        SettingsError: Two differ in method or configuration, or the method cannot be merged in this way.
-        StoreError, WeightsError: Files are missing, damaged, or do not fit to each other.
+        SettingsError: Two differ in method or configuration, or the formula is not defined for the method.
+        StoreError, WeightsError: Files are missing, damaged, or do not fit each other.
     """
     versions = [registry.version(ref) for ref in refs]
     first = versions[0]
@@ -51,9 +53,7 @@ def read_members(registry: Registry, refs: Sequence[str | Ref], recipe: Recipe) 
     members = [_read(registry, version) for version in versions]
     for member in members[1:]:
         if _layout(member, recipe.how) != _layout(members[0], recipe.how):
-            raise WeightsError(
-                f"{first.ref} and {member.ref} do not hold the same tensors: export one, and look into it"
-            )
+            raise WeightsError(f"{first.ref} and {member.ref} do not hold the same tensors: one of them is damaged")
         _check_shared(members[0], member)
     return members
 
@@ -61,46 +61,54 @@ def read_members(registry: Registry, refs: Sequence[str | Ref], recipe: Recipe) 
 def member_of_head(
     members: Sequence[Member], head_of: str | Ref | None, registry: Registry, recipe: Recipe
 ) -> Member | None:
-    """The member whose head the outcome gets; None if it is the mean of all heads.
+    """The member whose head the merged version gets; None: it gets the mean of all heads.
 
-    A head is no task vector: there is no neutral one to add to or to take away from. Heads of one task have a mean,
-    where the weights are those of a mean; in all other cases somebody has to say whose head it is.
+    A head is no task vector: there is no neutral head to add to or to subtract from. Heads of one task have a mean if
+    the weights are shares; in all other cases the caller must choose a head.
 
     Raises:
-        NotFoundError: ``head_of`` means no version.
-        SettingsError: It means none of the members, or has to be given and is not.
+        NotFoundError: The version of ``head_of`` is not found.
+        SettingsError: It is none of the members, or must be given and is not.
     """
     if head_of is not None:
-        wanted = registry.version(head_of).ref
+        chosen = registry.version(head_of).ref
         for member in members:
-            if member.ref == wanted:
+            if member.ref == chosen:
                 return member
         raise SettingsError(
-            f"the head of {wanted} is asked for, which is none of the members: {', '.join(m.ref for m in members)}"
+            f"head_of is {chosen}, which is none of the members: {', '.join(member.ref for member in members)}"
         )
     first, *others = members
     if not others:
         return first
     for other in others:
-        for field in ("name", "text", "labels"):
-            one, two = first.version.task[field], other.version.task[field]
-            if one != two:
-                what = "tasks" if field == "name" else f"{field} of the task {first.version.task['name']}"
-                raise SettingsError(
-                    f"{first.ref} and {other.ref} learned different {what}, {_said(one)} and {_said(two)}, and their "
-                    "heads cannot be merged: say whose it is to be (head_of, --head-of)"
-                )
+        if difference := _task_difference(Task.from_dict(first.version.task), Task.from_dict(other.version.task)):
+            raise _no_mean(f"{first.ref} and {other.ref} were trained for different {difference}")
         if first.head.config != other.head.config or _shapes(first.head) != _shapes(other.head):
-            raise SettingsError(
-                f"the heads of {first.ref} and {other.ref} are built differently: say whose it is to be "
-                "(head_of, --head-of)"
-            )
+            raise _no_mean(f"the heads of {first.ref} and {other.ref} are built differently")
     if not recipe.is_mean:
-        raise SettingsError(
-            f"weights that are no shares of one ({', '.join(f'{weight:g}' for weight in recipe.weights)}) give the "
-            "heads no mean: say whose head it is to be (head_of, --head-of)"
-        )
+        weights = ", ".join(f"{weight:g}" for weight in recipe.weights)
+        raise _no_mean(f"the weights {weights} are no shares that add up to 1")
     return None
+
+
+def _task_difference(first: Task, other: Task) -> str | None:
+    """What of two tasks differs, with both values; None if their heads have one meaning."""
+    if first.name != other.name:
+        return f"tasks, {first.name} and {other.name}"
+    if first.text != other.text:
+        return f"text of the task {first.name}, {', '.join(first.text)} and {', '.join(other.text)}"
+    if first.labels != other.labels:
+        return f"labels of the task {first.name}, {first.labels_text} and {other.labels_text}"
+    return None
+
+
+def _no_mean(reason: str) -> SettingsError:
+    """The error where the heads of the members have no mean."""
+    return SettingsError(
+        f"{reason}, so their heads cannot be merged: choose the member whose head it gets, head_of",
+        advice=Advice(Action.SET_ARGUMENTS, {"head_of": None}),
+    )
 
 
 def _read(registry: Registry, version: Version) -> Member:
@@ -113,24 +121,22 @@ def _read(registry: Registry, version: Version) -> Member:
 
 def _check_same(first: Version, other: Version, how: str) -> None:
     together = f"{first.ref} and {other.ref} cannot be merged:"
-    if not first.base.is_same(other.base):
-        bases = " and ".join(f"'{v.base.name}' ({v.base.fingerprint[:12]})" for v in (first, other))
-        raise BaseMismatchError(f"{together} they were trained on different bases, {bases}")
+    check_same_base(first, other, "merged")
     if first.method != other.method:
         raise SettingsError(f"{together} they are of different methods, {first.method} and {other.method}")
     ignored = ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())
-    for mine, its in zip(parts_of(first.config), parts_of(other.config), strict=False):
-        for field in sorted(mine.keys() | its.keys()):
-            if field not in ignored and mine.get(field) != its.get(field):
-                advice = "; how 'svd' merges LoRAs of different ranks" if field in ("r", "alpha") else ""
+    for one, two in zip(parts_of(first.config), parts_of(other.config), strict=False):
+        for field in sorted(one.keys() | two.keys()):
+            if field not in ignored and one.get(field) != two.get(field):
+                hint = "; how 'svd' merges LoRAs of different ranks" if field in ("r", "alpha") else ""
                 raise SettingsError(
                     f"{together} their {first.method} differs in {field}, "
-                    f"{mine.get(field)!r} and {its.get(field)!r}{advice}"
+                    f"{one.get(field)!r} and {two.get(field)!r}{hint}"
                 )
 
 
 def _check_method(version: Version, how: str) -> None:
-    """Refuse a method that cannot be merged in this way."""
+    """Refuse a method for which the formula is not defined."""
     parts = parts_of(version.config)
     if any(part.get("architecture") == "reft" and part.get("orthogonality") for part in parts):
         raise SettingsError(
@@ -143,7 +149,7 @@ def _check_method(version: Version, how: str) -> None:
     if how in ("arithmetic", "ties", "dare"):
         for part in parts:
             if reason := _no_task_vector(part):
-                raise SettingsError(f"{how} has no meaning for {version.method}: {reason}; how 'linear' merges it")
+                raise SettingsError(f"{how} is not defined for {version.method}: {reason}; how 'linear' merges it")
 
 
 def _is_plain_lora(parts: Sequence[Mapping[str, Any]]) -> bool:
@@ -159,7 +165,7 @@ def _is_plain_lora(parts: Sequence[Mapping[str, Any]]) -> bool:
 def _no_task_vector(part: Mapping[str, Any]) -> str | None:
     """Why the tensors of a method are no task vectors, or None if they are."""
     reasons = {
-        "it is not added to the base's weights or outputs": part.get("architecture") not in ("lora", None),
+        "it does not add to the base's weights or outputs": part.get("architecture") not in ("lora", None),
         "its vectors scale random matrices": is_vera(part),
         "its magnitudes are the base's own, and not added to them": part.get("use_dora"),
         "its matrices are products with a shared one": part.get("phm_layer"),
@@ -183,17 +189,16 @@ def _check_shared(first: Member, other: Member) -> None:
 
 
 def _layout(member: Member, how: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """Type and shape of every tensor; where ranks may differ, without them."""
-    free = {"lora_A": 0, "lora_B": 1} if how == "svd" else {}
+    """Type and shape of every tensor; without the ranks where they may differ."""
+    rank_axis = {"lora_A": 0, "lora_B": 1} if how == "svd" else {}
     return {
-        key: (tensor.dtype, tuple(n for axis, n in enumerate(tensor.shape) if axis != free.get(key.rpartition(".")[2])))
+        key: (
+            tensor.dtype,
+            tuple(size for axis, size in enumerate(tensor.shape) if axis != rank_axis.get(key.rpartition(".")[2])),
+        )
         for key, tensor in member.adapter.tensors.items()
     }
 
 
 def _shapes(head: ModuleState) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in head.tensors.items()}
-
-
-def _said(value: Any) -> str:
-    return ", ".join(map(str, value)) or "a score" if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""What a merge comes to, before it is registered."""
+"""A merged version before it is registered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from .tensors import merged_adapter, merged_head
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Merged:
-    """What a merge has come to, before it is registered."""
+    """The result of a merge, before it is registered."""
 
     name: str
     members: Sequence[Member]
     recipe: Recipe
     head_of: Member | None
-    """Whose head it has; None: the mean of all."""
+    """The member whose head it has; None: it has the mean of all heads."""
     adapter: ModuleState
     head: ModuleState
 
@@ -47,7 +47,7 @@ class Merged:
 
     @property
     def max_length(self) -> int:
-        """Tokens that an input is cut to: as for the head, or, with a mean of heads, as many as for any of them."""
+        """Tokens that an input is cut to: those of the head's member; with a mean of heads, the most of any member."""
         return self.like.max_length if self.head_of else max(member.version.max_length for member in self.members)
 
     @property
@@ -69,13 +69,13 @@ class Merged:
 
     @property
     def parameters(self) -> int:
-        """As many as the member with its head has, but for another rank."""
-        own = (self.head_of or self.members[0]).adapter
-        return self.like.parameters + _count(self.adapter) - _count(own)
+        """The parameters of the member with its head, corrected for another rank."""
+        like = (self.head_of or self.members[0]).adapter
+        return self.like.parameters + _count(self.adapter) - _count(like)
 
     @property
     def tags(self) -> dict[str, str]:
-        """How it was made."""
+        """The tags that say how it was made."""
         return {**self.recipe.tags, "merge.head": "merged" if self.head_of is None else self.head_of.ref}
 
 

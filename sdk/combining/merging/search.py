@@ -1,4 +1,4 @@
-"""Search for the weights of a merge: those that score best on the validation rows of the task."""
+"""Search for the weights of a merge that score best on the validation rows of the task."""
 
 import math
 from collections.abc import Iterator
@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final
 
-from pointsman.registry.errors import BaseMismatchError, DataError, SettingsError
+from pointsman.registry.errors import DataError, SettingsError
 
 from ...bases.load import load_base
+from ...core.same_base import check_base
 from ...data.source import DataSource
 from ...data.tokens import tokenise
 from ...engines.scoring import Scorer
@@ -18,21 +19,23 @@ from ...tasks import Task
 from .merged import Merged
 
 MOST: Final = 66
-"""Combinations of weights that are tried, unless there are more members: all in tenths for three members."""
+"""Points of a grid at most, unless there are more members than that: for three members all in tenths."""
 
 _FINEST: Final = 10
+"""The smallest step of a grid is one part in so many."""
+
 _SLOT: Final = slot_name(0)
 
 
 def grid(members: int) -> list[tuple[float, ...]]:
-    """Weights to try, all adding up to 1: the even ones first, then a grid, what is nearer to even before what is not.
+    """Weights to try, each adding up to 1: the even ones first, then a grid, those nearer to even first.
 
-    The grid is as fine as it can be with no more than ``MOST`` points, in tenths at most.
+    The grid is as fine as possible with at most ``MOST`` points, and at most in tenths.
     """
     parts = max(n for n in range(1, _FINEST + 1) if n == 1 or math.comb(n + members - 1, n) <= MOST)
-    points = sorted(_parted(parts, members), key=lambda point: (sum(part**2 for part in point), point))
-    found = [(1 / members,) * members, *(tuple(part / parts for part in point) for point in points)]
-    return list(dict.fromkeys(found))
+    points = sorted(_distribute(parts, members), key=lambda point: (sum(part**2 for part in point), point))
+    weights = [(1 / members,) * members, *(tuple(part / parts for part in point) for point in points)]
+    return list(dict.fromkeys(weights))
 
 
 def best_of(
@@ -40,17 +43,17 @@ def best_of(
 ) -> tuple[Merged, dict[str, float]]:
     """The merge with the weights that score best by the task's primary metric, and its metrics.
 
-    Of equals, the first of ``grid``.
+    Of weights with equal scores, the first in ``grid`` wins.
 
     Args:
         merged: A merge of the same members, by the recipe whose weights are searched.
-        source: Where the rows come from; scored are those of the first split that the task is evaluated on.
-        max_rows: Only the first so many.
+        source: Where the rows come from; the first split that the task is evaluated on is scored.
+        max_rows: The number of rows to score on, the first ones; None: all.
         base: Where to load the base from; None: from where it was at training.
-        device: Where to compute.
+        device: The device to compute on.
 
     Raises:
-        DataError, TaskNotFoundError: The rows cannot be had.
+        DataError, TaskNotFoundError: The rows cannot be loaded.
         SettingsError: They are of another task.
         BaseNotFoundError, UnusableBaseError, BaseMismatchError: The base cannot be loaded, or is another one.
     """
@@ -58,23 +61,16 @@ def best_of(
     data = source.load(task.name)
     if (data.task.text, data.task.labels) != (task.text, task.labels):
         raise SettingsError(
-            f"{data.source} is of another task than {merged.like.ref} learned: text {', '.join(data.task.text)} and "
-            f"labels {', '.join(data.task.labels) or 'a score'}, not text {', '.join(task.text)} and labels "
-            f"{', '.join(task.labels) or 'a score'}"
+            f"{data.source} is of another task than {merged.like.ref}: text {', '.join(data.task.text)} and labels "
+            f"{data.task.labels_text}, not text {', '.join(task.text)} and labels {task.labels_text}"
         )
     rows = data.splits[task.validation[0]]
     if not rows.labelled:
-        raise DataError(
-            f"the split '{task.validation[0]}' of {task.name} has no labels here: there is nothing to score"
-        )
+        raise DataError(f"the split '{task.validation[0]}' of {task.name} has no labels to score against")
     if max_rows is not None:
         rows = rows.head(max_rows)
     loaded = load_base(base or merged.like.base.name, device=device)
-    if not loaded.record.is_same(merged.like.base):
-        raise BaseMismatchError(
-            f"{merged.like.ref} was trained on the base '{merged.like.base.name}' "
-            f"({merged.like.base.fingerprint[:12]}), not on '{loaded.record.name}' ({loaded.record.fingerprint[:12]})"
-        )
+    check_base(merged.like, loaded.record)
     tokens = tokenise(loaded.tokenizer, rows.texts(), max_length=merged.max_length)
     exact_lengths = reads_padding(merged.adapter.config, loaded.model.config)
     scorer = Scorer(
@@ -94,11 +90,11 @@ def best_of(
     return best[1:]
 
 
-def _parted(parts: int, members: int) -> Iterator[tuple[int, ...]]:
-    """All ways to give so many parts to so many members."""
+def _distribute(parts: int, members: int) -> Iterator[tuple[int, ...]]:
+    """All distributions of a number of parts among a number of members."""
     if members == 1:
         yield (parts,)
         return
-    for own in range(parts + 1):
-        for others in _parted(parts - own, members - 1):
-            yield (own, *others)
+    for first in range(parts + 1):
+        for others in _distribute(parts - first, members - 1):
+            yield (first, *others)

@@ -1,4 +1,4 @@
-"""The tensors of merged adapters, by the recipe: which formula, on which tensor."""
+"""The tensors of a merged version: the recipe's formula on each tensor of its members."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,14 @@ Tensors = Mapping[str, Tensor]
 
 
 def merged_adapter(members: Sequence[Member], recipe: Recipe) -> ModuleState:
-    """The adapter that a recipe makes of its members: computed in float64, stored in the members' own type.
+    """Merge the adapters of the members: computed in float64, stored in the members' own type.
 
-    Tensor by tensor, also where the papers of TIES and DARE speak of one long vector of all weights: an adapter's
-    tensors are of different scales, and with them in one vector, LoRA's A, which begins at random, would be kept and
-    its B, which begins at zero, be trimmed away.
+    Each tensor is merged by itself, also where the papers of TIES and DARE take all weights as one vector: an adapter's
+    tensors have different scales, and in one vector LoRA's A, which starts at random values, would be kept and its B,
+    which starts at zero, would be trimmed.
 
     Raises:
-        SettingsError: A rank greater than the matrices' own.
+        SettingsError: The rank is greater than that of the matrices.
     """
     first = members[0]
     config = dict(first.version.config)
@@ -53,7 +53,7 @@ def merged_head(members: Sequence[Member], recipe: Recipe) -> ModuleState:
 
 
 def _merged(key: str, members: Sequence[Tensors], recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """One tensor of the outcome."""
+    """One merged tensor."""
     if recipe.how == "linear":
         return formulas.weighted_sum([tensors[key] for tensors in members], recipe.weights)
     neutral = _neutral(key, members[0])
@@ -67,13 +67,13 @@ def _merged(key: str, members: Sequence[Tensors], recipe: Recipe, generator: tor
             vector = formulas.ties(vectors, recipe.weights, density=recipe.density, scale=recipe.scale)
         case _:
             assert recipe.density is not None
-            left = [formulas.drop(vector, density=recipe.density, generator=generator) for vector in vectors]
-            vector = formulas.weighted_sum(left, recipe.weights)
+            dropped = [formulas.drop(vector, density=recipe.density, generator=generator) for vector in vectors]
+            vector = formulas.weighted_sum(dropped, recipe.weights)
     return vector + neutral
 
 
 def _neutral(key: str, tensors: Tensors) -> float:
-    """The value at which a tensor does nothing: 1 for what multiplies, a learned scale or a vector of (IA)³."""
+    """The value at which a tensor changes nothing: 1 for a factor (a learned scale, a vector of (IA)³), else 0."""
     is_ia3 = key.endswith(".lora_B") and f"{key.removesuffix('B')}A" not in tensors
     return 1.0 if is_ia3 or key.endswith(".scaling") else 0.0
 
@@ -88,7 +88,7 @@ def _is_negated(key: str) -> bool:
 
 
 def _svd(members: Sequence[Member], recipe: Recipe, rank: int, *, scaling: float) -> dict[str, Tensor]:
-    """LoRAs of the rank that are nearest to the weighted sums of the members' updates."""
+    """The LoRAs of a rank that are nearest to the weighted sums of the members' updates."""
     tensors: dict[str, Tensor] = {}
     for key in sorted(key for key in members[0].adapter.tensors if key.endswith(".lora_A")):
         other = f"{key.removesuffix('A')}B"
@@ -99,6 +99,6 @@ def _svd(members: Sequence[Member], recipe: Recipe, rank: int, *, scaling: float
         total = formulas.weighted_sum(deltas, recipe.weights) / scaling
         greatest = min(total.shape[1:])
         if rank > greatest:
-            raise SettingsError(f"rank has to be at most {greatest}, that of the greatest matrices here; found {rank}")
+            raise SettingsError(f"rank must be at most {greatest}, the size of the adapted matrices; found {rank}")
         tensors[key], tensors[other] = formulas.truncated(total, rank)
     return tensors

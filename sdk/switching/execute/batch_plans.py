@@ -1,6 +1,6 @@
-"""From a route to a batch plan: adapters' block of rack names, and the slot in each."""
+"""From a route to a batch plan: the block of names in the model that activates it, and the slot in each rack."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import adapters.composition as blocks
@@ -13,74 +13,80 @@ from ...engines.fusion_layers import fuse_block
 from ...engines.heads import Head, WeightedHeads
 from ...engines.racks import Rack
 from ...methods.fusion import fusion_members
-from ..memory.loaded import InFusion, InRack, LoadedAdapter, Standalone
-from ..resolve.routes import head_refs
+from ..memory.loaded import LoadedAdapter
+from ..memory.placement import InFusion, InRack, Standalone
+from ..resolve.resolved_ref import Route
 
-# Each of its rows looks its slot up, which a relative position is not: DeBERTa's layers see those as one row.
+# In a LoRA each row looks its slot up, and DeBERTa's layers also run it on relative positions, which are not rows.
 _ONE_SLOT_A_FORWARD: Final = ("deberta", "deberta-v2")
 
 
 def plan_batch(
-    way: Composition, loaded: Mapping[str, LoadedAdapter], lane: Callable[[Rack, int], str], *, model_type: str
+    route: Route, loaded: Mapping[str, LoadedAdapter], rack_name: Callable[[Rack, int], str], *, model_type: str
 ) -> BatchPlan:
-    """Lay out a way through a composition.
+    """Plan how the rows of a route are computed.
 
     Args:
-        way: What ``ways_of`` gave.
-        loaded: Its versions, by ref, leased.
-        lane: The name of a rack's lane, by number.
+        route: The route.
+        loaded: Its versions by ref, leased; others may be among them.
+        rack_name: The name in the model that a rack has for the n-th of its versions on a route.
         model_type: The base's.
     """
     slots: dict[str, int] = {}
     numbers: dict[Rack, int] = {}
-
     members: dict[str, list[str]] = {}
 
-    def name(ref: Ref) -> Ref:
-        """What a ref's adapter or fusion layer is called in the model."""
-        one = loaded[str(ref)]
-        match one.place:
-            case Standalone(lane=lane_name):
+    def name_in_model(ref: Ref) -> Ref:
+        """The name of a version's adapter or fusion layer; also notes its slot, or its members."""
+        adapter = loaded[str(ref)]
+        match adapter.place:
+            case Standalone(name):
                 pass
-            case InRack(rack=rack, slot=slot):
+            case InRack(rack, slot):
                 number = numbers.setdefault(rack, 0)
                 numbers[rack] += 1
-                lane_name = lane(rack, number)
-                slots[lane_name] = slot
-            case InFusion(lane=lane_name):
-                members[lane_name] = [str(name(member)) for member in fusion_members(one.version)]
-        return Ref(lane_name)
+                name = rack_name(rack, number)
+                slots[name] = slot
+            case InFusion(name):
+                members[name] = [str(name_in_model(member)) for member in fusion_members(adapter.version)]
+        return Ref(name)
 
-    named = replace(way, name)
+    named = replace(route.composition, name_in_model)
     key = f"{named} {members}" if members else str(named)
     if model_type in _ONE_SLOT_A_FORWARD and any(rack.has_lora for rack in numbers):
         key = f"{key} {sorted(slots.items())}"
-    heads = [(loaded[str(ref)].head, weight) for ref, weight in head_refs(way)]
+    adapters = [loaded[version.ref] for version in route.versions]
+    heads = _add_up((loaded[ref].head, weight) for ref, weight in route.heads)
     return BatchPlan(
         setup=_block(named, members),
         key=key,
         slots=slots,
-        heads=_summed(heads),
-        exact_lengths=any(one.exact_lengths for one in loaded.values()),
-        token_by_token=all(one.token_by_token for one in loaded.values()),
+        heads=heads,
+        exact_lengths=any(adapter.exact_lengths for adapter in adapters),
+        token_by_token=all(adapter.token_by_token for adapter in adapters),
         outputs=heads[0][0].outputs,
     )
 
 
-def _block(named: Composition, fused_lanes: Mapping[str, Sequence[str]]) -> Any:
-    """A composition of lanes as adapters has it; of a fusion layer's lane, the lanes of its members."""
+def _block(named: Composition, members: Mapping[str, Sequence[str]]) -> Any:
+    """A composition of names as a block of adapters.
+
+    Args:
+        named: The composition.
+        members: The names of the members, by the name of the fusion layer over them.
+    """
     match named:
-        case Stack(members=members):
-            return blocks.Stack(*(_block(member, fused_lanes) for member in members))
-        case Average(members=members, weights=weights):
-            inside = [_block(member, fused_lanes) for member in members]
-            return blocks.Average(*inside, weights=list(weights), normalize_weights=False)
-    lane = str(named)
-    return fuse_block(lane, fused_lanes[lane]) if lane in fused_lanes else lane
+        case Stack():
+            return blocks.Stack(*(_block(member, members) for member in named.members))
+        case Average():
+            averaged = [_block(member, members) for member in named.members]
+            return blocks.Average(*averaged, weights=list(named.weights), normalize_weights=False)
+    name = str(named)
+    return fuse_block(name, members[name]) if name in members else name
 
 
-def _summed(heads: list[tuple[Head, float]]) -> WeightedHeads:
-    """Each head once, with all its weight."""
+def _add_up(heads: Iterable[tuple[Head, float]]) -> WeightedHeads:
+    """Each head once, with the sum of its weights."""
     weights: dict[Head, float] = {}
     for head, weight in heads:
         weights[head] = weights.get(head, 0.0) + weight

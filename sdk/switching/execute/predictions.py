@@ -1,16 +1,23 @@
-"""What an adapter says of an input, out of its head's outputs."""
+"""From logits to predictions, in the order of the requests."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
-
-from ...tasks import Task, kind_of
+from ...tasks import kind_of
+from .executor import RouteLogits
+from .requests import Request
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What an adapter says of one input."""
+    """What an adapter predicts for one input.
+
+    Example:
+        >>> model.predict("sst2", ["a gripping film"])
+        [Prediction(label='positive', score=0.98, probabilities={'negative': 0.02, 'positive': 0.98})]
+    """
 
     label: str | None
     """The most probable class; None for a regression."""
@@ -20,6 +27,17 @@ class Prediction:
     """Every class's probability by name; None for a regression."""
 
 
-def predictions(task: Task, logits: Tensor) -> list[Prediction]:
-    """Read a head's outputs, ``(rows, labels)`` or ``(rows, 1)`` of a regression, row by row."""
-    return [Prediction(*answer) for answer in kind_of(task).answers(task, logits)]
+def predictions(requests: Sequence[Request], answers: Sequence[RouteLogits]) -> list[Any]:
+    """The prediction of each request; of ``Parallel`` a tuple, with one for each route."""
+    by_position: dict[int, Prediction] = {}
+    for answer in answers:
+        by_position.update(zip(answer.positions, _read(answer), strict=True))
+    ordered = (by_position[position] for position in range(len(by_position)))
+    return [
+        tuple(itertools.islice(ordered, len(request.routes))) if request.is_parallel else next(ordered)
+        for request in requests
+    ]
+
+
+def _read(answer: RouteLogits) -> list[Prediction]:
+    return [Prediction(*read) for read in kind_of(answer.task).answers(answer.task, answer.logits)]

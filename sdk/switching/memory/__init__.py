@@ -1,1 +1,1 @@
-"""The versions in memory: loaded, leased, evicted."""
+"""Versions in memory: read from files, placed in the model, leased and evicted."""

@@ -1,4 +1,4 @@
-"""The versions in memory: loaded when they are asked for, kept while they are used, and no more than fit."""
+"""The versions in memory: loaded on first use, leased while a call uses them, evicted when room is needed."""
 
 import threading
 import time
@@ -13,37 +13,38 @@ import torch
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
-from ...core.locks import SharedLock
-from ...engines.fusion_layers import fill_fusion, remove_fusion
-from ...engines.racks import Rack, fits
-from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name
-from ...formats.native import ADAPTER_WEIGHTS, ANY_SLOT, ModuleState, rename_key
+from ...engines.racks import Rack
+from ...formats.native import ModuleState
 from ...methods.fusion import fusion_members, is_fusion
 from ...methods.support import is_tokenwise, reads_padding
-from ...tasks import Task
 from .adapter_files import AdapterFiles
-from .loaded import Capacity, InFusion, InRack, LoadedAdapter, Standalone
+from .loaded import Capacity, LoadedAdapter
+from .placement import InFusion, Placement
 
 
 class AdapterCache:
     """The versions in memory on one model.
 
-    Loads come one after another and wait for forward passes only where the model itself changes, that is for the first
-    version of a configuration. What is leased stays as it is until it is given back.
+    Loads run one after another. They wait for forward passes only where the model itself changes: for the first version
+    of a configuration, and for versions that fit into no rack. A leased version stays as it is until its lease ends.
 
     Args:
         registry: Where versions come from.
         model: An adapters model in evaluation mode.
-        capacity: How much is kept.
-        dtype: What matrices are kept in.
+        capacity: How much may be in memory.
+        dtype: The type that matrices are kept in.
+
+    Example:
+        >>> cache = AdapterCache(registry, model, capacity=Capacity(adapters=100), dtype=torch.float32)
+        >>> with cache.lease([registry.version("sst2")]) as loaded:
+        ...     loaded["sst2@1"].place
     """
 
     def __init__(self, registry: Registry, model: Any, *, capacity: Capacity, dtype: torch.dtype) -> None:
-        self.model_lock = SharedLock()
-        """Held shared in a forward pass, alone to change the model."""
+        self.placement = Placement(model, dtype=dtype)
+        """Where the versions are in the model."""
+        self.capacity = capacity
         self._registry = registry
-        self._model = model
-        self._capacity = capacity
         self._dtype = dtype
         self._loading = threading.Lock()
         self._changed = threading.Condition()  # over the five below
@@ -52,9 +53,7 @@ class AdapterCache:
         self._warm: OrderedDict[str, AdapterFiles] = OrderedDict()
         self._pins: set[str] = set()
         self._closed = False
-        self._rack_lock = threading.Lock()
-        self._racks: dict[str, Rack | None] = {}  # by configuration; None: it fits into none
-        self._names, self._turns = count(), count()
+        self._uses = count()
 
     @property
     def loaded(self) -> list[LoadedAdapter]:
@@ -64,265 +63,203 @@ class AdapterCache:
 
     @property
     def warm(self) -> int:
-        """How many evicted versions are kept beside the model."""
+        """The number of evicted versions that are kept beside the model."""
         return len(self._warm)
-
-    @property
-    def racks(self) -> list[Rack]:
-        """The racks on the model."""
-        return [rack for rack in list(self._racks.values()) if rack is not None]
 
     @contextmanager
     def lease(self, versions: Sequence[Version]) -> Iterator[dict[str, LoadedAdapter]]:
-        """The versions, by ref, loaded if need be; inside the block they stay as they are.
+        """Load versions where they are not in memory, and keep them as they are inside the block.
+
+        Args:
+            versions: The versions, the members of a fusion layer before the fusion layer.
+
+        Yields:
+            The versions in memory, by ref.
 
         Raises:
-            SettingsError: They do not fit into the capacity together, or it is closed.
-            StoreError, WeightsError: Files are missing, damaged or do not fit; what was loaded goes on working.
+            SettingsError: They do not fit into the capacity together, or the cache is closed.
+            StoreError, WeightsError: Files are missing, damaged or do not fit; loaded versions go on working.
         """
-        taken: dict[str, LoadedAdapter] = {}
+        leased: dict[str, LoadedAdapter] = {}
         try:
-            self._take(versions, taken)
-            yield taken
+            self._take(versions, leased)
+            yield leased
         finally:
-            self._give_back(taken.values())
+            self._give_back(leased.values())
 
     def pin(self, versions: Sequence[Version]) -> None:
-        """Load versions and keep them, whatever else is loaded."""
-        with self.lease(versions) as taken, self._changed:
-            self._pins |= taken.keys() & self._loaded.keys()  # without what was unloaded just now
+        """Load versions and never evict them."""
+        with self.lease(versions) as leased, self._changed:
+            self._pins |= leased.keys() & self._loaded.keys()  # without those that were unloaded just now
 
     def unpin(self, refs: Sequence[str]) -> None:
-        """Let versions go as others do."""
+        """Let versions be evicted as others are."""
         with self._changed:
             self._pins -= set(refs)
             self._changed.notify_all()
 
     def is_pinned(self, ref: str) -> bool:
-        """Whether a version is kept whatever else is loaded."""
+        """Whether a version is never evicted."""
         return ref in self._pins
 
     def unload(self, ref: str) -> None:
-        """Take a version out: at once for who asks from now on, and for good once nobody uses it."""
+        """Take a version out of memory: new calls no longer find it, and it is freed when its last lease ends."""
         with self._changed:
-            loaded = self._loaded.pop(ref, None)
+            adapter = self._loaded.pop(ref, None)
             self._warm.pop(ref, None)
             self._pins.discard(ref)
-            if loaded is not None:
-                loaded.going = True
+            if adapter is not None:
+                adapter.being_removed = True
             self._changed.notify_all()
-            ended = loaded is not None and not loaded.leases
-        if loaded is not None and ended:
-            self._free(loaded.place)
+            is_unused = adapter is not None and not adapter.leases
+        if adapter is not None and is_unused:
+            self.placement.free(adapter.place)
 
-    def lane(self, rack: Rack, number: int) -> str:
-        """The rack's name in the model for the ``number``-th of its versions in one composition."""
-        while len(rack.names) <= number:
-            with self.model_lock.alone():
-                if len(rack.names) <= number:
-                    rack.add_name(slot_name(next(self._names)))
-        return rack.names[number]
+    def check_open(self) -> None:
+        """Refuse a call after ``stop``.
 
-    def close(self) -> None:
-        """Refuse whatever comes, and take everything out once nobody uses it."""
+        Raises:
+            SettingsError: It was stopped.
+        """
+        if self._closed:
+            raise SettingsError("this Switcher is closed: make another")
+
+    def stop(self) -> None:
+        """Refuse new leases from now on, also those that wait for room."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop, and let go of the model and of all versions once no lease is left."""
+        self.stop()
         with self._loading:
             with self._changed:
                 self._changed.wait_for(lambda: not self._leases)
                 self._loaded = {}
                 self._warm.clear()
-            with self.model_lock.alone():
-                self._racks, self._model = {}, None
+            self.placement.close()
 
-    def _take(self, versions: Sequence[Version], taken: dict[str, LoadedAdapter]) -> None:
+    def _take(self, versions: Sequence[Version], leased: dict[str, LoadedAdapter]) -> None:
         with self._changed:
-            self._check_open()
+            self.check_open()
             if all(version.ref in self._loaded for version in versions):
                 for version in versions:
-                    self._lease(version.ref, taken)
+                    self._lease(version.ref, leased)
                 return
-        # Whoever waits here holds no lease, and who is inside waits for leases of others at most: these are given back.
+        # No deadlock: a thread that waits for this lock holds no lease, and the thread that holds it waits for leases
+        # of other threads only, which end.
         with self._loading:
-            with self._changed:  # first what is there, so that it does not make room for the others
-                self._check_open()
+            with self._changed:  # loaded ones first, so that making room for the others does not evict them
+                self.check_open()
                 for version in versions:
                     if version.ref in self._loaded:
-                        self._lease(version.ref, taken)
+                        self._lease(version.ref, leased)
             for version in versions:
-                if version.ref in taken:
+                if version.ref in leased:
                     continue
-                loaded = self._load(version, taken, needed=len(versions))
+                adapter = self._load(version, leased, needed=len(versions))
                 with self._changed:
-                    self._loaded[version.ref] = loaded
+                    self._loaded[version.ref] = adapter
                     self._warm.pop(version.ref, None)
-                    self._lease(version.ref, taken)
+                    self._lease(version.ref, leased)
 
-    def _lease(self, ref: str, taken: dict[str, LoadedAdapter]) -> None:
-        if ref not in taken:
-            taken[ref] = loaded = self._loaded[ref]
+    def _lease(self, ref: str, leased: dict[str, LoadedAdapter]) -> None:
+        if ref not in leased:
+            leased[ref] = adapter = self._loaded[ref]
             self._leases += 1
-            loaded.leases += 1
-            loaded.hits += 1
-            loaded.used_at, loaded.turn = time.time(), next(self._turns)
+            adapter.leases += 1
+            adapter.hits += 1
+            adapter.used_at, adapter.last_used = time.time(), next(self._uses)
 
-    def _give_back(self, taken: Iterable[LoadedAdapter]) -> None:
-        ended = []
+    def _give_back(self, adapters: Iterable[LoadedAdapter]) -> None:
+        unused = []
         with self._changed:
-            for loaded in taken:
+            for adapter in adapters:
                 self._leases -= 1
-                loaded.leases -= 1
-                if loaded.going and not loaded.leases:
-                    ended.append(loaded)
+                adapter.leases -= 1
+                if adapter.being_removed and not adapter.leases:
+                    unused.append(adapter)
             self._changed.notify_all()
-        for loaded in ended:
-            self._free(loaded.place)
+        for adapter in unused:
+            self.placement.free(adapter.place)
 
-    def _load(self, version: Version, taken: Mapping[str, LoadedAdapter], *, needed: int) -> LoadedAdapter:
-        """Find a version's place, where wrong tensors are refused and its size is known; then make room for it."""
-        began = time.perf_counter()
+    def _load(self, version: Version, leased: Mapping[str, LoadedAdapter], *, needed: int) -> LoadedAdapter:
+        """Find a version's place, which checks its tensors and tells its size; then make room for it."""
+        start = time.perf_counter()
+        model = self.placement.model
         with self._changed:
-            content = self._warm.get(version.ref)
-        content = content or AdapterFiles.read(version, self._registry, self._model, dtype=self._dtype)
-        found = self._fused(version, content, taken) if is_fusion(version) else self._found(content)
-        size = content.size if not isinstance(found, Rack) else found.slot_size + content.head.size
+            files = self._warm.get(version.ref)
+        files = files or AdapterFiles.read(version, self._registry, model, dtype=self._dtype)
+        place = (
+            self.placement.fuse(files, [leased[str(member)].place for member in fusion_members(version)])
+            if is_fusion(version)
+            else self.placement.find_place(files)
+        )
+        size = place.slot_size + files.head.size if isinstance(place, Rack) else files.size
         try:
-            left = self._make_room(size, needed=needed, taken=taken)
+            room = self._make_room(size, needed=needed, leased=leased)
         except BaseException:
-            if not isinstance(found, Rack):
-                self._free(found)
+            if not isinstance(place, Rack):
+                self.placement.free(place)
             raise
-        place = found if not isinstance(found, Rack) else self._fill(found, content, left)
         return LoadedAdapter(
             version=version,
-            task=Task.from_dict(version.task),
-            place=place,
-            config=content.adapter.config,
-            head=content.head,
-            exact_lengths=reads_padding(version.config, self._model.config),
+            place=self.placement.fill(place, files, room=room) if isinstance(place, Rack) else place,
+            config=files.adapter.config,
+            head=files.head,
+            exact_lengths=reads_padding(version.config, model.config),
             token_by_token=is_tokenwise(version.config),
             size=size,
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - start,
         )
 
-    def _make_room(self, size: int, *, needed: int, taken: Mapping[str, LoadedAdapter]) -> int:
-        """Evict what was used longest ago until so many bytes more fit, waiting for others where it has to.
+    def _make_room(self, size: int, *, needed: int, leased: Mapping[str, LoadedAdapter]) -> int:
+        """Evict the versions that were used longest ago until ``size`` bytes more fit; wait for leases if need be.
 
         Returns:
-            How many of that size fit.
+            How many versions of that size fit.
 
         Raises:
-            SettingsError: None would, whatever went, and so nothing does; or it is closed.
+            SettingsError: They would not fit with everything else evicted, so nothing is; or the cache is closed.
         """
-        capacity = self._capacity
         while True:
             with self._changed:
-                self._check_open()
-                here = self._loaded.values()
-                left = capacity.left(here, size)
-                if left >= 1:
-                    return left
-                stay = [one for one in here if self.is_pinned(one.version.ref) or one.version.ref in taken]
-                if capacity.left(stay, size) < 1:
-                    many = capacity.adapters is not None and len(stay) >= capacity.adapters
-                    raise SettingsError(
-                        f"{needed} adapters are needed at once, and the capacity is "
-                        f"{capacity.adapters if many else capacity.bytes:,} {'adapters' if many else 'bytes'}, "
-                        f"{sum(self.is_pinned(one.version.ref) for one in here)} of {len(here)} loaded being pinned: "
-                        "open the Switcher with more"
-                    )
-                victims = [one for one in here if not one.leases and not self.is_pinned(one.version.ref)]
+                self.check_open()
+                loaded = self._loaded.values()
+                room = self.capacity.room(loaded, size)
+                if room >= 1:
+                    return room
+                fixed = [one for one in loaded if self.is_pinned(one.version.ref) or one.version.ref in leased]
+                if self.capacity.room(fixed, size) < 1:
+                    raise self._too_small(needed, len(fixed))
+                victims = [one for one in loaded if not one.leases and not self.is_pinned(one.version.ref)]
                 if not victims:
                     self._changed.wait()
                     continue
-                victim = min(victims, key=lambda one: one.turn)
+                victim = min(victims, key=lambda adapter: adapter.last_used)
                 del self._loaded[victim.version.ref]
             try:
                 self._keep_warm(victim)
             finally:
-                self._free(victim.place)
+                self.placement.free(victim.place)
 
-    def _keep_warm(self, loaded: LoadedAdapter) -> None:
-        if loaded.size > self._capacity.warm_bytes:
+    def _too_small(self, needed: int, fixed: int) -> SettingsError:
+        """The error where versions cannot be in memory together, beside ``fixed`` ones that cannot be evicted."""
+        adapters, size = self.capacity.adapters, self.capacity.bytes
+        limit = f"{adapters:,} adapters" if adapters is not None and fixed >= adapters else f"{size:,} bytes"
+        pinned = sum(self.is_pinned(ref) for ref in self._loaded)
+        return SettingsError(
+            f"{needed} adapters are needed at once, and the capacity is {limit}, {pinned} of {len(self._loaded)} "
+            "loaded being pinned: open the Switcher with more"
+        )
+
+    def _keep_warm(self, adapter: LoadedAdapter) -> None:
+        """Keep an evicted version's tensors beside the model, if they fit and are not those of a fusion layer."""
+        if adapter.size > self.capacity.warm_bytes or isinstance(adapter.place, InFusion):
             return
-        match loaded.place:
-            case InRack(rack, slot):
-                tensors = rack.read(slot)
-            case InFusion():
-                return
-            case Standalone(lane):
-                with self.model_lock.shared():
-                    there = adapter_tensors(self._model, lane)
-                # Some are one tensor under several names.
-                names = {(tensor.data_ptr(), tensor.shape): key for key, tensor in there.items()}.values()
-                tensors = {rename_key(key, ANY_SLOT): there[key].clone() for key in names}
-        stored = ModuleState(config=loaded.config, tensors=tensors)
+        stored = ModuleState(config=adapter.config, tensors=self.placement.read(adapter.place))
         with self._changed:
-            self._warm[loaded.version.ref] = AdapterFiles(stored, loaded.head, checked=True)
-            while sum(content.size for content in self._warm.values()) > self._capacity.warm_bytes:
+            self._warm[adapter.version.ref] = AdapterFiles(stored, adapter.head, checked=True)
+            while sum(files.size for files in self._warm.values()) > self.capacity.warm_bytes:
                 self._warm.popitem(last=False)
-
-    def _free(self, place: InRack | Standalone | InFusion) -> None:
-        match place:
-            case InRack(rack, slot):
-                with self._rack_lock:
-                    rack.free(slot)
-            case Standalone(lane) | InFusion(lane):
-                remove = remove_fusion if isinstance(place, InFusion) else remove_slot
-                with self.model_lock.alone():
-                    if self._model is not None:  # else it was closed meanwhile
-                        remove(self._model, lane)
-
-    def _found(self, content: AdapterFiles) -> Rack | Standalone:
-        """The rack that a version fits into, which is opened if need be; or its place, if it fits into none."""
-        if content.key not in self._racks:
-            return self._open(content)
-        rack = self._racks[content.key]
-        if rack is None:
-            return self._stand_alone(content)
-        if not content.checked:
-            rack.check(content.adapter.tensors, ADAPTER_WEIGHTS)
-        return rack
-
-    def _fill(self, rack: Rack, content: AdapterFiles, left: int) -> InRack:
-        with self._rack_lock:
-            return InRack(rack, rack.fill(content.adapter.tensors, room=left))
-
-    def _fused(self, version: Version, content: AdapterFiles, taken: Mapping[str, LoadedAdapter]) -> InFusion:
-        """A fusion layer where its members are, which are taken already."""
-        places = [taken[str(ref)].place for ref in fusion_members(version)]
-        members = [place.rack.names[0] if isinstance(place, InRack) else place.lane for place in places]
-        lane = slot_name(next(self._names))
-        with self.model_lock.alone():
-            fill_fusion(self._model, lane, members, content.adapter)
-        return InFusion(lane)
-
-    def _open(self, content: AdapterFiles) -> Rack | Standalone:
-        """Find out on a version whether those of its configuration fit into a rack, and if so open it."""
-        place = self._stand_alone(content)  # which is also where wrong tensors are refused
-        with self.model_lock.alone():
-            if not fits(self._model, place.lane):
-                self._racks[content.key] = None
-                return place
-            for other in [key for key, rack in self._racks.items() if rack is not None and not rack.used]:
-                empty = self._racks.pop(other)
-                assert empty is not None
-                empty.remove()
-            rack = self._racks[content.key] = Rack(self._model, place.lane, content.adapter.config, dtype=self._dtype)
-        return rack
-
-    def _stand_alone(self, content: AdapterFiles) -> Standalone:
-        lane = slot_name(next(self._names))
-        adapter = content.adapter
-        if content.checked:  # in a type that its rack had, maybe
-            tensors = {key: tensor.float() for key, tensor in adapter.tensors.items()}
-            adapter = ModuleState(config=adapter.config, tensors=tensors)
-        with self.model_lock.alone():
-            fill_slot(self._model, lane, adapter)
-            self._model.eval()
-        return Standalone(lane)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SettingsError("this Switcher is closed: make another")

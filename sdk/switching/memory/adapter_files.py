@@ -1,4 +1,4 @@
-"""What a version's files hold, in memory but outside the model."""
+"""A version's files, read and checked, in memory outside the model."""
 
 import json
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ from ...tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class AdapterFiles:
-    """A version's tensors outside the model."""
+    """The tensors and configuration of a version, and its head."""
 
     adapter: ModuleState
-    """Or a fusion layer."""
+    """The adapter, or the fusion layer."""
     head: Head
     checked: bool
-    """They have been in the model before, and are of the type that they had there."""
+    """Whether the tensors were read back from the model: they fit, and are of the type that they had there."""
 
     @classmethod
     def read(cls, version: Version, registry: Registry, model: Any, *, dtype: torch.dtype) -> Self:
         """Read a version's files.
 
         Args:
-            version: Which.
-            registry: Where they are.
-            model: The model that they are for; nothing is put into it.
-            dtype: What the head's matrices are kept in.
+            version: The version.
+            registry: The registry that has its files.
+            model: The model that they are for; it is not changed.
+            dtype: The type of the head's matrices.
 
         Raises:
-            StoreError, WeightsError: A file is missing or damaged, or the head is not one of the version's task.
+            StoreError, WeightsError: A file is missing or damaged, or the head does not fit the version's task.
         """
         files = registry.read_files(version)
         head = Head(read_head(files), model, dtype=dtype)
@@ -49,18 +49,19 @@ class AdapterFiles:
                 f"the head of {version.ref} has {head.outputs} outputs, and its task '{task.name}' asks for "
                 f"{task.num_labels}"
             )
-        stored = read_fusion(files) if is_fusion(version) else read_adapter(files)
-        return cls(stored, head, checked=False)
+        adapter = read_fusion(files) if is_fusion(version) else read_adapter(files)
+        return cls(adapter, head, checked=False)
 
     @cached_property
     def key(self) -> str:
-        """What those have in common that may share a rack: their configuration, without what only training reads."""
+        """The configuration as text, without fields that only training reads: versions of one key share a rack."""
 
-        def lasting(part: dict[str, Any]) -> dict[str, Any]:
+        def without_training(part: dict[str, Any]) -> dict[str, Any]:
             return {field: value for field, value in part.items() if field not in ONLY_TRAINING}
 
-        whole = json.loads(json.dumps(self.adapter.config), object_hook=lasting)  # of a union, each part
-        return json.dumps(whole, sort_keys=True)
+        # The hook runs on every object of the JSON text, so on each part of a union.
+        config = json.loads(json.dumps(self.adapter.config), object_hook=without_training)
+        return json.dumps(config, sort_keys=True)
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""A version in memory, where it is there, and how many there may be."""
+"""A version in memory, and how many versions may be there."""
 
 import sys
 import time
@@ -11,30 +11,7 @@ from pointsman.registry.errors import SettingsError
 
 from ...core.arguments import is_whole, short_repr
 from ...engines.heads import Head
-from ...engines.racks import Rack
-from ...tasks import Task
-
-
-@dataclass(frozen=True, eq=False)
-class InRack:
-    """A place in a rack."""
-
-    rack: Rack
-    slot: int
-
-
-@dataclass(frozen=True, eq=False)
-class Standalone:
-    """A place of its own in the model, for what no rack can hold."""
-
-    lane: str
-
-
-@dataclass(frozen=True, eq=False)
-class InFusion:
-    """A fusion layer's place in the model."""
-
-    lane: str
+from .placement import Place
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,52 +19,60 @@ class LoadedAdapter:
     """A version in memory."""
 
     version: Version
-    task: Task
-    place: InRack | Standalone | InFusion
+    place: Place
     config: Mapping[str, Any]
     """The method's full configuration."""
     head: Head
     exact_lengths: bool
-    """Its rows may not be padded, see ``support.reads_padding``."""
+    """Whether its rows must not be padded, see ``support.reads_padding``."""
     token_by_token: bool
-    """Behind a layer's attention it takes each token for itself, see ``support.is_tokenwise``."""
+    """Whether it adapts each token by itself behind a layer's attention, see ``support.is_tokenwise``."""
     size: int
     """Bytes of its tensors."""
     seconds: float
     """How long loading took."""
     hits: int = 0
     used_at: float = field(default_factory=time.time)
-    turn: int = 0
-    """When it was last used, among all."""
+    last_used: int = 0
+    """The number of its last use, counted over all versions: unlike ``used_at`` never the same for two."""
     leases: int = 0
     """Calls that use it now."""
-    going: bool = False
-    """It is no longer to be found, and goes when nobody uses it."""
+    being_removed: bool = False
+    """Whether it has been unloaded: it is no longer found, and is freed when its last lease ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """How much is kept: None is without a limit."""
+    """How much may be in memory; None: no limit.
+
+    Raises:
+        SettingsError: A value that cannot work.
+
+    Example:
+        >>> Capacity(adapters=100, warm_bytes=2**30)
+    """
 
     adapters: int | None = None
+    """Versions in the model."""
     bytes: int | None = None
+    """Bytes of their tensors."""
     warm_bytes: int = 0
-    """Of tensors that were evicted and stay in memory, to come back without the disk."""
+    """Bytes of evicted tensors that stay in memory, to come back without being read from disk."""
 
     def __post_init__(self) -> None:
         for name, value in (("capacity", self.adapters), ("capacity_bytes", self.bytes)):
             if value is not None and not (is_whole(value) and value >= 1):
                 raise SettingsError(
-                    f"{name} has to be a whole number, 1 or more, or None for no limit; found {short_repr(value)}"
+                    f"{name} must be a whole number, at least 1, or None for no limit; found {short_repr(value)}"
                 )
         if not (is_whole(self.warm_bytes) and self.warm_bytes >= 0):
-            raise SettingsError(f"warm_bytes has to be a whole number, 0 or more; found {short_repr(self.warm_bytes)}")
+            raise SettingsError(f"warm_bytes must be a whole number, at least 0; found {short_repr(self.warm_bytes)}")
 
-    def left(self, beside: Collection[LoadedAdapter], size: int) -> int:
-        """How many versions of so many bytes fit beside others."""
-        left = sys.maxsize
+    def room(self, loaded: Collection[LoadedAdapter], size: int) -> int:
+        """How many more versions of ``size`` bytes fit beside the loaded ones."""
+        room = sys.maxsize
         if self.adapters is not None:
-            left = self.adapters - len(beside)
+            room = self.adapters - len(loaded)
         if self.bytes is not None:
-            left = min(left, (self.bytes - sum(loaded.size for loaded in beside)) // size)
-        return left
+            room = min(room, (self.bytes - sum(adapter.size for adapter in loaded)) // size)
+        return room

@@ -9,7 +9,7 @@ from adapters import AdapterSetup
 from adapters.composition import Stack
 
 from pointsman.registry import Registry, Version
-from pointsman.registry.errors import CompositionError
+from pointsman.registry.errors import Action, Advice, CompositionError
 from pointsman.sdk import Fuse, Parallel, Switcher, evaluate, fuse
 from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.engines.fusion_layers import fuse_block, insert_fusion
@@ -96,7 +96,8 @@ def test_fusions_mix_with_their_members_and_go_into_stacks(
         for ref in ("a", "f", "b"):
             switcher.unload(ref)
             assert torch.equal(switcher.logits("f", TEXTS), alone["f"])
-        with pytest.raises(CompositionError, match=r"trained over b@1,a@1: 'registry fuse NAME --of b@1,a@1"):
+        with pytest.raises(CompositionError, match=r"trained over b@1,a@1$") as refused:
             switcher.predict("fuse(b, a)", TEXTS)
+        assert refused.value.advice == Advice(Action.FUSE, {"members": ["b@1", "a@1"]})
         with pytest.raises(CompositionError, match="a fusion layer cannot be averaged"):
             switcher.predict("average(f, f)", TEXTS)

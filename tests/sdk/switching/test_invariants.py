@@ -12,7 +12,7 @@ from pointsman.registry import Registry
 from pointsman.sdk import Switcher, train
 from pointsman.sdk.engines.slots import adapter_tensors
 from pointsman.sdk.methods import METHODS
-from pointsman.sdk.switching.memory.loaded import InRack, Standalone
+from pointsman.sdk.switching.memory.placement import InRack, Standalone
 
 from helpers import TEXTS, MakeVersion, base_outputs, weights_hash
 
@@ -128,12 +128,12 @@ def test_a_fresh_process_gives_the_same_numbers(
 
 def tensors_in_memory(switcher: Switcher) -> dict[str, torch.Tensor]:
     """Copies of what a Switcher holds of the one version that is loaded."""
-    (loaded,) = switcher._library.loaded
+    (loaded,) = switcher._adapters.loaded
     match loaded.place:
         case InRack(rack, slot):
             tensors = rack.read(slot)
-        case Standalone(lane):
-            there = adapter_tensors(switcher._model, lane)
+        case Standalone(name):
+            there = adapter_tensors(switcher._model, name)
             tensors = {key: tensor.detach().clone() for key, tensor in there.items()}
         case _:
             raise AssertionError(loaded.place)

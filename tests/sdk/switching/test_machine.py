@@ -145,13 +145,13 @@ class Memory(RuleBasedStateMachine):
         assert {version.ref for version in status.versions} == set(self.memory)
         assert {version.ref for version in status.versions if version.pinned} == self.pinned
         # By their turns: what one call uses may well have the same time, to the microsecond.
-        in_turn = sorted(self.switcher._library.loaded, key=lambda loaded: loaded.turn)
+        in_turn = sorted(self.switcher._adapters.loaded, key=lambda loaded: loaded.last_used)
         assert [loaded.version.ref for loaded in in_turn] == self.memory
         in_racks = [version for version in status.versions if version.place != "alone"]
-        assert sum(rack.used for rack in self.switcher._library.racks) == len(in_racks)
+        assert sum(rack.used for rack in self.switcher._adapters.placement.racks) == len(in_racks)
         assert len({version.place for version in in_racks}) == len(in_racks)
-        assert all(rack.capacity <= CAPACITY for rack in self.switcher._library.racks)
-        assert self.switcher._library._leases == 0
+        assert all(rack.capacity <= CAPACITY for rack in self.switcher._adapters.placement.racks)
+        assert self.switcher._adapters._leases == 0
 
 
 def damaged(registry: Registry, version: Version, name: str) -> None:

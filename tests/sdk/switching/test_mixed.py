@@ -133,7 +133,7 @@ def test_what_matters_in_training_only_parts_no_versions(
                 expected = alone[name][TEXTS.index(text)].softmax(0).max().item()
                 assert answer.score == pytest.approx(expected, abs=1e-5)
             assert all(torch.equal(switcher.logits(name, TEXTS), alone[name]) for name in names)
-            configs = {loaded.version.name: loaded.config for loaded in switcher._library.loaded}
+            configs = {loaded.version.name: loaded.config for loaded in switcher._adapters.loaded}
             assert configs == {version.name: version.config for version in versions}
             if "inv" not in method:  # in the second place of a stack, too
                 both = switcher.logits("stack(a1, a0)", TEXTS)

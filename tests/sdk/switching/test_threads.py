@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def serve_in_threads(
                 switcher.unload(ref)
             status = switcher.status()
             assert (status.slots, status.rack_size, status.versions) == (0, 0, ())
-            assert switcher._library._leases == 0
+            assert switcher._adapters._leases == 0
             gc.collect()
             sizes.append((in_use(), in_model(switcher)))
         # Racks that hold nothing stay until another is opened: of five configurations, with up to three lanes each.
@@ -311,6 +312,23 @@ def test_tasks_of_other_lengths_are_cut_to_their_own_in_every_thread(
                     assert torch.equal(switcher.logits(ref, texts), logits)
 
         run_all([ask] * 8, limit=60)
+
+
+def test_a_tokenizer_in_use_holds_up_the_calls_on_its_own_base_only(
+    make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    make_version("a")
+    with (
+        Switcher(str(tiny_base), registry=registry) as one,
+        Switcher(str(tiny_base), registry=registry) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        expected = one.logits("a", TEXTS)
+        with one._executor._tokenising:
+            waiting = pool.submit(one.logits, "a", TEXTS)
+            assert torch.equal(other.logits("a", TEXTS), expected)
+            assert not waiting.done()
+        assert torch.equal(waiting.result(60), expected)
 
 
 def test_a_moving_alias_is_one_version_or_the_other_and_never_the_old_one_after_a_refresh(

@@ -121,8 +121,8 @@ def test_a_capacity_that_is_no_whole_number_is_refused(
         with Switcher(str(tiny_base), registry=registry, **{limit: value}) as switcher:
             assert switcher.status().versions == ()
         return
-    allowed = "0 or more" if limit == "warm_bytes" else "1 or more, or None for no limit"
-    message = f"{limit} has to be a whole number, {allowed}; found {value!r}"
+    allowed = "at least 0" if limit == "warm_bytes" else "at least 1, or None for no limit"
+    message = f"{limit} must be a whole number, {allowed}; found {value!r}"
     with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
         Switcher(str(tiny_base), registry=registry, **{limit: value})
 
@@ -436,7 +436,7 @@ def test_racks_grow_and_shrink_around_what_they_hold(
         switcher.load("other")
         assert switcher.status().racks == 1  # racks that hold nothing went when another was opened
         switcher.unload("other")
-        switcher._library.racks[0].remove()
+        switcher._adapters.placement.racks[0].remove()
         assert in_model(switcher) == empty
 
 
@@ -476,7 +476,7 @@ def test_racks_have_no_more_slots_than_they_need(
             switcher.load(f"n{number}")
             switcher.load(f"lora{number}")
         assert switcher.loaded == ("lora0@1", "n1@1", "lora1@1", "n2@1", "lora2@1")
-        assert [rack.capacity for rack in switcher._library.racks] == [3, 3]
+        assert [rack.capacity for rack in switcher._adapters.placement.racks] == [3, 3]
 
 
 def test_a_thousand_versions_take_hardly_more_than_their_tensors(
@@ -485,7 +485,7 @@ def test_a_thousand_versions_take_hardly_more_than_their_tensors(
     make_version("a")
     with Switcher(str(tiny_base), registry=registry) as switcher:
         switcher.load("a")
-        (rack,) = switcher._library.racks
+        (rack,) = switcher._adapters.placement.racks
         tensors = rack.read(0)
         sizes = set()
         for number in range(1, 1000):
@@ -539,7 +539,7 @@ def test_closing_waits_for_calls_and_then_refuses(
         closing = pool.submit(switcher.close)
         with pytest.raises(SettingsError, match="closed"):
             waiting.result(LIMIT)
-        switcher._library.unload("a")  # it goes with its last call, when nothing else is there any more
+        switcher._adapters.unload("a")  # it goes with its last call, when nothing else is there any more
         assert not closing.done()
         go.set()
         assert torch.equal(call.result(LIMIT), alone)
@@ -683,7 +683,7 @@ def test_a_load_that_fails_leaves_everything_as_it_was(
             if already == "good":
                 logits = switcher.logits("good", TEXTS)
             before, loaded = in_model(switcher), switcher.loaded
-            used = [rack.used for rack in switcher._library.racks]
+            used = [rack.used for rack in switcher._adapters.placement.racks]
             for ref in bad:
                 with pytest.raises(WeightsError):
                     switcher.load(ref)
@@ -691,7 +691,7 @@ def test_a_load_that_fails_leaves_everything_as_it_was(
             with pytest.raises(WeightsError, match=f"{wrong_head.ref} has 2 outputs, and its task 'mnli' asks for 3"):
                 switcher.load("wrong-head")
             assert switcher.loaded == loaded
-            assert [rack.used for rack in switcher._library.racks] == used
+            assert [rack.used for rack in switcher._adapters.placement.racks] == used
             assert in_model(switcher) == before
             assert torch.equal(switcher.logits("beside", TEXTS), beside)
         assert torch.equal(switcher.logits("good", TEXTS), logits)

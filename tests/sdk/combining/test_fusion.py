@@ -201,10 +201,10 @@ def recorded(registry: Registry, name: str, **changes: Any) -> Version:
         ("first lora", SettingsError, r"lora@1 \(lora\) is not a bottleneck adapter"),
         ("first fused", SettingsError, r"fused@1 \(fuse\) is not a bottleneck adapter"),
         ("first par", SettingsError, "count the block's input twice"),
-        ("first inv", SettingsError, "also changes the embeddings"),
-        ("first double", SettingsError, r"they differ in mh_adapter, original_ln_before"),
-        ("first half", SettingsError, "they differ in leave_out"),
-        ("first far", BaseMismatchError, r"only adapters of one base"),
+        ("first inv", SettingsError, "changes the embeddings"),
+        ("first double", SettingsError, r"do not have the same mh_adapter, original_ln_before"),
+        ("first half", SettingsError, "do not have the same leave_out"),
+        ("first far", BaseMismatchError, "first@1 and far@1 cannot be fused: .* different bases, '.*' .* and '.*'"),
     ],
 )
 def test_members_that_cannot_be_fused_are_refused_before_a_base_is_loaded(
@@ -576,7 +576,7 @@ model.heads["head"].load_state_dict(head.tensors)
 task = load_task_data("rte", "sample").task
 split = load_task_data("rte", "sample").splits["validation"].head(20)
 rows = tokenise(loaded.tokenizer, split.texts(), max_length=version.max_length)
-found = outputs(model.eval(), "head", rows, setup=fuse_block("here-too", lanes), batch_rows=32)
+found = adapter_outputs(model.eval(), "head", rows, setup=fuse_block("here-too", lanes), batch_rows=32)
 print(json.dumps({f"eval/{key}": value for key, value in measure(task, found, split).items()}))
 """
 

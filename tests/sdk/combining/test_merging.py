@@ -12,6 +12,8 @@ from adapters import AdapterSetup
 
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import (
+    Action,
+    Advice,
     BaseMismatchError,
     CompositionError,
     InvalidNameError,
@@ -294,8 +296,11 @@ def test_dare_keeps_entries_of_each_at_random(registry: Registry, make: Make) ->
 def test_of_different_tasks_somebody_says_whose_head_it_is(registry: Registry, make: Make) -> None:
     make("a", seed=1)
     other = make("b", seed=2, task=GLUE["mnli"], max_length=48)
-    with pytest.raises(SettingsError, match=r"a@1 and b@1 learned different tasks, sst2 and mnli.*head_of"):
+    with pytest.raises(
+        SettingsError, match=r"a@1 and b@1 were trained for different tasks, sst2 and mnli.*head_of$"
+    ) as refused:
         merge("both", ["a", "b"], registry=registry)
+    assert refused.value.advice == Advice(Action.SET_ARGUMENTS, {"head_of": None})
     merged = merge("both", ["a", "b"], registry=registry, head_of="b@latest")
     assert (merged.task, merged.max_length, merged.parameters) == (other.task, 48, other.parameters)
     assert merged.tags["merge.head"] == "b@1"
@@ -318,9 +323,9 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
     for other, said in (("b", "labels of the task own, negative, positive and positive, negative"), ("c", "text")):
         with pytest.raises(SettingsError, match=said):
             merge("both", ["a", other], registry=registry)
-    with pytest.raises(SettingsError, match=r"no shares of one \(1, 1\).*head_of"):
+    with pytest.raises(SettingsError, match=r"the weights 1, 1 are no shares.*head_of$"):
         merge("both", ["d", "e"], registry=registry, how="arithmetic", weights=[1, 1])
-    with pytest.raises(SettingsError, match=r"head of a@1 is asked for.*members: d@1, e@1"):
+    with pytest.raises(SettingsError, match=r"head_of is a@1, which is none of the members: d@1, e@1$"):
         merge("both", ["d", "e"], registry=registry, head_of="a")
     with pytest.raises(NotFoundError):
         merge("both", ["d", "e"], registry=registry, head_of="nobody")
@@ -342,25 +347,25 @@ def test_heads_that_have_no_mean(registry: Registry, make: Make) -> None:
         ({"weights": 0.5}, "a list of numbers, one for each member; found 0.5"),
         ({"weights": {"a": 0.5, "b": 0.5}}, "a list of numbers, one for each member; found {'a'"),
         ({"how": "arithmetic"}, "arithmetic needs weights"),
-        ({"how": "average"}, "unknown way to merge 'average'.*linear"),
+        ({"how": "average"}, "unknown formula 'average'.*linear"),
         ({"how": "ties", "density": 0}, "above 0 and at most 1; found 0"),
         ({"how": "dare", "density": 1.5}, "above 0 and at most 1; found 1.5"),
         ({"how": "dare", "density": float("nan")}, "above 0 and at most 1; found nan"),
-        ({"how": "ties", "scale": 0}, "scale has to be a number above 0"),
-        ({"how": "dare", "seed": -1}, "seed has to be a whole number"),
-        ({"how": "svd", "rank": 0}, "rank has to be a whole number, 1 or more; found 0"),
-        ({"how": "svd", "rank": 129}, "rank has to be at most 128"),
+        ({"how": "ties", "scale": 0}, "scale must be a number above 0"),
+        ({"how": "dare", "seed": -1}, "seed must be a whole number"),
+        ({"how": "svd", "rank": 0}, "rank must be a whole number, at least 1; found 0"),
+        ({"how": "svd", "rank": 129}, "rank must be at most 128"),
         ({"rank": 4}, "rank belongs to svd; found it with linear"),
         ({"density": 0.5}, "density belongs to ties and dare; found it with linear"),
         ({"search": True, "weights": [0.5, 0.5]}, "leave weights out"),
-        ({"search": True, "how": "arithmetic"}, "a search looks among shares of one"),
-        ({"data": "sample"}, "not asked for"),
-        ({"max_rows": 3}, "not asked for"),
-        ({"device": "nope"}, "not asked for"),
+        ({"search": True, "how": "arithmetic"}, "a search tries shares that add up to 1"),
+        ({"data": "sample"}, "which is not set"),
+        ({"max_rows": 3}, "which is not set"),
+        ({"device": "nope"}, "which is not set"),
         *(
             (
                 {"search": True, "data": "sample", "max_rows": rows},
-                "max_rows has to be a whole number, 1 or more; found",
+                "max_rows must be a whole number, at least 1; found",
             )
             for rows in ("5", 0, 2.5, True)
         ),
@@ -405,6 +410,13 @@ def test_members_that_do_not_go_together(
     with pytest.raises(kind, match=said):
         merge("both", members, registry=registry)
     assert registry.versions().total == 5
+
+
+def test_arguments_of_a_search_without_one_are_refused_with_the_argument_to_set(registry: Registry, make: Make) -> None:
+    make("a", seed=1)
+    with pytest.raises(SettingsError, match=r"for a search, which is not set$") as refused:
+        merge("both", ["a", "a"], registry=registry, data="sample")
+    assert refused.value.advice == Advice(Action.SET_ARGUMENTS, {"search": True})
 
 
 def test_what_only_training_knows_of_may_differ(registry: Registry, make: Make) -> None:
@@ -482,9 +494,7 @@ def test_a_search_on_a_task_of_ones_own(
     given: dict[str, Any] = {"search": True, "data": path, "text": "sentence", "base": str(tiny_base)}
     found = merge("best", ["a", "a"], registry=registry, how="ties", **given)
     assert found.tags["merge.weights"] == "0.5,0.5"
-    with pytest.raises(
-        SettingsError, match=r"own.csv is of another task than b@1 learned: text sentence .* text other"
-    ):
+    with pytest.raises(SettingsError, match=r"own.csv is of another task than b@1: text sentence .* text other"):
         merge("best", ["b", "b"], registry=registry, **given)
     with pytest.raises(BaseMismatchError, match="a@1 was trained on the base"):
         merge("best", ["a", "a"], registry=registry, **{**given, "base": str(other_base)})

@@ -1,4 +1,4 @@
-"""What callers ask: whatever its form, streams that go on while things change, and what refs mean meanwhile."""
+"""Requests: every form of inputs, streams that go on while refs move, and what refs resolve to meanwhile."""
 
 import itertools
 import threading
@@ -15,10 +15,10 @@ import pytest
 from pointsman.registry import Base, Registry
 from pointsman.registry.errors import AdapterNotFoundError, CompositionError, SettingsError
 from pointsman.sdk import Average, BatchSplit, Stack, Switcher, compose, evaluate, fuse
-from pointsman.sdk.switching.execute import execute as answering
-from pointsman.sdk.switching.resolve import ref_cache as meanings
-from pointsman.sdk.switching.resolve.resolved_ref import Leaf, ResolvedRef
-from pointsman.sdk.switching.switcher import STREAM_ROWS
+from pointsman.sdk.switching.execute import executor
+from pointsman.sdk.switching.execute.requests import STREAM_ROWS
+from pointsman.sdk.switching.resolve import lookup as lookups
+from pointsman.sdk.switching.resolve.resolved_ref import Lookup, ResolvedRef
 from pointsman.sdk.tasks import GLUE
 
 from helpers import PAIRS, TEXTS, MakeVersion
@@ -147,16 +147,16 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
     make_version("a", seed=7)
     registry.set_alias("a@1", "live")
     found, go = threading.Event(), threading.Event()
-    look_up = meanings.look_up
+    look_up = lookups.look_up
 
-    def slowly(leaf: Leaf, registry: Registry, base: Base) -> ResolvedRef:
-        meaning = look_up(leaf, registry, base)
-        if str(leaf) == "a@live" and not found.is_set():
+    def slowly(lookup: Lookup, registry: Registry, base: Base) -> ResolvedRef:
+        resolved = look_up(lookup, registry, base)
+        if str(lookup) == "a@live" and not found.is_set():
             found.set()
             assert go.wait(LIMIT)
-        return meaning
+        return resolved
 
-    monkeypatch.setattr(meanings, "look_up", slowly)
+    monkeypatch.setattr(lookups, "look_up", slowly)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(switcher.load, "a@live")
         assert found.wait(LIMIT)
@@ -169,13 +169,13 @@ def test_what_was_looked_up_before_a_refresh_does_not_count_after_it(
 
 def test_a_call_that_a_close_overtakes_says_so(switcher: Switcher, monkeypatch: pytest.MonkeyPatch) -> None:
     switcher.load("a")
-    question = answering._Question
+    check_input = executor.check_input
 
     def closing(*arguments: Any) -> Any:
         switcher.close()
-        return question(*arguments)
+        return check_input(*arguments)
 
-    monkeypatch.setattr(answering, "_RoutedRow", closing)
+    monkeypatch.setattr(executor, "check_input", closing)
     with pytest.raises(SettingsError, match="closed"):
         switcher.predict("a", TEXTS)
     with pytest.raises(SettingsError, match="closed"):
@@ -221,7 +221,7 @@ def test_what_can_never_run_is_refused_before_anything_is_loaded(
 def test_compositions_of_any_number_leave_nothing_behind(switcher: Switcher) -> None:
     for number in range(1, 50):
         switcher.load(Average("a", "b", weights=[number / 50, 1 - number / 50]))
-    assert len(switcher._meanings._known) == 2
+    assert len(switcher._refs._resolved) == 2
     assert switcher.refresh() == {}
 
 
@@ -269,6 +269,6 @@ def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
                          base=made.base, max_length=16, parameters=1)  # fmt: skip
     switcher.refresh("a")
     assert switcher.load("fuse(a, b)") == "f@1"
-    with pytest.raises(CompositionError, match=r"several tasks, so name the one that is meant: g@1 .cola., f@1 .sst2."):
+    with pytest.raises(CompositionError, match=r"for several tasks: g@1 .cola., f@1 .sst2.; name one of them$"):
         switcher.refresh("fuse(a, b)")
     assert switcher.load("fuse(a, b)") == "f@1"

@@ -6,7 +6,9 @@ import pytest
 
 from pointsman.registry import Parent, Registry
 from pointsman.registry.errors import (
+    Action,
     AdapterNotFoundError,
+    Advice,
     ConflictError,
     InUseError,
     InvalidNameError,
@@ -171,12 +173,14 @@ def test_the_middle_of_a_chain_goes(registry, make):
 
 def test_what_is_in_use_is_not_removed(registry, make):
     make("a"), make("b", "a"), make("c", "a"), make("c", "a")
-    with pytest.raises(InUseError, match=r"^a@1 is in use: b@1, c@1, c@2 were made from it; force its removal"):
+    with pytest.raises(InUseError, match=r"^a@1 is in use: b@1, c@1, c@2 were made from it$") as refused:
         registry.remove("a@1")
+    assert refused.value.advice == Advice(Action.REMOVE_VERSION, {"ref": "a@1", "force": True})
     for alias in ("production", "canary"):
         registry.set_alias("b@1", alias)
-    with pytest.raises(InUseError, match=r"^b@1 is in use: the aliases b@canary and b@production mean it; force"):
+    with pytest.raises(InUseError, match=r"^b@1 is in use: the aliases b@canary and b@production mean it$") as refused:
         registry.remove("b@canary")
+    assert refused.value.advice == Advice(Action.REMOVE_VERSION, {"ref": "b@1", "force": True})
     registry.set_alias("a@1", "production")
     with pytest.raises(InUseError, match=r"c@2 were made from it, and the alias a@production means it"):
         registry.remove("a@1")
@@ -195,8 +199,9 @@ def test_force_takes_the_aliases_along(registry, make):
         registry.set_alias("a@1", alias)
     registry.set_alias("a@2", "kept")
     assert str(registry.remove("a@production", force=True)) == "a@1"
-    with pytest.raises(VersionNotFoundError, match=r"known: a@2, a@kept; see"):
+    with pytest.raises(VersionNotFoundError, match=r"known: a@2, a@kept$") as unknown:
         registry.version("a@production")
+    assert unknown.value.advice == Advice(Action.LIST_VERSIONS, {"adapter": "a"})
     (event,) = registry.events(limit=1)
     assert (event.action, event.subject) == ("remove", "a@1")
     assert event.details["digest"] == version.digest
@@ -221,7 +226,9 @@ def test_numbers_are_never_given_again(registry, make):
 @pytest.mark.parametrize("force", [True, False])
 def test_what_moves_is_not_removed(registry, make, ref, force):
     make("a")
-    with pytest.raises(SettingsError, match=f"^{ref} is another version from time to time: say which, as in a@1$"):
+    with pytest.raises(
+        SettingsError, match=f"^{ref} may mean another version tomorrow: name the one to remove, as in a@1$"
+    ):
         registry.remove(ref, force=force)
     assert len(registry.versions()) == 1
 

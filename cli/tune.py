@@ -17,7 +17,7 @@ from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
 from .tables import pairs, table
 from .train_options import settings_options
-from .units import number
+from .units import count, number
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress
@@ -100,6 +100,9 @@ def command(
         _print(result, again)
     if result.exhausted:
         note(f"all {result.space.size} combinations of the space were tried")
+    elsewhere = sum(trial.state.ended is False for trial in result.trials)
+    if elsewhere:
+        note(f"{count(elsewhere, 'trial')} still running in another process; the same command shows the result")
     if again is None:
         raise TrainingError(
             f"none of the {len(result.trials)} trials of the study '{result.study}' has a score",

@@ -141,7 +141,7 @@ class Switcher:
         """Load the versions that a ref resolves to now and never evict them, also when the ref moves on.
 
         Raises:
-            NotFoundError and the other errors of ``load``.
+            PointsmanError: As for ``load``.
         """
         self._adapters.pin(list(self._resolve(ref).versions.values()))
 
@@ -177,7 +177,7 @@ class Switcher:
             The changes: the new version by ref.
 
         Raises:
-            NotFoundError and the other errors of ``load``: the first of them, after all others are refreshed. A ref
+            PointsmanError: As for ``load``: the first error is raised after all others are refreshed. A ref
                 that failed resolves to what it did before.
         """
         self._adapters.check_open()
@@ -188,7 +188,7 @@ class Switcher:
         """Let ``predict`` without a ref use this one, inside the block and in this thread only. Blocks nest.
 
         Raises:
-            NotFoundError and the other errors of ``load``.
+            PointsmanError: As for ``load``.
 
         Example:
             >>> with model.active("cola"):
@@ -206,7 +206,7 @@ class Switcher:
         """Let ``predict`` without a ref use this one from now on, in this thread only; None ends it.
 
         Raises:
-            NotFoundError and the other errors of ``load``.
+            PointsmanError: As for ``load``.
         """
         composition = None if ref is None else parse(ref)
         if composition is not None:
@@ -240,7 +240,7 @@ class Switcher:
         Raises:
             SettingsError: There is no ref and none is active, there are no inputs or the task does not take them, or
                 ``drop_layers`` is greater than the number of layers.
-            NotFoundError and the other errors of ``load``.
+            PointsmanError: As for ``load``.
         """
         match arguments:
             case (str() | Ref() | Stack() | Fuse() | Average() | BatchSplit() | Parallel() as ref, inputs):
@@ -267,7 +267,7 @@ class Switcher:
             of predictions.
 
         Raises:
-            As ``predict``; nothing is predicted if any row is wrong.
+            PointsmanError: As for ``predict``; nothing is predicted if any row is wrong.
         """
         return self._predict(mixed_requests(rows, self._resolve), drop_layers)
 
@@ -281,7 +281,7 @@ class Switcher:
         Raises:
             CompositionError: The sizes of a ``BatchSplit`` do not add up to the inputs; known at the end of a long
                 stream only.
-            SettingsError, NotFoundError and the other errors of ``predict``.
+            PointsmanError: As for ``predict``.
         """
         chunks = stream_requests(self._resolve(ref), input_stream(inputs))
         return (prediction for requests in chunks for prediction in self._predict(requests, drop_layers))
@@ -291,7 +291,7 @@ class Switcher:
 
         Raises:
             CompositionError: An input gets several answers, or the answers have different numbers of labels.
-            SettingsError, NotFoundError and the other errors of ``predict``.
+            PointsmanError: As for ``predict``.
         """
         texts = input_list(inputs)
         requests = build_requests(self._resolve(ref), texts)
@@ -311,7 +311,7 @@ class Switcher:
 
         Raises:
             CompositionError: An input gets several answers, or different inputs are for different tasks.
-            NotFoundError and the other errors of ``load``.
+            PointsmanError: As for ``load``.
         """
         resolved = self._resolve(ref)
         if len(resolved.routes_of_row(0, resolved.required_rows or 1)) > 1:

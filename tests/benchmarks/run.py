@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if unknown := set(arguments.bench) - BENCHES.keys():
-        parser.error(f"no bench {', '.join(sorted(unknown))}; there is: {', '.join(BENCHES)}")
+        parser.error(f"unknown bench {', '.join(sorted(unknown))}; known: {', '.join(BENCHES)}")
     data = str(arguments.glue) if arguments.glue.is_dir() else "sample"
     if arguments.here:
         sys.path.insert(0, str(HERE))

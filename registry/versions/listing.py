@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import listed_as
+from ..database.backends import select_bound_numbers
 from ..database.bases import base_columns, base_record
 from ..errors import MetricNotFoundError, unknown
 from ..metrics.points import key_id
@@ -212,13 +212,13 @@ def _details(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[An
 @cache
 def _of_ids(dialect: str) -> sa.Select[Any]:
     """What ``by_ids`` asks; to build a statement takes as long as to execute it."""
-    return _selected(sa.select(_v.id).where(_v.id.in_(listed_as(dialect, "ids"))), ())
+    return _selected(sa.select(_v.id).where(_v.id.in_(select_bound_numbers(dialect, "ids"))), ())
 
 
 @cache
 def _of_versions(dialect: str) -> sa.CompoundSelect[Any]:
     """What ``_details`` asks."""
-    wanted = listed_as(dialect, "ids")
+    wanted = select_bound_numbers(dialect, "ids")
     none, zero, no_value = sa.literal(""), sa.literal(0), sa.cast(sa.null(), sa.Double)
     f, tag, m = t.version_file.c, t.tag.c, t.version_metric.c
     return sa.union_all(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 KEY: Final = "process"
-"""The key, in the environment of a run's row, of the process that records it. Records and bundles leave it out, since it
-is useless on another machine."""
+"""The key, in the environment of a run's row, of the process that records it. Records and bundles leave it out, since
+another machine cannot use it."""
 
 _SAME_MACHINE: Final = ("host", "boot", "namespace")
-"""The fields that must be equal for process numbers to be comparable: a restart of the machine begins a new numbering, and
-so does a container, which may share its host's name."""
+"""The fields that must be equal for process numbers to be comparable: a restart of the machine begins a new numbering,
+and so does a container, which may share its host's name."""
 
 
 def this_process() -> dict[str, Any]:

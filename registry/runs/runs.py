@@ -197,8 +197,8 @@ def _refuse_living(run: Run, recorded: Any) -> None:
     if alive is None and run.status == RunStatus.RUNNING:
         where = f" on {recorded['host']}" if isinstance(recorded, dict) else ""
         raise ConflictError(
-            f"run {run.uid} is still running in another process{where}, according to its last heartbeat: wait for it or "
-            f"stop it; a killed process is known {SILENCE.seconds} seconds after its last heartbeat"
+            f"run {run.uid} is still running in another process{where}, according to its last heartbeat: wait for it "
+            f"or stop it; a killed process is detected {SILENCE.seconds} seconds after its last heartbeat"
         )
 
 

@@ -184,7 +184,9 @@ def test_a_process_that_was_taken_for_dead_adds_nothing(registry, training):
     child, uid = training(machine="elsewhere")
     assert tell(child, range(5)) == "flushed"
     child.send_signal(signal.SIGSTOP)
-    with pytest.raises(ConflictError, match=r"still running in another process on elsewhere, .*known 60 seconds after"):
+    with pytest.raises(
+        ConflictError, match=r"still running in another process on elsewhere, .*detected 60 seconds after"
+    ):
         registry.resume_run(uid, last_step=3)
     change(registry, uid, heartbeat_at=now() - timedelta(seconds=70))
     with registry.resume_run(uid, last_step=3) as run:

@@ -19,7 +19,7 @@ SORTS: Final = ("name", "created", "score", "parameters", "size")
 """The sort orders besides metrics."""
 
 _FEW: Final = 2_000
-"""Up to this many matching versions are sorted, which is faster than reading adapters in order until the page is full."""
+"""Up to this many matching versions are sorted, which is faster than to read adapters in order until a page is full."""
 
 _v, _a, _m = t.version.c, t.adapter.c, t.version_metric.c
 _COLUMNS: Final = [column for column in t.version.c if column.name not in ("manifest", "task_name")]

@@ -35,6 +35,6 @@ def command(context: click.Context, as_json: bool) -> None:
         for fact, advice in diagnosis.advice.items():
             note(f"{fact}: try: {render(advice)}")
         if not diagnosis.problems:
-            note("nothing wrong found; 'registry verify' also reads every file")
+            note("all checks passed; 'registry verify' also reads every file")
     if diagnosis.problems:
         context.exit(1)

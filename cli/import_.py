@@ -29,6 +29,9 @@ def command(context: click.Context, bundle: Path, as_json: bool) -> None:
         return
     table(
         ["in the bundle", "here", "", "aliases"],
-        [(one.source, one.ref, "new" if one.new else "was here", ", ".join(one.aliases) or "-") for one in imported],
+        [
+            (version.source, version.ref, "new" if version.new else "was here", ", ".join(version.aliases) or "-")
+            for version in imported
+        ],
     )
-    note(f"new here: {sum(one.new for one in imported)} of {count(len(imported), 'version')}")
+    note(f"new here: {sum(version.new for version in imported)} of {count(len(imported), 'version')}")

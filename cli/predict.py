@@ -82,15 +82,15 @@ def _resolve(registry: Registry, ref: str) -> ResolvedRef:
 
 
 def _cells(answer: "Prediction | tuple[Prediction, ...]") -> Iterator[str]:
-    for one in answer if isinstance(answer, tuple) else (answer,):
-        if one.label is not None:
-            yield one.label
-        yield f"{one.score:.4f}"
+    for prediction in answer if isinstance(answer, tuple) else (answer,):
+        if prediction.label is not None:
+            yield prediction.label
+        yield f"{prediction.score:.4f}"
 
 
 def _plain(answer: "Prediction | tuple[Prediction, ...]") -> dict[str, object]:
     if isinstance(answer, tuple):
-        return {"answers": [plain(one) for one in answer]}
+        return {"answers": [plain(prediction) for prediction in answer]}
     return dict(plain(answer))
 
 
@@ -106,7 +106,9 @@ def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterato
 
 def _from_lines(lines: TextIO, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if isinstance(lines, io.TextIOWrapper):
-        lines.reconfigure(errors="surrogateescape")  # so that a wrong byte is found where its line's number is known
+        lines.reconfigure(
+            errors="surrogateescape"
+        )  # so that a wrong byte is refused where the number of its line is known
     for index, line in enumerate(lines, start=1):
         text = line.rstrip("\r\n")
         row = (text,) if len(columns) == 1 else _pair(text, columns, index)

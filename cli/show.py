@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from pointsman.registry import Run, Version
+from pointsman.registry import Base, Run, Version
 
 from .details import Section, composition_text, config_section, data_rows, environment_rows, settings_section
 from .lineage import print_lineage
@@ -25,8 +25,8 @@ from .units import duration, local, size
 def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: bool) -> None:
     """Show a version: its task, files, base, metrics and tags, and the run that made it.
 
-    Of the configuration, the fields that differ from the method's defaults are shown; of the settings, those that were
-    requested. --all shows every field of both, and all that is known of the data and the environment.
+    Of the configuration, only the fields that differ from the method's defaults are printed; of the settings, those
+    that were requested. --all prints every field of both, and all that is known of the data and the environment.
     """
     registry = open_registry(context)
     if tree:
@@ -71,7 +71,7 @@ def _print_version(version: Version, every: bool) -> None:
             ("max length", f"{version.max_length} tokens"),
             *size_rows(version),
             ("base", f"{base.name} ({base.model_type}, {base.layers} layers, hidden {base.hidden_size})"),
-            ("base sha256", base.fingerprint),
+            ("fingerprint", _fingerprints(base)),
         ],
         wrap=True,
     )
@@ -79,6 +79,11 @@ def _print_version(version: Version, every: bool) -> None:
     if config.total:
         others = f"the others are the defaults of {version.method} (--all shows them)"
         _print_section(_title("configuration", " fields", config, others), config.rows)
+
+
+def _fingerprints(base: Base) -> str:
+    former = base.former_fingerprint
+    return base.fingerprint if former is None else f"{base.fingerprint} (formerly {former})"
 
 
 def _print_run(run: Run, every: bool) -> None:

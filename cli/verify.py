@@ -26,22 +26,22 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
     if repair != bool(sources):
         raise click.UsageError("--repair and --from PLACE go together")
     registry = open_registry(context)
-    from pointsman.registry.upkeep import repair as mend
+    from pointsman.registry.upkeep import repair as repair_files
     from pointsman.registry.upkeep import verify
 
     report = verify(registry)
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     problems = report.problems
     if repair:
-        outcome = mend(registry, problems, sources)
-        mended, problems = outcome.mended, outcome.left
+        outcome = repair_files(registry, problems, sources)
+        repaired, problems = outcome.repaired, outcome.remaining
     if as_json:
         emit_json(
             {
                 "versions": report.versions,
                 "files": report.files,
                 "size": report.size,
-                "mended": mended,
+                "repaired": repaired,
                 "problems": [
                     {
                         "subject": problem.subject,
@@ -50,15 +50,18 @@ def command(context: click.Context, repair: bool, sources: tuple[str, ...], as_j
                     }
                     for problem in problems
                 ],
+                "notes": report.notes,
             }
         )
     else:
-        for digest in mended:
+        for digest in repaired:
             note(f"repaired: {digest}")
         if problems:
             table(["subject", "problem"], [(problem.subject, problem.text) for problem in problems])
         for advice in dict.fromkeys(hint(problem.advice) for problem in problems if problem.advice is not None):
             note(advice)
+        for text in report.notes:
+            note(text)
         summary = count(len(problems), "problem") if problems else "no problems"
         note(f"{count(report.versions, 'version')}, {count(report.files, 'file')} ({size(report.size)}): {summary}")
     if problems:

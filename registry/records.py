@@ -156,7 +156,7 @@ class Run:
 
 
 class LoggedPoint(NamedTuple):
-    """One value of one metric on its way into the database."""
+    """One value of one metric, to be inserted."""
 
     key: str
     step: int

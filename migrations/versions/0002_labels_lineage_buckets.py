@@ -98,7 +98,7 @@ def _lineage() -> None:
 
 
 def _buckets() -> None:
-    """Points are counted within their metric, no longer within their run; their extremes are found once."""
+    """Points are counted within their metric, no longer within their run; their extremes are computed once."""
     op.create_table(
         "metric_bucket",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -125,7 +125,7 @@ def _buckets() -> None:
         sa.PrimaryKeyConstraint("run_id", "key_id", "level", "bucket", name=op.f("pk_metric_bucket")),
         sqlite_with_rowid=False,
     )
-    # By way of negative numbers, which no point has: a number may be another point's until that one is counted, too.
+    # Negative numbers first, which no point has: until all points are renumbered, a new number may be another point's.
     op.execute(
         "UPDATE metric_point SET seq = -counted.place FROM ("
         "SELECT run_id, key_id, step, seq, row_number() OVER (PARTITION BY run_id, key_id ORDER BY seq) AS place "
@@ -184,9 +184,9 @@ def _log() -> None:
             "FOR EACH STATEMENT EXECUTE FUNCTION pointsman_append_only()"
         )
     else:
-        # REPLACE deletes without a trigger: so an event that is there may not be inserted either.
-        there = "WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id) "
-        for change, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", there)):
+        # REPLACE deletes without a trigger, so inserting an existing event is refused too.
+        existing = "WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id) "
+        for change, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", existing)):
             op.execute(
                 f"CREATE TRIGGER event_refuses_{change.lower()} BEFORE {change} ON event {when}"
                 "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END"

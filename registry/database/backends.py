@@ -1,8 +1,8 @@
-"""What differs between the databases that a registry may lie in: SQLite for one machine, PostgreSQL for a team.
+"""The backends, one for each kind of database: SQLite for one machine, PostgreSQL for a team.
 
-Whatever the backend, the policy is one: a reader sees one state of the database from its first statement to its last,
-and writers come one after the other, each holding the registry's write lock from its start. So whatever holds on one
-backend holds on the other: numbers without gaps, compare-and-swap, nothing written twice.
+Both follow one policy. A reader sees one state of the database from its first statement to its last. A writer holds the
+registry's write lock from its start, so writers run one after the other. Version numbers without gaps, compare-and-swap
+and unique rows depend on this policy.
 """
 
 import functools
@@ -36,12 +36,12 @@ JOURNAL_MODE: Final = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "D
 WRITE: Final = "pointsman_write"
 """The execution option of a connection that will write."""
 
-# Python would write NaN, which is no JSON and which the databases' JSON functions refuse.
+# Python writes NaN by default, which is not JSON: the databases' JSON functions refuse it.
 _to_json = functools.partial(json.dumps, allow_nan=False)
 
 
 def _to_server_json(value: Any) -> str:
-    """JSON for a driver that serialises while it executes, where SQLAlchemy passes errors on as they are."""
+    """Serialise for a driver that does so while it executes: SQLAlchemy does not wrap an error that is raised there."""
     try:
         return _to_json(value)
     except (TypeError, ValueError) as error:
@@ -55,37 +55,37 @@ class Backend(Protocol):
     """One kind of database."""
 
     label: str
-    """What messages call it; never with a password in it."""
+    """The name in messages, never with a password."""
 
     def connect(self) -> sa.Engine:
-        """An engine whose transactions keep the policy."""
+        """Return an engine whose transactions follow the policy."""
 
     def tables(self, connection: sa.Connection) -> set[str]:
-        """The names of all tables there are."""
+        """Return the names of all tables."""
 
-    def remaking(self, connection: sa.Connection) -> Any:
-        """A context in which a migration may make tables anew, on a connection that has not begun yet."""
+    def rebuilding_tables(self, connection: sa.Connection) -> Any:
+        """Return a context in which a migration may replace tables; the connection must not be in a transaction."""
 
     def problems(self, connection: sa.Connection) -> list[str]:
-        """What the database's own checks find wrong."""
+        """Return the problems that the database's own checks report."""
 
-    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
-        """What an error of the driver means to the user."""
+    def translate(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """Return the error to raise for an error of the driver."""
 
 
 class Sqlite:
     """A SQLite file.
 
-    SQLite's defaults are not safe enough for many writers, so every connection gets foreign keys,
-    ``synchronous=FULL`` and a busy timeout, and a writer takes its lock at BEGIN: a transaction that reads first and
-    then upgrades to a writer fails at once instead of waiting. The driver's own transaction handling is off, since it
-    begins none for SELECT and DDL (docs.sqlalchemy.org, "SQLite transactions").
+    SQLite's defaults are unsafe with many writers, so every connection gets foreign keys, ``synchronous=FULL`` and a
+    busy timeout. A writer takes its lock at BEGIN: a transaction that reads first and writes later fails at once
+    instead of waiting for the lock. The driver's own transaction handling is off, since it begins no transaction for
+    SELECT and DDL (docs.sqlalchemy.org, "SQLite transactions").
     """
 
     _ERRORS: Final[_Errors] = {
         "SQLITE_BUSY": (
             BusyError,
-            f"other processes held it for {BUSY_SECONDS} s; try again, or look for one that hangs",
+            f"other processes held it for {BUSY_SECONDS} s; try again, or look for a process that hangs",
         ),
         "SQLITE_LOCKED": (BusyError, "other connections hold it; try again"),
         "SQLITE_READONLY": (ReadOnlyError, "it cannot be written; check its permissions and its directory's"),
@@ -96,7 +96,7 @@ class Sqlite:
             "no space is left on its disk; free some and try again, nothing was half-written",
         ),
         "SQLITE_NOTADB": (NotARegistryError, "it is not a SQLite database"),
-        "SQLITE_CORRUPT": (NotARegistryError, "SQLite finds it damaged; restore a backup"),
+        "SQLITE_CORRUPT": (NotARegistryError, "SQLite reports that it is damaged; restore a backup"),
         "SQLITE_IOERR": (DatabaseError, "the disk could not be read or written"),
     }
 
@@ -105,11 +105,11 @@ class Sqlite:
         self.label = str(path)
 
     def connect(self) -> sa.Engine:
-        """An engine whose transactions keep the policy."""
+        """Return an engine whose transactions follow the policy."""
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(self.path)),
             connect_args={"timeout": BUSY_SECONDS},
-            # As many connections as there are threads at work: SQLite's own lock is the only queue.
+            # One connection a thread, without a limit: SQLite's own lock is the only queue.
             max_overflow=-1,
             json_serializer=_to_json,
         )
@@ -118,25 +118,25 @@ class Sqlite:
         return engine
 
     def tables(self, connection: sa.Connection) -> set[str]:
-        """The names of all tables there are."""
+        """Return the names of all tables."""
         return set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
 
     @contextmanager
-    def remaking(self, connection: sa.Connection) -> Iterator[None]:
-        """Let a migration make a table anew without deleting all rows that hang on the old one.
+    def rebuilding_tables(self, connection: sa.Connection) -> Iterator[None]:
+        """Let a migration replace a table without deleting the rows of other tables that refer to it.
 
-        The pragma does nothing inside a transaction: this goes around it.
+        SQLite ignores the pragma inside a transaction, so this context encloses the transaction.
         """
         connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
         try:
             yield
         finally:
-            if not connection.invalidated:  # by KeyboardInterrupt: then it is closed already
+            if not connection.invalidated:  # KeyboardInterrupt invalidates it: it is closed then
                 connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
 
     @staticmethod
     def copy(connection: sa.Connection, path: Path) -> None:
-        """SQLite's online backup: a consistent copy, whatever others do."""
+        """Copy the database with SQLite's online backup: consistent also while others write."""
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         try:
@@ -144,21 +144,23 @@ class Sqlite:
                 raw.backup(copy)
         except BaseException as error:
             path.unlink(missing_ok=True)
-            if isinstance(error, sqlite3.Error):  # by way of the driver, where no engine translates it
+            if isinstance(error, sqlite3.Error):  # from the driver itself: SQLAlchemy has not wrapped it
                 raise sa.exc.OperationalError("backup", None, error) from error
             raise
 
     def problems(self, connection: sa.Connection) -> list[str]:
-        """SQLite's integrity check and its check of foreign keys."""
-        found = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"]
+        """Run SQLite's integrity check and its check of foreign keys."""
+        problems = [
+            str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"
+        ]
         for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-            # A table WITHOUT ROWID has no number for its rows.
+            # The rows of a table WITHOUT ROWID have no number.
             place = "" if row is None else f" ({row})"
-            found.append(f"a row of the table {table}{place} points to a row of {parent} that is not there")
-        return found
+            problems.append(f"a row of the table {table}{place} points to a missing row of {parent}")
+        return problems
 
-    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
-        """What an error of the driver means to the user."""
+    def translate(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """Return the error to raise for an error of the driver."""
         # Extended codes carry the primary one as a prefix: SQLITE_READONLY_DIRECTORY, SQLITE_IOERR_FSYNC.
         code = getattr(error.orig, "sqlite_errorname", "")
         for prefix, (kind, advice) in self._ERRORS.items():
@@ -182,19 +184,19 @@ class Sqlite:
 
 
 class Postgres:
-    """A PostgreSQL database, or a schema of one, by URL; needs the extra ``postgres``.
+    """A PostgreSQL database, or one schema of it, by URL; needs the extra ``postgres``.
 
-    A writer takes an advisory lock of its schema first (postgresql.org, "Advisory Locks"), which is to PostgreSQL what
-    BEGIN IMMEDIATE is to SQLite; a reader's transaction is REPEATABLE READ and read-only.
+    A writer takes an advisory lock of its schema first (postgresql.org, "Advisory Locks"), as it does in SQLite with
+    BEGIN IMMEDIATE. A reader's transaction is REPEATABLE READ and read-only.
     """
 
     _ERRORS: Final[_Errors] = {
         "55P03": (BusyError, f"another process held its write lock for {BUSY_SECONDS} s; try again"),
-        "40": (BusyError, "other transactions were in the way; try again"),
+        "40": (BusyError, "it conflicts with another transaction; try again"),
         "25006": (ReadOnlyError, "it is read-only"),
         "42501": (ReadOnlyError, "this user lacks a permission: grant it, or name another user in the URL"),
         "53100": (DiskFullError, "no space is left on its disk; free some and try again, nothing was half-written"),
-        "22003": (SettingsError, "whole numbers have to fit 64 bits"),
+        "22003": (SettingsError, "whole numbers must fit 64 bits"),
         "22": (SettingsError, "a value cannot be stored"),
     }
 
@@ -203,9 +205,9 @@ class Postgres:
         self.label = url.render_as_string(hide_password=True)
 
     def connect(self) -> sa.Engine:
-        """An engine whose transactions keep the policy."""
+        """Return an engine whose transactions follow the policy."""
         try:
-            # A connection that the server closed meanwhile is noticed, and made anew, before it is used.
+            # The ping before use replaces a connection that the server has closed meanwhile.
             engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_server_json)
         except ModuleNotFoundError as error:
             raise SettingsError(
@@ -216,28 +218,28 @@ class Postgres:
         return engine
 
     def tables(self, connection: sa.Connection) -> set[str]:
-        """The names of all tables there are in the schema that comes first in the search path."""
+        """Return the names of all tables in the first schema of the search path."""
         query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
         return set(connection.exec_driver_sql(query).scalars())
 
     @contextmanager
-    def remaking(self, connection: sa.Connection) -> Iterator[None]:
-        """Nothing to do: PostgreSQL alters tables in place."""
+    def rebuilding_tables(self, connection: sa.Connection) -> Iterator[None]:
+        """Do nothing: PostgreSQL alters tables in place."""
         yield
 
     def problems(self, connection: sa.Connection) -> list[str]:
-        """PostgreSQL keeps foreign keys at all times, and its pages' checksums on every read."""
+        """Return no problems: PostgreSQL enforces foreign keys, and checks the checksums of its pages when it reads."""
         return []
 
-    def translated(self, error: sa.exc.DBAPIError) -> PointsmanError:
-        """What an error of the driver means to the user."""
-        said = str(error.orig).strip().splitlines()
-        text = said[0] if said else type(error.orig).__name__
+    def translate(self, error: sa.exc.DBAPIError) -> PointsmanError:
+        """Return the error to raise for an error of the driver."""
+        lines = str(error.orig).strip().splitlines()
+        text = lines[0] if lines else type(error.orig).__name__
         state = getattr(error.orig, "sqlstate", None) or ""
         for prefix, (kind, advice) in self._ERRORS.items():
             if state.startswith(prefix):
                 return kind(f"the database {self.label} cannot be used: {advice} ({text})")
-        # The driver itself refuses some values, as text with a NUL in it, before the server sees them.
+        # The driver itself refuses some values, such as text with a NUL, before it sends them.
         kind = SettingsError if isinstance(error, sa.exc.DataError) else DatabaseError
         return kind(f"the database {self.label} cannot be used: {text}")
 
@@ -254,10 +256,10 @@ class Postgres:
 
 
 def backend(database: str | Path) -> Backend:
-    """The backend of a path or a URL.
+    """Return the backend of a path or a URL.
 
     Raises:
-        SettingsError: The URL is none, or of a database that is not supported.
+        SettingsError: The URL is malformed, or its database is not supported.
     """
     if isinstance(database, Path):
         return Sqlite(database.absolute())
@@ -278,17 +280,17 @@ def backend(database: str | Path) -> Backend:
     )
 
 
-def listed(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
-    """Whole numbers for an IN, as one bound value however many they are: databases take only so many of these."""
-    return _listed(connection.dialect.name, sa.literal(list(numbers), sa.JSON))
+def select_numbers(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
+    """Select integers, for an IN; they are one bound value, since databases limit the number of bound values."""
+    return _select_items(connection.dialect.name, sa.literal(list(numbers), sa.JSON))
 
 
-def listed_as(dialect: str, name: str) -> sa.Select[Any]:
-    """Whole numbers for an IN that are given when the statement is executed, as a list under this name."""
-    return _listed(dialect, sa.bindparam(name, type_=sa.JSON))
+def select_bound_numbers(dialect: str, name: str) -> sa.Select[Any]:
+    """Select the integers of the list that is bound to ``name`` when the statement is executed, for an IN."""
+    return _select_items(dialect, sa.bindparam(name, type_=sa.JSON))
 
 
-def _listed(dialect: str, text: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def _select_items(dialect: str, text: sa.ColumnElement[Any]) -> sa.Select[Any]:
     if dialect == "postgresql":
         items: Any = sa.select(sa.cast(sa.func.json_array_elements_text(sa.cast(text, sa.JSON)), sa.BigInteger))
     else:

@@ -1,6 +1,7 @@
 """Rows of bases: functions over an open transaction."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +36,24 @@ def base_id(connection: sa.Connection, base: Base) -> int:
         return int(row.id)
     values = {column.name: getattr(base, column.name) for column in _COLUMNS}
     return int(connection.execute(t.base.insert().values(values).returning(t.base.c.id)).scalar_one())
+
+
+def same_base_ids(test: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> sa.Select[tuple[int]]:
+    """Select the ids of the bases with a fingerprint that passes a test, in SQL what ``Base.is_same`` is in Python.
+
+    One base has two rows if an older release stored the first: under the fingerprint that it computed, which the
+    second row has as its former one. Both fingerprints select both rows.
+
+    Args:
+        test: The condition on a column with fingerprints.
+    """
+    matched, b = t.base.alias("matched").c, t.base.c
+    passes = sa.or_(test(matched.fingerprint), test(matched.former_fingerprint))
+    fingerprints = sa.union(
+        sa.select(matched.fingerprint).where(passes),
+        sa.select(matched.former_fingerprint).where(passes, matched.former_fingerprint.is_not(None)),
+    )
+    return sa.select(b.id).where(b.fingerprint.in_(fingerprints) | b.former_fingerprint.in_(fingerprints))
 
 
 def base_columns() -> list[sa.Label[Any]]:

@@ -1,4 +1,4 @@
-"""The one place where transactions open, schemas are checked and upgraded, and a database's errors become ours."""
+"""The database: the only place that opens transactions, checks and upgrades the schema, and translates errors."""
 
 import errno
 from collections.abc import Iterator
@@ -24,35 +24,39 @@ from ..errors import (
 from .backends import WRITE, Sqlite, backend
 
 REVISIONS: Final = ("0001", "0002", "0003")
-"""Every schema revision ever released, oldest first; this program needs the last."""
+"""Every released schema revision, oldest first; this program needs the last."""
 
 DATABASE_NAME: Final = "registry.db"
-"""What the file is called in a home."""
+"""The name of the file in a home."""
 
 SCRIPTS: Final = "pointsman.migrations:."
-"""Where Alembic finds the migrations, also inside a wheel."""
+"""The place of the migrations, for Alembic; valid inside a wheel too."""
 
 
 class Database:
-    """A registry's database: opens transactions, and knows the schema it needs.
+    """The database of a registry, in the schema that this release needs.
 
     Args:
-        place: A SQLite file, made with its directory if it does not exist, or the URL of a PostgreSQL database.
+        place: A SQLite file, created with its directory if it does not exist, or the URL of a PostgreSQL database.
         backups: The directory for the copy that is made before an upgrade; by default that of the SQLite file.
-        upgrade: Bring an older release's database up to date, after a backup, instead of refusing it.
+        upgrade: Upgrade the database of an older release, after a backup, instead of refusing it.
 
     Raises:
-        NotARegistryError: It is something else.
-        OldSchemaError, NewSchemaError: Another release of pointsman made it.
-        SettingsError: The URL is none, or its driver is not installed.
+        NotARegistryError: The database is not a registry.
+        OldSchemaError, NewSchemaError: Another release of pointsman created it.
+        SettingsError: The URL is malformed, or its driver is not installed.
+
+    Example:
+        >>> with closing(Database("registry.db")) as database, database.reading() as connection:
+        ...     versions = connection.scalar(sa.select(sa.func.count()).select_from(tables.version))
     """
 
     def __init__(self, place: str | Path, *, backups: Path | None = None, upgrade: bool = False) -> None:
         self.backend = backend(place)
         self.label = self.backend.label
-        """What to call it: its path, or its URL without the password."""
+        """The name in messages: its path, or its URL without the password."""
         self.backup: Path | None = None
-        """Where the database is as it was before it was upgraded, if it was."""
+        """The copy from before the upgrade; None if the database was not upgraded."""
         self._backups = backups
         self._engine = self.backend.connect()
         try:
@@ -67,37 +71,41 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state of the database throughout."""
-        with self._translated(), self._engine.connect() as connection, connection.begin():
+        """Open a transaction that reads one state of the database."""
+        with self._translating_errors(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the write lock from its start; commits at the end, rolls back on any error."""
+        """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error."""
         with (
-            self._translated(),
+            self._translating_errors(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
             connection.begin(),
         ):
             yield connection
 
     def check_writable(self) -> None:
-        """Raise now what a later write would raise: ReadOnlyError, BusyError."""
+        """Raise what a later write would raise.
+
+        Raises:
+            ReadOnlyError, BusyError: The database cannot be written.
+        """
         with self.writing() as connection:
             # BEGIN IMMEDIATE alone succeeds on a read-only database.
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
             connection.rollback()
 
     def problems(self) -> list[str]:
-        """What the database's own checks find wrong: pages, indexes, foreign keys."""
+        """Return the problems that the database's own checks report: pages, indexes, foreign keys."""
         with self.reading() as connection:
             return self.backend.problems(connection)
 
     def revision(self) -> str | None:
-        """The schema revision of the database, or None where it holds no table at all.
+        """Return the schema revision of the database, or None if it has no table.
 
         Raises:
-            NotARegistryError: It holds other tables.
+            NotARegistryError: It has other tables.
         """
         with self.reading() as connection:
             names = self.backend.tables(connection)
@@ -116,17 +124,17 @@ class Database:
             return str(revisions[0])
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to a revision, in one transaction: all of it happens, or nothing."""
-        # Alembic takes longer to import than everything else here together, and is needed once in a database's life.
+        """Upgrade the schema to a revision, in one transaction."""
+        # Imported only when needed: Alembic takes longer to import than all other modules here together.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 
         config = Config()
         config.set_main_option("script_location", SCRIPTS)
         with (
-            self._translated(),
+            self._translating_errors(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
-            self.backend.remaking(connection),
+            self.backend.rebuilding_tables(connection),
             connection.begin(),
         ):
             config.attributes["connection"] = connection
@@ -135,9 +143,9 @@ class Database:
                 raise DatabaseError(f"the upgrade of {self.label} would break it: {broken[0]}")
 
     def copy(self, path: Path) -> None:
-        """Copy the database as it is at one moment, also while others write, into the new SQLite file ``path``."""
+        """Copy one state of the database into the new SQLite file ``path``, also while others write."""
         if isinstance(self.backend, Sqlite):
-            with self._translated(), self._engine.connect() as connection:
+            with self._translating_errors(), self._engine.connect() as connection:
                 self.backend.copy(connection, path)
             return
         with closing(_Empty(path)) as copy:
@@ -154,13 +162,13 @@ class Database:
             _make_directory(self.backend.path.parent)
         revision = self.revision()
         if revision is None:
-            # Two processes may come here at once: the second waits for the first's lock and finds nothing left to do.
+            # Two processes may migrate at once: the second waits for the first's lock, and then does nothing.
             self.migrate()
         elif revision in REVISIONS[:-1] and upgrade:
             self.backup = self._back_up(revision)
             self.migrate()
         elif revision in REVISIONS[:-1]:
-            # Where a database of any other name is, the environment says, for the upgrade as for this call.
+            # A database outside a home is named by the environment, which the upgrade command reads too.
             in_home = isinstance(self.backend, Sqlite) and self.backend.path.name == DATABASE_NAME
             raise OldSchemaError(
                 f"{self.label} has schema {revision}, this pointsman needs {REVISIONS[-1]}: upgrade it (a backup is "
@@ -179,30 +187,30 @@ class Database:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         directory = self.backend.path.parent if isinstance(self.backend, Sqlite) else self._backups
         if directory is None:
-            raise SettingsError(f"no directory is named for the backup of {self.label}")
+            raise SettingsError(f"the backup of {self.label} needs a directory")
         path = directory / f"registry.db.{revision}.{stamp}.backup"
         self.copy(path)
         return path
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         try:
             yield
         except UnicodeEncodeError as error:
             raise SettingsError(f"text must be valid Unicode: {error}") from error
         except OverflowError as error:
-            raise SettingsError(f"whole numbers have to fit 64 bits: {error}") from error
+            raise SettingsError(f"whole numbers must fit 64 bits: {error}") from error
         except sa.exc.IntegrityError as error:
-            raise ConflictError(f"it contradicts what {self.label} holds: {error.orig}") from error
+            raise ConflictError(f"the change contradicts the rows of {self.label}: {error.orig}") from error
         except sa.exc.DBAPIError as error:
-            raise self.backend.translated(error) from error
+            raise self.backend.translate(error) from error
         except sa.exc.StatementError as error:
-            # Not the database's doing: a value could not be brought into the form that it stores.
+            # SQLAlchemy could not serialise a value; the statement never reached the database.
             raise SettingsError(f"settings and the like must be plain JSON: {error.orig}") from error
 
 
 class _Empty(Database):
-    """A new SQLite file, without a schema yet."""
+    """A database without a schema: its tables are created or read by the caller."""
 
     def _open(self, upgrade: bool) -> None:
         pass
@@ -213,4 +221,4 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else ReadOnlyError
-        raise kind(f"the directory {path} cannot be made: {error.strerror}") from error
+        raise kind(f"the directory {path} cannot be created: {error.strerror}") from error

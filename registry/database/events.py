@@ -1,4 +1,4 @@
-"""The append-only log of who did what, when: functions over an open transaction."""
+"""The append-only log of changes, with time and user: functions over an open transaction."""
 
 import getpass
 import socket
@@ -14,20 +14,20 @@ from . import tables as t
 
 
 def now() -> datetime:
-    """The time that goes into every row."""
+    """Return the present time, in UTC."""
     return datetime.now(UTC)
 
 
 def record(
     connection: sa.Connection, action: str, subject: Ref | str, details: Mapping[str, Any] | None = None
 ) -> None:
-    """Append one line to the log.
+    """Append an event to the log.
 
     Args:
-        connection: The transaction in which the thing itself was done.
-        action: One word.
-        subject: A version, or the name of an adapter, or what else it was done to.
-        details: More, as JSON.
+        connection: The transaction that makes the change.
+        action: One word, such as ``add``.
+        subject: The version or adapter that was changed, or the name of another thing.
+        details: Further facts, as JSON.
     """
     connection.execute(
         t.event.insert().values(
@@ -44,7 +44,15 @@ def record(
 def events(
     connection: sa.Connection, *, ref: Ref | None, whole_adapter: bool, limit: int | None, offset: int
 ) -> list[Event]:
-    """Events, newest first: all, or those of an adapter, or of one version."""
+    """Return events, newest first.
+
+    Args:
+        connection: A transaction.
+        ref: Only events of this version; None for all events.
+        whole_adapter: With ``ref``, events of all versions of its adapter.
+        limit: At most this many.
+        offset: The number of events to leave out first.
+    """
     query = sa.select(t.event).order_by(t.event.c.id.desc()).limit(limit).offset(offset)
     if ref is not None and whole_adapter:
         query = query.where(t.event.c.adapter_name == ref.name)
@@ -61,5 +69,5 @@ def _actor() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without an entry in the password file
         user = "unknown"
-    # The user may come from the environment, which need not be Unicode.
+    # The user name may come from the environment, where it need not be valid Unicode.
     return f"{user}@{socket.gethostname()}".encode(errors="replace").decode()[:200]

@@ -8,7 +8,7 @@ from . import tables as t
 
 
 def ref_column(number: sa.ColumnElement[Any] = t.version.c.number) -> sa.Label[str]:
-    """The column ``ref``: ``name@number`` of a version; NULL where an outer join found no version.
+    """The column ``ref``: ``name@number`` of a version; NULL where an outer join has no version.
 
     Args:
         number: The column of the version's number, for a statement in which the table has another name.

@@ -1,4 +1,4 @@
-"""The tables. Migrations make them; a test holds these definitions and the migrated schema together."""
+"""The tables. Migrations create them; a test compares these definitions with the migrated schema."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,17 +8,17 @@ from sqlalchemy.engine import Dialect
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware datetimes, stored as UTC: SQLite keeps no zone, and people who read the file see one clock."""
+    """Aware datetimes, stored as UTC without a zone, since SQLite stores none."""
 
     impl = sa.DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To naive UTC."""
+        """Convert to naive UTC."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Back to aware UTC."""
+        """Convert to aware UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -47,7 +47,7 @@ base = _table(
     sa.Column("layers", sa.Integer, nullable=False),
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    # The fingerprint that earlier releases gave the same base: a version that was trained then still finds its base.
+    # The fingerprint that earlier releases computed for the same base: their versions are stored under it.
     sa.Column("former_fingerprint", sa.String(64)),
 )
 
@@ -55,7 +55,7 @@ adapter = _table(
     "adapter",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(64), nullable=False, unique=True),
-    # Numbers come from this counter, not from max(number): a deleted version's number is never given again.
+    # Numbers come from this counter, not from max(number), so the number of a removed version is never reused.
     sa.Column("last_number", sa.Integer, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
@@ -77,7 +77,7 @@ run = _table(
     sa.Column("started_at", UtcDateTime, nullable=False, index=True),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("heartbeat_at", UtcDateTime, nullable=False),
-    # What the run is a part of: "all trials of this study" and "the newest run of this trial" are looks into one index.
+    # What the run is a part of. One index answers "all trials of this study" and "the newest run of this trial".
     sa.Column("origin_kind", sa.String(32)),
     sa.Column("origin_name", sa.String(200)),
     sa.Column("origin_item", sa.String(200)),
@@ -102,17 +102,17 @@ version = _table(
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("primary_metric", sa.String(200)),
-    # The value of the primary metric, once more: `@best` is a look into one index.
+    # A copy of the primary metric's value, so that one index answers `@best`.
     sa.Column("score", sa.Double),
     sa.Column("run_id", sa.ForeignKey("run.id"), unique=True),
     sa.Column("created_at", UtcDateTime, nullable=False, index=True),
     sa.Column("note", sa.Text),
-    # Not in the manifest: it follows from the method and the configuration, which are.
+    # Not in the manifest: it follows from the method and the configuration, which are in it.
     sa.Column("kind", sa.String(16), nullable=False),
     sa.CheckConstraint("kind in ('adapter', 'fusion', 'composition')", name="kind"),
     sa.UniqueConstraint("adapter_id", "number"),
     sa.Index(None, "adapter_id", "score"),
-    # "The newest of this task" is a look into one index, and so is counting them.
+    # Answers "the newest versions of this task" and their number.
     sa.Index(None, "task_name", "created_at"),
 )
 
@@ -125,7 +125,7 @@ version_file = _table(
     sqlite_with_rowid=False,
 )
 
-# A version's scores; NULL is NaN. A version can be found and sorted by them without reading its JSON.
+# A version's scores; NULL is NaN. Searching and sorting by them reads no JSON.
 version_metric = _table(
     "version_metric",
     sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
@@ -135,8 +135,8 @@ version_metric = _table(
     sqlite_with_rowid=False,
 )
 
-# What a version was made from outlives the parent's row: its digest is part of the child's own identity, and a parent
-# that was removed, or did not come along into this registry, is still named.
+# The row of a parent may have been removed or never imported. Its ref and digest stay here, since the digest is part of
+# the child's own identity.
 lineage = _table(
     "lineage",
     sa.Column("child_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
@@ -172,8 +172,8 @@ metric_key = _table(
     sa.Column("name", sa.String(200), nullable=False, unique=True),
 )
 
-# One run's points of one metric lie side by side in the file, in the order they are read in; seq counts them in the
-# order they were logged in. SQLite stores NaN as NULL, and no point is ever without a value: NULL is NaN here.
+# Clustered by the primary key: the points of one run and metric are adjacent in the file, in reading order. seq counts
+# them in the order they were logged in. SQLite stores NaN as NULL, and every point has a value: NULL is NaN here.
 metric_point = _table(
     "metric_point",
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
@@ -204,8 +204,8 @@ metric_summary = _table(
     sqlite_with_rowid=False,
 )
 
-# Where the extremes of each stretch of a metric's points are, for stretches of three sizes (see history.py): a picture
-# of ten million points is drawn from a thousand of them.
+# The extremes of each bucket of a metric's points, for buckets of three sizes (metrics/buckets.py): a picture of ten
+# million points is drawn from a thousand buckets.
 metric_bucket = _table(
     "metric_bucket",
     sa.Column("run_id", sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
@@ -230,14 +230,14 @@ metric_bucket = _table(
     sqlite_with_rowid=False,
 )
 
-# Append-only: triggers refuse every change of a row, whoever tries it.
+# Append-only: triggers refuse to change or delete a row.
 event = _table(
     "event",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("actor", sa.String(200), nullable=False),
     sa.Column("action", sa.String(32), nullable=False),
-    # The adapter's name where it is about one, so that its log is a look into an index.
+    # The adapter's name if the event is about an adapter, so that an index answers its log.
     sa.Column("adapter_name", sa.String(64), index=True),
     sa.Column("subject", sa.String(200), nullable=False, index=True),
     sa.Column("details", sa.JSON, nullable=False),

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import listed
+from ..database.backends import select_numbers
 from ..records import MetricPoint
 from .buckets import SIZES
 from .series import Series, Window, read_points, to_points
@@ -106,7 +106,8 @@ class _BucketReader:
         columns = [column.label(None) for point in _POINTS for column in point]
         rows = self.connection.execute(
             sa.select(_b.bucket, *columns).where(
-                *self._of_level(level), _b.bucket.in_(listed(self.connection, {bucket for bucket, _ in selected}))
+                *self._of_level(level),
+                _b.bucket.in_(select_numbers(self.connection, {bucket for bucket, _ in selected})),
             )
         )
         by_bucket = {row.bucket: row[1:] for row in rows.all()}

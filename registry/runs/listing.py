@@ -1,4 +1,4 @@
-"""Runs as records, newest first, and the status that people see: functions over an open transaction."""
+"""Runs as records, newest first, with their present status: functions over an open transaction."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import listed
+from ..database.backends import select_numbers
 from ..database.bases import base_columns, base_record
 from ..database.events import now
 from ..database.refs import ref_column
@@ -15,8 +15,8 @@ from ..records import Origin, Page, Run, RunStatus
 from . import liveness
 
 SILENCE: Final = timedelta(seconds=60)
-"""A running run counts as interrupted after this long without a heartbeat. So does a run whose heartbeat is as far in
-the future, as it is after a clock was set back: a living run writes one every ten seconds."""
+"""A running run counts as interrupted after this long without a heartbeat, of which a living run writes one every ten
+seconds. The same holds for a heartbeat that is this far in the future, after a clock was set back."""
 
 _r = t.run.c
 _NEWEST_FIRST: Final = (_r.started_at.desc(), _r.id.desc())
@@ -29,17 +29,17 @@ def page(
     limit: int | None = None,
     offset: int = 0,
 ) -> Page[Run]:
-    """Some runs, newest first, and the number of all that match.
+    """Return a page of runs, newest first, and the number of all that match.
 
     Args:
         connection: A transaction.
-        where: Conditions over the table ``run`` alone.
+        where: Conditions over the table ``run`` only.
         limit: At most this many.
         offset: The number of runs to leave out first.
     """
     total = connection.scalar(sa.select(sa.func.count()).select_from(t.run).where(*where)) or 0
-    found = records(connection, where=where, limit=limit, offset=offset) if offset < total else []
-    return Page(tuple(found), total, offset)
+    runs = records(connection, where=where, limit=limit, offset=offset) if offset < total else []
+    return Page(tuple(runs), total, offset)
 
 
 def records(
@@ -49,7 +49,7 @@ def records(
     limit: int | None = None,
     offset: int = 0,
 ) -> list[Run]:
-    """Runs as records, newest first."""
+    """Return runs as records, newest first."""
     query = (
         sa.select(t.run, *base_columns(), ref_column().label("version"))
         .join(t.base, _r.base_id == t.base.c.id)
@@ -65,7 +65,7 @@ def records(
 
 
 def newest_of(connection: sa.Connection, origin: Origin) -> Any:
-    """The row (``uid``, ``started_at``) of the newest run of an origin; None if it has no run."""
+    """Return the row (``uid``, ``started_at``) of the newest run of an origin; None if it has no run."""
     query = (
         sa.select(_r.uid, _r.started_at)
         .where(_r.origin_kind == origin.kind, _r.origin_name == origin.name, _r.origin_item == origin.item)
@@ -76,10 +76,10 @@ def newest_of(connection: sa.Connection, origin: Origin) -> Any:
 
 
 def status_column(connection: sa.Connection) -> sa.ColumnElement[str]:
-    """The status that people see, as an expression over the table ``run``.
+    """Return the present status of a run, as an expression over the table ``run``.
 
-    Only Python can tell whether a process is alive, so the runs that are recorded as running are judged here, and the
-    expression lists those that are not.
+    SQL cannot tell whether a process is alive, so this function checks the runs that are recorded as running, and the
+    expression lists the ids of the dead ones.
     """
     present = now()
     running = connection.execute(
@@ -91,7 +91,7 @@ def status_column(connection: sa.Connection) -> sa.ColumnElement[str]:
     for row in running:
         by_status.setdefault(_status(row, present), []).append(row.id)
     dead = [
-        (_r.id.in_(listed(connection, ids)), sa.literal(status.value, sa.String))
+        (_r.id.in_(select_numbers(connection, ids)), sa.literal(status.value, sa.String))
         for status, ids in by_status.items()
         if status is not RunStatus.RUNNING
     ]
@@ -131,10 +131,10 @@ def _origin(row: Any) -> Origin | None:
 
 
 def _status(row: Any, present: datetime) -> RunStatus:
-    """The status of a run whose row may be the last word of a process that was killed."""
+    """The present status of a run: its row still says running if its process was killed."""
     if row.status == RunStatus.RUNNING and (
         abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
     ):
-        # A run makes its version last.
+        # A run with a version had finished: the version is its last step.
         return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED
     return RunStatus(row.status)

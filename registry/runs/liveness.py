@@ -1,4 +1,4 @@
-"""Whether the process that records a run is still alive, which only its own machine knows for certain."""
+"""Whether the process that records a run is alive; only the machine that it runs on can tell."""
 
 import os
 import platform
@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any, Final
 
 KEY: Final = "process"
-"""Where a run's environment says, in its row, which process records it. It never leaves the database: to people it is
-noise, and in a bundle it would mean nothing."""
+"""The key, in the environment of a run's row, of the process that records it. Records and bundles leave it out, since
+another machine cannot use it."""
 
-_PLACE: Final = ("host", "boot", "namespace")
-"""What has to agree for a process number to mean the same: a machine may have been started anew, a container may share
-its host's name, and each has numbers of its own."""
+_SAME_MACHINE: Final = ("host", "boot", "namespace")
+"""The fields that must be equal for process numbers to be comparable: a restart of the machine begins a new numbering,
+and so does a container, which may share its host's name."""
 
 
 def this_process() -> dict[str, Any]:
-    """This process, as JSON.
+    """Describe this process, as JSON.
 
     Returns:
-        ``host``, the machine's name; ``boot`` and ``namespace``, Linux's names for this start of the machine and for
-        the processes that see each other; ``pid``; and ``started``, in ticks since the machine was started
-        (man7.org, proc_pid_stat(5), field 22). What a system does not tell is None.
+        ``host``, the name of the machine; ``boot`` and ``namespace``, Linux's ids of this boot and of the namespace of
+        process numbers; ``pid``; and ``started``, in ticks since the boot (man7.org, proc_pid_stat(5), field 22). A
+        value that the system does not tell is None.
     """
     stat = _stat(os.getpid())
     return {
-        # The name of a machine need not be Unicode.
+        # The name of a machine need not be valid Unicode.
         "host": platform.node().encode(errors="replace").decode(),
         "boot": _boot(),
         "namespace": _namespace(),
@@ -35,16 +35,16 @@ def this_process() -> dict[str, Any]:
 
 
 def alive(process: Any) -> bool | None:
-    """Whether a process is alive, or None where that cannot be told from here.
+    """Return whether a process is alive; None if this machine cannot tell.
 
     Args:
-        process: What ``this_process`` said of it; anything else cannot be told.
+        process: A description by ``this_process``; for any other value the answer is None.
     """
-    # To signal no. 0 to a process is to ask after it; but on Windows it is Ctrl-C.
+    # Signal 0 only tests whether a process exists; on Windows it is Ctrl-C.
     if os.name != "posix" or not isinstance(process, Mapping):
         return None
-    here = this_process()
-    if any(process.get(name) != here[name] for name in _PLACE):
+    present = this_process()
+    if any(process.get(name) != present[name] for name in _SAME_MACHINE):
         return None
     pid, started = process.get("pid"), process.get("started")
     if type(pid) is not int or not 0 < pid < 2**31:
@@ -54,22 +54,22 @@ def alive(process: Any) -> bool | None:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is another user's
+        pass  # it exists, and belongs to another user
     stat = _stat(pid)
     if stat is None or started is None:
-        return None  # there is one of that number, and whether it is that one is not told
-    state, began = stat
-    # One that is dead keeps its number until its parent has asked how it ended.
-    return began == started and state not in ("Z", "X")
+        return None  # a process has that number, but it may be another one
+    state, start = stat
+    # A dead process keeps its number until its parent has read its exit status.
+    return start == started and state not in ("Z", "X")
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """A process's state and when it was started."""
+    """Return the state and the start time of a process; None if ``/proc`` has no entry."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # Field 2, in brackets, is a name that may hold anything; field 3 comes after the last bracket.
+    # Field 2, in parentheses, is a name that may contain any character; field 3 follows the last parenthesis.
     fields = text.rpartition(b")")[2].split()
     return fields[0].decode(), int(fields[19])
 

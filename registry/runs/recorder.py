@@ -1,4 +1,4 @@
-"""A run being recorded: points are buffered and reach the database within a second, whatever happens to the process."""
+"""A run being recorded: points are buffered, and written to the database every second."""
 
 import logging
 import math

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,10 +27,10 @@ from ..refs import Ref, check_length, check_name
 from . import liveness
 from .listing import SILENCE, newest_of, records
 
-_BEGINNING: Final = re.compile(r"[0-9a-f]{1,12}")
+_UID_PREFIX: Final = re.compile(r"[0-9a-f]{1,12}")
 
-# A range, which the index of uids answers.
-_OF_UID: Final = (
+# A range instead of LIKE, so that the index of uids answers it.
+_BY_UID_PREFIX: Final = (
     sa.select(t.run.c.id, t.run.c.uid)
     .where(t.run.c.uid >= sa.bindparam("uid"), t.run.c.uid < sa.bindparam("after"))
     .order_by(t.run.c.uid)
@@ -86,7 +86,7 @@ def insert(
 
 
 def check_origin(origin: Origin) -> None:
-    """Refuse an origin that cannot be stored.
+    """Check that an origin can be stored.
 
     Raises:
         InvalidNameError: Its kind breaks the rule for names, or its name or item is empty or has characters that
@@ -101,9 +101,9 @@ def check_origin(origin: Origin) -> None:
 
 
 def reserve(connection: sa.Connection, origin: Origin, if_newest: str | None) -> datetime | None:
-    """Refuse to start a run of an origin unless its newest run is ``if_newest``; the caller inserts the run next.
+    """Check that the newest run of an origin is ``if_newest``, before the caller inserts the next one.
 
-    Compare-and-swap: the caller holds the write lock, so of several processes that saw the same newest run, one
+    A compare-and-swap: the caller holds the write lock, so of several processes that read the same newest run, one
     succeeds.
 
     Args:
@@ -120,26 +120,30 @@ def reserve(connection: sa.Connection, origin: Origin, if_newest: str | None) ->
     newest = newest_of(connection, origin)
     uid = None if newest is None else newest.uid
     if uid != if_newest:
-        found = "it has no run" if uid is None else f"its newest run is {uid}"
+        newest_text = "it has no run" if uid is None else f"its newest run is {uid}"
         expected = "none" if if_newest is None else if_newest
         raise ReservedError(
-            f"the {origin} is reserved by another process: {found}, expected was {expected}; take the next one"
+            f"the {origin} is reserved by another process: {newest_text}, expected was {expected}; take the next one"
         )
     return None if newest is None else newest.started_at
 
 
 def process(connection: sa.Connection, run: int) -> Any:
-    """Which process records the run, as ``liveness.this_process`` said there; None of a run of an older release."""
+    """Return the description of the process that records a run (``liveness.this_process``); None in older runs."""
     environment = connection.scalar(sa.select(t.run.c.environment).where(t.run.c.id == run))
     return None if environment is None else environment.get(liveness.KEY)
 
 
 def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
-    """The run that begins so, with its row, if it can be taken up again.
+    """Return the id and the record of a run that can be resumed.
+
+    Args:
+        connection: A transaction.
+        uid: The run's uid, or its first digits.
 
     Raises:
-        RunNotFoundError: There is none that begins so, or more than one.
-        ConflictError: The run has finished, has made a version, or is running still.
+        RunNotFoundError: No run has that uid, or several begin so.
+        ConflictError: The run has finished, was pruned, has made a version, or is still running.
     """
     row = run_id(connection, uid)
     (run,) = records(connection, where=[t.run.c.id == row])
@@ -156,11 +160,11 @@ def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
 
 
 def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
-    """Have this process take up a run again, its history cut off after ``last_step``; returns the whole uid.
+    """Make this process the one that records a run, cut its history after ``last_step``, and return the whole uid.
 
     Raises:
         RunNotFoundError, ConflictError: As ``check_resumable``.
-        SettingsError: It is no step.
+        SettingsError: ``last_step`` is below -1, or does not fit 64 bits.
     """
     if not -1 <= last_step < 2**63:
         raise SettingsError(f"last_step {last_step} is not valid: it must be a step, or -1 to start over")
@@ -183,28 +187,28 @@ def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
 
 
 def _refuse_living(run: Run, recorded: Any) -> None:
-    """Raise ConflictError if a run that has not ended has a process that lives, or may live."""
-    known = liveness.alive(recorded)
-    if known:
-        # However long it has been silent: it may compute, or be stopped and go on one day.
+    """Raise ConflictError if the process of a run that has not ended is alive, or may be."""
+    alive = liveness.alive(recorded)
+    if alive:
+        # Also after a long silence: the process may be computing, or be stopped and continue later.
         pid = recorded["pid"]
         whose = "this process" if pid == os.getpid() else f"the process {pid} of this machine"
-        raise ConflictError(f"run {run.uid} is running still, in {whose}: wait for it or stop it")
-    if known is None and run.status == RunStatus.RUNNING:
+        raise ConflictError(f"run {run.uid} is still running, in {whose}: wait for it or stop it")
+    if alive is None and run.status == RunStatus.RUNNING:
         where = f" on {recorded['host']}" if isinstance(recorded, dict) else ""
         raise ConflictError(
-            f"run {run.uid} is running still, in another process{where}, by what it last said: wait for it or stop it; "
-            f"of one that was killed, that is known {SILENCE.seconds} seconds after its last word"
+            f"run {run.uid} is still running in another process{where}, according to its last heartbeat: wait for it "
+            f"or stop it; a killed process is detected {SILENCE.seconds} seconds after its last heartbeat"
         )
 
 
 def beat(connection: sa.Connection, uid: str) -> None:
-    """Say that the run is alive."""
+    """Record a heartbeat of a run."""
     connection.execute(t.run.update().where(t.run.c.uid == uid).values(heartbeat_at=now()))
 
 
 def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | None) -> None:
-    """Say how the run ended."""
+    """Record the end of a run."""
     ended = now()
     connection.execute(
         t.run.update().where(t.run.c.uid == uid).values(status=status, error=error, ended_at=ended, heartbeat_at=ended)
@@ -212,16 +216,17 @@ def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | Non
 
 
 def run_id(connection: sa.Connection, uid: str) -> int:
-    """The row of the run whose uid is ``uid`` or, unambiguously, begins with it.
+    """Return the id of the run that has a uid, or whose uid alone begins so.
 
     Raises:
-        RunNotFoundError: There is none, or more than one.
+        RunNotFoundError: No run has that uid, or several begin so.
     """
-    # Nothing that could not be one is for the database.
-    found = connection.execute(_OF_UID, {"uid": uid, "after": f"{uid}g"}).all() if _BEGINNING.fullmatch(uid) else []
-    if len(found) == 1:
-        return int(found[0].id)
-    if found:
-        raise RunNotFoundError(f"run {uid!a} is ambiguous: {', '.join(row.uid for row in found)}")
+    rows: Sequence[Any] = ()
+    if _UID_PREFIX.fullmatch(uid):  # other text, such as a NUL, may be invalid in a statement
+        rows = connection.execute(_BY_UID_PREFIX, {"uid": uid, "after": f"{uid}g"}).all()
+    if len(rows) == 1:
+        return int(rows[0].id)
+    if rows:
+        raise RunNotFoundError(f"run {uid!a} is ambiguous: {', '.join(row.uid for row in rows)}")
     uids = connection.scalars(sa.select(t.run.c.uid).order_by(t.run.c.id.desc()).limit(20))
     raise unknown(RunNotFoundError, "run", uid, uids, advice=Advice(Action.LIST_RUNS))

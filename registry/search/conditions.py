@@ -48,7 +48,7 @@ class Query(NamedTuple):
     """The metrics that it names."""
 
     def check_metrics(self, connection: sa.Connection) -> None:
-        """Refuse a query that names a metric which nothing in the registry has: that is why nothing was found.
+        """Refuse a query that names a metric which nothing in the registry has: that is why nothing matches.
 
         Raises:
             MetricNotFoundError: It does; the message lists the known ones.
@@ -129,8 +129,8 @@ class _Compiler:
             return self.node(node.item, not holds)
         if isinstance(node, Comparison):
             # SQL's third truth value ends here: what is unknown does not hold, so that NOT is the other half.
-            found = self.comparison(node)
-            return found if holds else sa.not_(sa.func.coalesce(found, sa.false()))
+            comparison = self.comparison(node)
+            return comparison if holds else sa.not_(sa.func.coalesce(comparison, sa.false()))
         # SQLite's parser keeps what stands before a parenthesis on a stack of a hundred: so the deepest goes first.
         items = [self.node(item, holds) for item in sorted(node.items, key=_depth, reverse=True)]
         return sa.and_(*items) if isinstance(node, And) is holds else sa.or_(*items)
@@ -231,27 +231,27 @@ class _Compiler:
         return lambda column: compare(column, values[0])
 
     def value(self, node: Comparison, value: Value, kind: Kind) -> Any:
-        found = value.value
-        if kind.is_text and type(found) in (int, float):
+        operand = value.value
+        if kind.is_text and type(operand) in (int, float):
             # A bare number may well be a text, a run's uid or a tag's value: then its digits count.
             written = _WRITTEN.match(self.text, value.position)
             assert written is not None
-            found = written.group()
-        if type(found) not in kind.types:
-            shown = "a time span" if isinstance(found, timedelta) else ascii(found)
+            operand = written.group()
+        if type(operand) not in kind.types:
+            given = "a time span" if isinstance(operand, timedelta) else ascii(operand)
             raise error_at(
                 self.text,
                 value.position,
-                f"'{node.field.name}' is {kind.name}, as in {kind.example}; found {shown}",
+                f"'{node.field.name}' is {kind.name}, as in {kind.example}; found {given}",
             )
         if kind is TIME:
             return self.time(value)
-        if kind.choices and node.operator != "like" and found not in kind.choices:
-            what = f"unknown {node.field.name} {found!a}; known: {', '.join(kind.choices)}"
+        if kind.choices and node.operator != "like" and operand not in kind.choices:
+            what = f"unknown {node.field.name} {operand!a}; known: {', '.join(kind.choices)}"
             raise error_at(self.text, value.position, what)
-        if node.operator == "like" and re.search(r"(?<!\\)(\\\\)*\\\Z", str(found)):
+        if node.operator == "like" and re.search(r"(?<!\\)(\\\\)*\\\Z", str(operand)):
             raise error_at(self.text, value.position, "a pattern cannot end with a single backslash")
-        return found
+        return operand
 
     def time(self, value: Value) -> datetime:
         if isinstance(value.value, timedelta):
@@ -260,7 +260,7 @@ class _Compiler:
             except OverflowError:
                 return datetime.min.replace(tzinfo=UTC)
         try:
-            found = datetime.fromisoformat(str(value.value))
+            time = datetime.fromisoformat(str(value.value))
         except ValueError:
             raise error_at(
                 self.text,
@@ -269,7 +269,7 @@ class _Compiler:
             ) from None
         try:
             # Without a zone it is local time, as the times that the program prints.
-            return found.astimezone(UTC)
+            return time.astimezone(UTC)
         except (OverflowError, ValueError):
             raise error_at(self.text, value.position, f"{value.value!a} is out of range") from None
 

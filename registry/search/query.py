@@ -1,4 +1,4 @@
-"""The query language: text to syntax tree. It knows no SQL and no fields; whoever compiles the tree checks those.
+"""The query language: text to syntax tree. It knows no SQL and no fields; the compiler of the tree checks those.
 
     task in (sst2, cola) and best(eval/accuracy) >= 0.85 and not config.reduction_factor = 16
 
@@ -6,7 +6,7 @@ A comparison is a name, or a function of a name, with one of these after it:
 
     =  ==  !=  <>  <  <=  >  >=   a value
     [NOT] IN                      (value, value, …)
-    [NOT] LIKE                    a text, in which % and _ stand for what they do in SQL
+    [NOT] LIKE                    a text, in which % and _ are wildcards as in SQL
     IS [NOT] NULL
 
 NOT binds tighter than AND, and AND tighter than OR. Keywords may be in any case. A value is a number, true or false,
@@ -42,7 +42,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A name as it was written, and the function around it in lower case."""
+    """A field's name as written, and the function around it in lower case."""
 
     name: str
     function: str | None
@@ -64,7 +64,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The item does not hold; ``NOT IN``, ``NOT LIKE`` and ``IS NOT NULL`` are this around a comparison."""
+    """The negation of an item; ``NOT IN``, ``NOT LIKE`` and ``IS NOT NULL`` are this around a comparison."""
 
     item: "Node"
     position: int
@@ -72,7 +72,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of two or more items hold, none of them an ``And``; ``position`` is that of the first AND between them."""
+    """The conjunction of two or more items, none of them an ``And``; ``position`` is that of their first AND."""
 
     items: tuple["Node", ...]
     position: int
@@ -80,7 +80,7 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One of two or more items holds, none of them an ``Or``; ``position`` is that of the first OR between them."""
+    """The disjunction of two or more items, none of them an ``Or``; ``position`` is that of their first OR."""
 
     items: tuple["Node", ...]
     position: int
@@ -94,7 +94,7 @@ _DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _QUOTED = r"""'(?:[^']|'')*'(?!')|"(?:[^"]|"")*"(?!")"""
 
 # _GROUP, _LIST and _CALL are all "(", and NOT and EXCEPT are both "not". No state of the parser accepts two of them, so
-# the contextual lexer tells them apart, and a token says what it is for.
+# the contextual lexer tells them apart, and the type of a token says its role.
 _GRAMMAR = rf"""
     ?start: either
     ?either: both (OR both)*
@@ -132,9 +132,9 @@ _GRAMMAR = rf"""
 _SPACE = " \t\r\n"
 _SPELLINGS = {"==": "=", "<>": "!="}
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_LONGEST_AGO = timedelta(days=365_250)  # a thousand years: whoever subtracts it from now still has a date
+_LONGEST_AGO = timedelta(days=365_250)  # a thousand years: now minus this is still a valid date
 
-# The first of these terminals that the parser would take decides what a message says was expected.
+# The first of these terminals that the parser accepts decides which words a message expects.
 _EXPECTED = {
     "_GROUP": "a comparison",
     "NAME": "a name",
@@ -151,21 +151,24 @@ _EXPECTED = {
 }
 
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_FOUND = re.compile(rf"{_QUOTED}|[\w.\/:@%+-]+|[<>=!]+|.", re.ASCII | re.DOTALL)
+_TOKEN = re.compile(rf"{_QUOTED}|[\w.\/:@%+-]+|[<>=!]+|.", re.ASCII | re.DOTALL)
 
 
 def parse(text: str) -> Node:
     """Read a query.
 
     Raises:
-        QueryError: It does not follow the language, or is larger than a query may be.
+        QueryError: It does not follow the language, or is larger than the limits.
+
+    Example:
+        >>> parse("task = sst2 and number > 1")
     """
     if not text.strip():
         raise QueryError("the query is empty: write for example task = sst2 and best(eval/accuracy) >= 0.85")
     if len(text) > MAX_LENGTH:
         raise error_at(text, MAX_LENGTH, f"a query has at most {MAX_LENGTH:,} characters, this one has {len(text):,}")
     if unusable := _UNUSABLE.search(text):
-        raise error_at(text, unusable.start(), f"a query cannot have the character {_shown(unusable[0])}")
+        raise error_at(text, unusable.start(), f"a query cannot have the character {_quoted(unusable[0])}")
     steps = _parser().parse_interactive(text)
     limits = _Limits()
     try:
@@ -182,12 +185,12 @@ def parse(text: str) -> Node:
 
 
 def error_at(text: str, position: int, what: str) -> QueryError:
-    """Return an error that says ``what`` is wrong at ``position`` of a query, and points at that character."""
+    """Return an error about a query that says what is wrong, and points at the character at ``position``."""
     return pointed(QueryError, "query", text, position, what)
 
 
 class _RefusedError(Exception):
-    """Something that follows the grammar and is wrong all the same."""
+    """A query that follows the grammar and is still invalid."""
 
     def __init__(self, position: int, what: str) -> None:
         super().__init__(what)
@@ -220,7 +223,7 @@ class _Limits:
 
 
 class _Builder(Transformer[Token, Node]):
-    """Makes nodes while the parser reduces, from the innermost outwards."""
+    """Builds nodes while the parser reduces, from the innermost outwards."""
 
     def either(self, parts: list[Any]) -> Or:
         return Or(*_flat(parts, Or))
@@ -248,7 +251,7 @@ class _Builder(Transformer[Token, Node]):
             return Field(str(parts[0]), None, position)
         function, name = parts
         if not re.fullmatch(r"[A-Za-z_]\w*", function):
-            raise _RefusedError(position, f"expected a function before '(', found {_shown(function)}")
+            raise _RefusedError(position, f"expected a function before '(', found {_quoted(function)}")
         return Field(str(name), function.lower(), position)
 
     def ago(self, parts: list[Token]) -> Value:
@@ -280,12 +283,12 @@ class _Builder(Transformer[Token, Node]):
 
 @cache
 def _parser() -> Lark:
-    flags = re.ASCII | re.IGNORECASE  # ASCII, lest the long s and the Kelvin sign pass for letters of keywords
+    flags = re.ASCII | re.IGNORECASE  # without ASCII, the long s and the Kelvin sign match letters of keywords
     return Lark(_GRAMMAR, parser="lalr", lexer="contextual", g_regex_flags=flags, transformer=_Builder())
 
 
 def _flat(parts: list[Any], kind: type[And | Or]) -> tuple[tuple[Node, ...], int]:
-    """Join the items of nested nodes of one kind, and find where its keyword comes first."""
+    """Return the items of nested nodes of one kind in one list, and the first position of its keyword."""
     own = [(part.items if isinstance(part, kind) else (part,)) for part in parts if not isinstance(part, Token)]
     positions = [_start(part) for part in parts if isinstance(part, Token)]
     positions += [part.position for part in parts if isinstance(part, kind)]
@@ -294,14 +297,15 @@ def _flat(parts: list[Any], kind: type[And | Or]) -> tuple[tuple[Node, ...], int
 
 def _explain(text: str, position: int, accepted: set[str]) -> str:
     expected = next(words for terminal, words in _EXPECTED.items() if terminal in accepted)
-    found = _FOUND.match(text.rstrip(_SPACE), position)
-    if found is None:
+    match = _TOKEN.match(text.rstrip(_SPACE), position)
+    if match is None:
         return f"expected {expected}, found the end"
-    if found[0] in ("'", '"'):
+    token = match[0]
+    if token in ("'", '"'):
         return "a quoted text that does not end"
-    what = f"expected {expected}, found {_shown(found[0])}"
+    what = f"expected {expected}, found {_quoted(token)}"
     after_word = expected.startswith("AND") and re.match(r"[\w.\/:@%+-]", text[position - 1], re.ASCII)
-    if (expected == "a value" or after_word) and found[0][0] not in "'\"(),<>=!":
+    if (expected == "a value" or after_word) and token[0] not in "'\"(),<>=!":
         what += ": put it in quotes if it is a text"
     return what
 
@@ -310,8 +314,9 @@ def _start(token: Token) -> int:
     return token.start_pos or 0
 
 
-def _shown(found: str) -> str:
-    if len(found) == 1 and not found.isprintable():
-        return f"U+{ord(found):04X}"
-    short = found if len(found) <= 40 else f"{found[:39]}…"
+def _quoted(token: str) -> str:
+    """A token in quotes for a message, shortened; a character that cannot be printed as ``U+0007``."""
+    if len(token) == 1 and not token.isprintable():
+        return f"U+{ord(token):04X}"
+    short = token if len(token) <= 40 else f"{token[:39]}…"
     return short if short[0] in "'\"" else f"'{short}'"

@@ -11,7 +11,8 @@ last(M) best(M) first(M) min(M) max(M) mean(M) count(M)
                                                   of metric M
 
 ``status`` is the status that people see: a run whose process is dead, or that has been silent for a minute, is
-interrupted, although its row still says that it is running.
+interrupted, although its row still says that it is running. ``fingerprint`` is any fingerprint of the base, also the
+one that an older release computed.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.bases import same_base_ids
 from ..database.refs import ref_column
 from ..records import RunStatus
 from .subject import NUMBER, TEXT, TIME, Document, Place, Subject, Test, choice, own, through
@@ -39,7 +41,7 @@ _FIELDS: Final = {
     "task": Place(TEXT, own(_r.task)),
     "method": Place(TEXT, own(_r.method)),
     "base": Place(TEXT, through(_r.base_id, _b.name)),
-    "fingerprint": Place(TEXT, through(_r.base_id, _b.fingerprint)),
+    "fingerprint": Place(TEXT, lambda test: _r.base_id.in_(same_base_ids(test)), several=True),
     "status": Place(choice(RunStatus), own(_r.status)),
     "error": Place(TEXT, own(_r.error)),
     "version": Place(TEXT, _version),

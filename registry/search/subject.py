@@ -1,4 +1,4 @@
-"""What a query is over: a table, and the fields by which its rows are found."""
+"""The subject of a query: a table, and the fields that select its rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

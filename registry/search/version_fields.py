@@ -11,7 +11,8 @@ eval/accuracy, metrics.NAME  the version's own score
 last(M) best(M) first(M) min(M) max(M) mean(M) count(M)
                              of metric M in the run that made it
 
-``kind`` is ``adapter``, ``fusion`` or ``composition``.
+``kind`` is ``adapter``, ``fusion`` or ``composition``. ``fingerprint`` is any fingerprint of the base, also the
+one that an older release computed.
 """
 
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.bases import same_base_ids
 from ..metrics.points import key_id
 from ..records import VersionKind
 from .subject import NUMBER, TEXT, TIME, Document, Place, Subject, choice, own, through
@@ -32,7 +34,7 @@ _FIELDS: Final = {
     "method": Place(TEXT, own(_v.method)),
     "kind": Place(choice(VersionKind), own(_v.kind)),
     "base": Place(TEXT, through(_v.base_id, _b.name)),
-    "fingerprint": Place(TEXT, through(_v.base_id, _b.fingerprint)),
+    "fingerprint": Place(TEXT, lambda test: _v.base_id.in_(same_base_ids(test)), several=True),
     "primary_metric": Place(TEXT, own(_v.primary_metric)),
     "digest": Place(TEXT, own(_v.digest)),
     "note": Place(TEXT, own(_v.note)),

@@ -92,7 +92,7 @@ class LocalStore:
                 yield Stored(relative, digest_of(relative), status.st_size, modified)
 
     def remove(self, file: Stored) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Remove a file; a missing file is no error."""
         try:
             (self.root / file.path).unlink(missing_ok=True)
         except OSError as error:

@@ -91,7 +91,7 @@ class Store(Protocol):
         """Every file below the store's root, in any order."""
 
     def remove(self, file: Stored) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Remove a file; a missing file is no error."""
 
 
 def check_digest(text: str) -> str:

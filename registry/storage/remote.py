@@ -123,7 +123,7 @@ class RemoteStore:
             yield Stored(relative, digest_of(relative), int(info["size"]), _modified(info))
 
     def remove(self, file: Stored) -> None:
-        """Remove a file, also from the cache; one that is gone already is no error."""
+        """Remove a file, also from the cache; a missing file is no error."""
         with self._translated("written"):
             try:
                 self._fs.rm_file(f"{self._root}/{file.path}")

@@ -78,7 +78,7 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         new = _sha256(temporary)
-        # The mark names both databases while one replaces the other: a kill in between leaves a backup either way.
+        # The mark names both databases while one replaces the other, so a kill in between leaves a valid backup.
         _write_mark(registry, mark, [*earlier, new])
         temporary.replace(database)
         _write_mark(registry, mark, [new])

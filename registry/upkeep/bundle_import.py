@@ -87,7 +87,7 @@ def _read_records(bundle: Bundle) -> tuple[list[BundledVersion], _Runs]:
 def _check_complete(bundle: Bundle, versions: Sequence[BundledVersion], bundled_runs: _Runs) -> None:
     """Refuse a bundle that lacks a file, a run or a history that it names, or that is damaged in a history.
 
-    The histories are read here and again when they are imported, so that no damage is found after the first write.
+    The histories are read here and again when they are imported, so that damage is reported before the first write.
     """
     objects = set(bundle.objects)
     for version in versions:

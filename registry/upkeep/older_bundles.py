@@ -20,10 +20,10 @@ def split_origin(record: Mapping[str, Any]) -> tuple[Origin | None, dict[str, An
         given = record["origin"]
         details = dict(given.get("details") or {})
         return Origin(kind=given["kind"], name=given["name"], item=given["item"], details=details), settings
-    found = settings.get("origin")
-    if "origin" in record or not isinstance(found, Mapping):
+    origin = settings.get("origin")
+    if "origin" in record or not isinstance(origin, Mapping):
         return None, settings
-    study, trial, benchmark = found.get("study"), found.get("trial"), found.get("benchmark")
+    study, trial, benchmark = origin.get("study"), origin.get("trial"), origin.get("benchmark")
     if isinstance(study, str) and type(trial) is int:
         kind, name, item, own = "trial", study, str(trial), {"study", "trial"}
     elif isinstance(benchmark, str):
@@ -32,5 +32,5 @@ def split_origin(record: Mapping[str, Any]) -> tuple[Origin | None, dict[str, An
     else:
         return None, settings
     del settings["origin"]
-    details = {key: value for key, value in found.items() if key not in own}
+    details = {key: value for key, value in origin.items() if key not in own}
     return Origin(kind=kind, name=name, item=item, details=details), settings

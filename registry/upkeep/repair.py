@@ -20,18 +20,18 @@ from .problems import Problem
 class Repair:
     """The result of ``repair``."""
 
-    mended: tuple[str, ...]
+    repaired: tuple[str, ...]
     """Digests of the files that were restored."""
-    left: tuple[Problem, ...]
+    remaining: tuple[Problem, ...]
     """Problems that no source could repair."""
 
 
 def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[str | Path]) -> Repair:
-    """Restore files that ``verify`` found missing or damaged.
+    """Restore missing and damaged files.
 
     Args:
         registry: The registry.
-        problems: The problems that ``verify`` found.
+        problems: The problems of a report of ``verify``.
         sources: Where good copies may be, best first: a backup or another home, a bundle, or an object store's
             directory or URL. A copy is taken only if its sha256 is right.
 
@@ -41,19 +41,19 @@ def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[st
         StoreError: The registry's own store cannot be written.
 
     Example:
-        >>> repair(registry, verify(registry).problems, ["backup"]).left
+        >>> repair(registry, verify(registry).problems, ["backup"]).remaining
         ()
     """
-    mended, left = [], []
+    repaired, remaining = [], []
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         stores = [_open_source(str(source), directory, opened) for source in sources]
         for problem in problems:
             if problem.digest is not None and _restore(registry.store, problem.digest, stores):
-                mended.append(problem.digest)
+                repaired.append(problem.digest)
             else:
-                left.append(problem)
-    return Repair(mended=tuple(mended), left=tuple(left))
+                remaining.append(problem)
+    return Repair(repaired=tuple(repaired), remaining=tuple(remaining))
 
 
 def _restore(store: Store, digest: str, sources: Iterable[Store]) -> bool:

@@ -14,7 +14,7 @@ from ..errors import Action, Advice, ObjectMissingError, StoreError
 from ..registry import Registry
 from .problems import Problem
 from .verify_metrics import metric_problems
-from .verify_versions import row_problems, version_problems, versions_with_rows
+from .verify_versions import row_problems, version_notes, version_problems, versions_with_rows
 
 WORKERS: Final = min(4, os.cpu_count() or 1)
 """Threads that read files."""
@@ -30,6 +30,8 @@ class Report:
     """Different files of all versions."""
     size: int
     """Bytes of all these files."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing although nothing is wrong: versions stored under the fingerprint of an older release."""
 
 
 def verify(registry: Registry) -> Report:
@@ -56,12 +58,13 @@ def verify(registry: Registry) -> Report:
         for version, rows in versions_with_rows(connection):
             versions += 1
             problems += [Problem(subject=version.ref, text=text) for text in version_problems(version, rows)]
+        notes = tuple(version_notes(connection))
         sizes = {row.sha256: row.size for row in connection.execute(_sizes())}
     for check in (row_problems, metric_problems):
         with registry.database.reading() as connection:
             problems += [Problem(subject=subject, text=text) for subject, text in check(connection)]
     problems += _file_problems(registry, sizes)
-    return Report(problems=tuple(problems), versions=versions, files=len(sizes), size=sum(sizes.values()))
+    return Report(problems=tuple(problems), versions=versions, files=len(sizes), size=sum(sizes.values()), notes=notes)
 
 
 def _sizes() -> sa.Select[Any]:

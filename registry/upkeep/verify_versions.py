@@ -97,6 +97,27 @@ def version_problems(version: Any, rows: VersionRows) -> Iterator[str]:
             yield f"its score is {version.score}, but its {version.primary_metric} is {score}"
 
 
+def version_notes(connection: sa.Connection) -> Iterator[str]:
+    """Bases whose versions are stored under the fingerprint of an older release: one text a base.
+
+    Every base that this release stores has a former fingerprint; a row without one was stored by an older release.
+    """
+    v, b, other = t.version.c, t.base.c, t.base.alias("other").c
+    successor = sa.select(sa.func.min(other.fingerprint)).where(other.former_fingerprint == b.fingerprint)
+    for name, fingerprint, present, number in connection.execute(
+        sa.select(b.name, b.fingerprint, successor.scalar_subquery(), sa.func.count(v.id))
+        .join(t.version, v.base_id == b.id)
+        .where(b.former_fingerprint.is_(None))
+        .group_by(b.id, b.name, b.fingerprint)
+        .order_by(b.id)
+    ):
+        both = fingerprint[:12] if present is None else f"{fingerprint[:12]}, now {present[:12]}"
+        yield (
+            f"versions stored under the fingerprint of an older release: {number:,} of the base '{name}' ({both}); "
+            "they go on loading"
+        )
+
+
 def row_problems(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """Adapters, aliases and lineage that contradict the versions: pairs of a ref and what is wrong with it."""
     v, a, link = t.version.c, t.adapter.c, t.lineage.c

@@ -1,7 +1,6 @@
-"""Adapters and their versions: added, looked up, removed. Functions over an open transaction.
+"""Add, resolve and remove versions of adapters: functions over an open transaction.
 
-Each takes the connection of a transaction that the caller opened (``Registry`` does), so that several of them make one
-atomic change.
+The caller opens the transaction (``Registry`` does), so that several calls make one atomic change.
 """
 
 import math
@@ -35,7 +34,7 @@ from . import manifest as manifests
 
 @dataclass(frozen=True, kw_only=True)
 class NewVersion:
-    """A version on its way into the database; its files are in the store already."""
+    """A version to insert; its files are in the store already."""
 
     name: str
     files: Sequence[File]
@@ -81,8 +80,8 @@ class NewVersion:
         )
 
 
-class Found(NamedTuple):
-    """Which version a ref means now."""
+class VersionRow(NamedTuple):
+    """The row of the version that a ref resolves to."""
 
     id: int
     number: int
@@ -109,7 +108,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
     Args:
         connection: A transaction that writes.
         new: The version.
-        number: The number to give it if no version of the adapter ever had that or a greater one; else, the next.
+        number: The version's number, if it is above every number that the adapter ever had; else it gets the next one.
     """
     metrics = {key: float(value) for key, value in new.metrics.items()}
     if new.primary_metric is not None and new.primary_metric not in metrics:
@@ -159,7 +158,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
             t.tag.insert(), [{"version_id": version_id, "key": key, "value": new.tags[key]} for key in new.tags]
         )
     _insert_parents(connection, version_id, new.parents)
-    # Those that were added before what they were made from, as import may: now they know it by more than its digest.
+    # An import may insert children before their parent: their rows get the parent's id now.
     connection.execute(
         t.lineage.update()
         .where(t.lineage.c.parent_digest == digest, t.lineage.c.parent_id.is_(None))
@@ -169,19 +168,19 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
 
 
 def parents(connection: sa.Connection, refs: Iterable[tuple[str, Ref]]) -> list[Parent]:
-    """What ``(role, ref)`` pairs mean now, as a new version remembers it."""
-    found = [(role, ref.name, resolve(connection, ref)) for role, ref in refs]
+    """Resolve ``(role, ref)`` pairs to the parents of a new version."""
+    resolved = [(role, ref.name, resolve(connection, ref)) for role, ref in refs]
     return [
         Parent(ref=f"{name}@{version.number}", digest=version.digest, role=role, present=True)
-        for role, name, version in found
+        for role, name, version in resolved
     ]
 
 
-def resolve(connection: sa.Connection, ref: Ref) -> Found:
-    """The version that ``ref`` means now.
+def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
+    """Return the row of the version that ``ref`` resolves to.
 
     Raises:
-        AdapterNotFoundError, VersionNotFoundError: Nothing of that name; the message lists what there is.
+        AdapterNotFoundError, VersionNotFoundError: It does not exist; the message lists the known ones.
     """
     v, a = t.version.c, t.adapter.c
     query = (
@@ -201,7 +200,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
         )
     row = connection.execute(query.limit(1)).first()
     if row is not None:
-        return Found(*row)
+        return VersionRow(*row)
     live = sa.exists().where(v.adapter_id == a.id)
     names = connection.scalars(sa.select(a.name).where(live).order_by(a.name)).all()
     if ref.name not in names:
@@ -218,7 +217,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> Found:
 
 
 def _advice(connection: sa.Connection, name: str) -> Advice:
-    """What to do where an adapter has no version: it may have a run, which is under way or made none that is left."""
+    """The advice for an adapter without a version: show its newest run, or train it."""
     newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
     uid = connection.scalar(newest)
     if uid is None:
@@ -227,13 +226,13 @@ def _advice(connection: sa.Connection, name: str) -> Advice:
 
 
 def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
-    """Take a version out; its number is never given again, and its run keeps its history.
+    """Remove a version, and return the ref that it had; its number is never reused, and its run keeps its history.
 
     Raises:
-        InUseError: Versions were made from it, or aliases point to it, and ``force`` was not given.
+        InUseError: Versions were made from it, or aliases point to it, and ``force`` is False.
     """
     version = resolve(connection, ref)
-    found = Ref(ref.name, version.number)
+    removed = Ref(ref.name, version.number)
     aliases = connection.scalars(sa.select(t.alias.c.name).where(t.alias.c.version_id == version.id)).all()
     children = connection.scalars(
         sa.select(ref_column())
@@ -247,15 +246,17 @@ def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:
         reasons = reasons if children else []
         if aliases:
             named = " and ".join(f"{ref.name}@{name}" for name in sorted(aliases))
-            reasons.append(f"the aliases {named} mean it" if len(aliases) > 1 else f"the alias {named} means it")
+            reasons.append(
+                f"the aliases {named} point to it" if len(aliases) > 1 else f"the alias {named} points to it"
+            )
         raise InUseError(
-            f"{found} is in use: {', and '.join(reasons)}",
-            advice=Advice(Action.REMOVE_VERSION, {"ref": str(found), "force": True}),
+            f"{removed} is in use: {', and '.join(reasons)}",
+            advice=Advice(Action.REMOVE_VERSION, {"ref": str(removed), "force": True}),
         )
     connection.execute(t.alias.delete().where(t.alias.c.version_id == version.id))
     connection.execute(t.version.delete().where(t.version.c.id == version.id))
-    record(connection, "remove", found, {"digest": version.digest, "aliases": list(aliases)})
-    return found
+    record(connection, "remove", removed, {"digest": version.digest, "aliases": list(aliases)})
+    return removed
 
 
 def _insert_parents(connection: sa.Connection, version_id: int, parents: Sequence[Parent]) -> None:
@@ -264,7 +265,7 @@ def _insert_parents(connection: sa.Connection, version_id: int, parents: Sequenc
     v = t.version.c
     query = sa.select(v.digest, sa.func.max(v.id)).where(v.digest.in_([parent.digest for parent in parents]))
     ids: dict[str, int] = dict(connection.execute(query.group_by(v.digest)).all())
-    # The ref tells apart versions of the same content; where the ref means another one by now, the digest decides.
+    # The ref distinguishes versions with the same digest; if it names another version by now, the digest decides.
     named = sa.select(v.id, v.digest, ref_column()).join(t.adapter, v.adapter_id == t.adapter.c.id)
     exact = {(row.ref, row.digest): row.id for row in connection.execute(named.where(v.digest.in_(list(ids))))}
     connection.execute(
@@ -284,12 +285,13 @@ def _insert_parents(connection: sa.Connection, version_id: int, parents: Sequenc
 
 
 def _free_run(connection: sa.Connection, uid: str) -> int:
-    """The row of the run, which must not have made a version yet."""
+    """Return the id of a run that has not made a version."""
     run_id = connection.scalar(sa.select(t.run.c.id).where(t.run.c.uid == uid))
     if run_id is None:
-        raise RunNotFoundError(f"no run {uid[:80]!a}: give the uid of a run in this registry")
+        uids = connection.scalars(sa.select(t.run.c.uid).order_by(t.run.c.id.desc()).limit(20))
+        raise unknown(RunNotFoundError, "run", uid, uids, advice=Advice(Action.LIST_RUNS))
     if connection.scalar(sa.select(t.version.c.id).where(t.version.c.run_id == run_id)) is not None:
-        raise ConflictError(f"run {uid} has made a version already: a run makes one")
+        raise ConflictError(f"run {uid} has made a version already: a run makes one version")
     return int(run_id)
 
 

@@ -73,7 +73,7 @@ class LabelsPart(RegistryPart):
         """Return lines of the append-only log, newest first: who did what, when.
 
         Args:
-            ref: Only lines about this adapter (``sst2``, also after all its versions are gone) or this version
+            ref: Only lines about this adapter (``sst2``, also after all its versions were removed) or this version
                 (``sst2@3``).
             limit: At most this many.
             offset: The number of lines to leave out first.

@@ -39,8 +39,8 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
             children.setdefault(ref, []).append(child)
     return Lineage(
         ref=refs[version_id],
-        parents={child: tuple(found) for child, found in parents.items()},
-        children={parent: tuple(dict.fromkeys(found)) for parent, found in children.items()},
+        parents={child: tuple(made_from) for child, made_from in parents.items()},
+        children={parent: tuple(dict.fromkeys(made)) for parent, made in children.items()},
     )
 
 
@@ -71,14 +71,14 @@ def ancestors(connection: sa.Connection, version_ids: Iterable[int]) -> list[int
     ids = list(version_ids)
     up = sa.select(t.version.c.id).where(t.version.c.id.in_(ids)).cte("up", recursive=True)
     up = up.union(sa.select(c.parent_id).join(up, c.child_id == up.c.id).where(c.parent_id.is_not(None)))
-    edges: dict[int, list[int]] = {found: [] for found in connection.scalars(sa.select(up.c.id))}
+    edges: dict[int, list[int]] = {row_id: [] for row_id in connection.scalars(sa.select(up.c.id))}
     for child, parent in connection.execute(
         sa.select(c.child_id, c.parent_id).where(c.child_id.in_(sa.select(up.c.id)), c.parent_id.is_not(None))
     ):
         edges[child].append(parent)
     order: list[int] = []
     while edges:
-        # A version's parents were there before it was: there is always one whose parents are all in the list.
+        # A version was made after its parents, so at least one of the rest has all its parents in the list.
         ready = sorted(child for child, parents in edges.items() if not any(parent in edges for parent in parents))
         ready = ready or sorted(edges)
         order += ready

@@ -1,4 +1,4 @@
-"""Versions as records, a page at a time: three statements at most, whatever their number."""
+"""Versions as records, a page at a time: at most three statements a page."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import listed_as
+from ..database.backends import select_bound_numbers
 from ..database.bases import base_columns, base_record
 from ..errors import MetricNotFoundError, unknown
 from ..metrics.points import key_id
@@ -16,10 +16,10 @@ from ..records import Base, File, Page, Version, VersionKind
 from ..refs import check_metric
 
 SORTS: Final = ("name", "created", "score", "parameters", "size")
-"""What versions can be sorted by, besides a metric."""
+"""The sort orders besides metrics."""
 
 _FEW: Final = 2_000
-"""So many versions are sorted sooner than the adapters are walked in order to find them."""
+"""Up to this many matching versions are sorted, which is faster than to read adapters in order until a page is full."""
 
 _v, _a, _m = t.version.c, t.adapter.c, t.version_metric.c
 _COLUMNS: Final = [column for column in t.version.c if column.name not in ("manifest", "task_name")]
@@ -35,34 +35,33 @@ def page(
     limit: int | None = None,
     offset: int = 0,
 ) -> Page[Version]:
-    """Some versions in order, and how many there are in all.
+    """Return a page of versions, and the number of all that match.
 
     Args:
         connection: A transaction.
-        where: Conditions over ``version`` alone.
-        sort: One of ``SORTS``, or a metric. Names go from a to z, everything else from the greatest down; versions
-            that do not have it come last.
-        reverse: The other way round; versions that do not have it come last all the same.
-        newest_only: Of each adapter, only the version with the highest number.
-        limit: At most so many.
-        offset: Leave out so many first.
+        where: Conditions over the table ``version`` only.
+        sort: One of ``SORTS``, or a metric. Names ascend, all else descends, versions without a value come last.
+        reverse: The opposite order; versions without a value still come last.
+        newest_only: Only the version with the highest number of each adapter.
+        limit: At most this many.
+        offset: The number of versions to leave out first.
 
     Raises:
-        MetricNotFoundError: There are versions, but none has the metric ``sort``.
+        MetricNotFoundError: Versions match, but none has the metric ``sort``.
     """
     metric = None if sort in SORTS else check_metric(sort)
     pages = _Pages(where, newest_only=newest_only)
-    if metric is not None and not pages.free:
-        # All that match are found, and counted along with the first row.
-        ids, keys, found = pages.scored(metric, reverse)
-        rows = connection.execute(_selected(ids, keys, limit, offset, found)).all()
+    if metric is not None and not pages.unrestricted:
+        # Sorting reads all matching ids anyway, so the same statement counts them.
+        ids, keys, matching = pages.scored(metric, reverse)
+        rows = connection.execute(_selected(ids, keys, limit, offset, matching)).all()
         total = rows[0].total if rows else connection.execute(pages.counts()).one().total if offset else 0
     else:
         total, scored = connection.execute(pages.counts(metric)).one()
         if metric is None:
             ids, keys = pages.ordered(sort, reverse, total)
         elif limit is not None and offset + limit <= scored:
-            ids, keys = pages.walked(metric, reverse)
+            ids, keys = pages.by_metric_index(metric, reverse)
         else:
             ids, keys, _ = pages.scored(metric, reverse)
         rows = connection.execute(_selected(ids, keys, limit, offset)).all() if offset < total else []
@@ -77,19 +76,19 @@ def page(
 
 
 def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
-    """Versions by their rows, in the order of these."""
+    """Return versions by the ids of their rows, in this order."""
     order = list(ids)
-    found: list[Version] = []
-    # Some at a time: databases take only so many bound values.
+    versions: list[Version] = []
+    # In batches, to bound the size of a statement's parameter and result.
     for start in range(0, len(order), 1_000):
-        some = order[start : start + 1_000]
-        rows = {row.id: row for row in connection.execute(_of_ids(connection.dialect.name), {"ids": some})}
-        found += _records([rows[one] for one in some if one in rows], _details(connection, some))
-    return found
+        batch = order[start : start + 1_000]
+        rows = {row.id: row for row in connection.execute(_select_by_ids(connection.dialect.name), {"ids": batch})}
+        versions += _records([rows[row_id] for row_id in batch if row_id in rows], _details(connection, batch))
+    return versions
 
 
 class _Key(NamedTuple):
-    """What rows are sorted by; what is missing comes last, whichever way."""
+    """A sort key; rows without a value come last in either direction."""
 
     column: sa.ColumnElement[Any]
     descending: bool
@@ -100,14 +99,14 @@ class _Key(NamedTuple):
 
 
 class _Pages:
-    """Finds ids in order, from indexes alone: whole rows are read of those on the page only."""
+    """Statements that select ids in order from indexes only; whole rows are read for the ids of the page only."""
 
     def __init__(self, where: Sequence[sa.ColumnElement[bool]], *, newest_only: bool) -> None:
         self.where = list(where)
         self.newest_only = newest_only
 
     def conditions(self, adapter: sa.ColumnElement[int] = _v.adapter_id) -> list[sa.ColumnElement[bool]]:
-        """The conditions on a version; ``adapter`` is the column that holds the row of its adapter."""
+        """The conditions on a version; ``adapter`` is the column with the id of its adapter."""
         if not self.newest_only:
             return self.where
         other = t.version.alias().c
@@ -115,22 +114,22 @@ class _Pages:
         return [*self.where, _v.number == newest.scalar_subquery()]
 
     def metrics(self, connection: sa.Connection) -> list[str]:
-        """Every metric that any of the versions has, be it NaN."""
-        found = sa.select(_v.id).where(*self.conditions())
-        keys = sa.select(_m.key_id).where(_m.version_id.in_(found))
+        """The names of all metrics that the matching versions have, with NaN as their value too."""
+        matching = sa.select(_v.id).where(*self.conditions())
+        keys = sa.select(_m.key_id).where(_m.version_id.in_(matching))
         key = t.metric_key.c
         return list(connection.scalars(sa.select(key.name).where(key.id.in_(keys)).order_by(key.name)))
 
     @property
-    def free(self) -> bool:
-        """Whether every version is asked for."""
+    def unrestricted(self) -> bool:
+        """Whether every version matches."""
         return not self.where and not self.newest_only
 
     def counts(self, metric: str | None = None) -> sa.Select[Any]:
-        """How many versions there are in all; and how many versions, of all there are, have a value of a metric."""
+        """Count the matching versions (``total``), and all versions with a value of a metric (``scored``)."""
         count = sa.select(sa.func.count())
         if self.newest_only and not self.where:
-            # As many as there are adapters with versions.
+            # One version for each adapter that has versions.
             live = sa.exists().where(_v.adapter_id == _a.id).correlate(t.adapter)
             total = count.select_from(t.adapter).where(live)
         else:
@@ -141,35 +140,35 @@ class _Pages:
         return sa.select(total.scalar_subquery().label("total"), scored.label("scored"))
 
     def ordered(self, sort: str, reverse: bool, total: int) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
-        """The ids, and what they are sorted by, which is no metric."""
+        """Select the matching ids, with the keys of a sort order that is not a metric."""
         if sort != "name":
             column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
             return sa.select(_v.id).where(*self.conditions()), (_Key(column, not reverse), _Key(_v.id, not reverse))
         keys = (_Key(_a.name, reverse), _Key(_v.number, reverse))
-        if self.free or total > _FEW:
-            # Walked in the order of the names, and left when the page is full. SQLite would begin with the versions
-            # and sort them all: with a sum of the adapter's id, it cannot.
-            walked = sa.select(_v.id).select_from(t.adapter).join(t.version, _v.adapter_id == _a.id + 0)
-            return walked.where(*self.conditions(_a.id)), keys
-        found = self.found()
-        ids = sa.select(_v.id).select_from(found).join(t.version, _v.id == found.c.id)
+        if self.unrestricted or total > _FEW:
+            # Reads the adapters in the order of their names until the page is full. ``+ 0`` keeps SQLite from starting
+            # with the versions and sorting all of them.
+            ordered = sa.select(_v.id).select_from(t.adapter).join(t.version, _v.adapter_id == _a.id + 0)
+            return ordered.where(*self.conditions(_a.id)), keys
+        matching = self.matching()
+        ids = sa.select(_v.id).select_from(matching).join(t.version, _v.id == matching.c.id)
         return ids.join(t.adapter, _v.adapter_id == _a.id), keys
 
-    def walked(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
-        """The ids of all versions with a metric, in the order of its index, to be left when the page is full."""
+    def by_metric_index(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
+        """Select the ids of all versions with a metric, in the order of its index; the limit ends the reading."""
         ids = sa.select(_m.version_id.label("id")).where(_m.key_id == key_id(metric), _m.value.is_not(None))
         return ids, (_Key(_m.value, not reverse), _Key(_m.version_id, not reverse))
 
     def scored(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...], sa.CTE]:
-        """The ids with a metric or without, what they are sorted by, and all of them, found before they are sorted."""
-        found = self.found()
-        of_metric = (_m.version_id == found.c.id) & (_m.key_id == key_id(metric))
-        ids = sa.select(found.c.id).select_from(found).outerjoin(t.version_metric, of_metric)
-        return ids, (_Key(_m.value, not reverse), _Key(found.c.id, not reverse)), found
+        """Select the matching ids, with or without the metric; with the sort keys and the CTE of the matching ids."""
+        matching = self.matching()
+        of_metric = (_m.version_id == matching.c.id) & (_m.key_id == key_id(metric))
+        ids = sa.select(matching.c.id).select_from(matching).outerjoin(t.version_metric, of_metric)
+        return ids, (_Key(_m.value, not reverse), _Key(matching.c.id, not reverse)), matching
 
-    def found(self) -> sa.CTE:
-        """The ids of all versions that match, found before anything else is done with them."""
-        return sa.select(_v.id).where(*self.conditions()).cte("found").prefix_with("MATERIALIZED")
+    def matching(self) -> sa.CTE:
+        """The ids of all matching versions, materialised, so that the conditions are evaluated once."""
+        return sa.select(_v.id).where(*self.conditions()).cte("matching").prefix_with("MATERIALIZED")
 
 
 def _selected(
@@ -179,9 +178,9 @@ def _selected(
     offset: int = 0,
     counted: sa.CTE | None = None,
 ) -> sa.Select[Any]:
-    """The whole rows of some of these ids, in order.
+    """Select whole rows by a page of ids, in order.
 
-    What they are sorted by comes along as key_0 and so on; and, as total, the number of rows of ``counted``.
+    The sort keys are the columns ``key_0``, ``key_1`` and so on; ``total`` is the number of rows of ``counted``.
     """
     ids = ids.add_columns(*(key.column.label(f"key_{place}") for place, key in enumerate(keys)))
     page = ids.order_by(*(key.order(key.column) for key in keys)).limit(limit).offset(offset or None).subquery("page")
@@ -200,25 +199,25 @@ def _selected(
 
 
 def _details(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
-    """What versions have several of, in one statement: ``(kind, name, text, number, value)`` by version."""
+    """Read files, aliases, tags, parents and metrics in one statement: ``(kind, name, text, number, value)`` by id."""
     if not ids:
         return {}
     details: dict[int, list[Any]] = {}
-    for version_id, *detail in connection.execute(_of_versions(connection.dialect.name), {"ids": list(ids)}):
+    for version_id, *detail in connection.execute(_select_details(connection.dialect.name), {"ids": list(ids)}):
         details.setdefault(version_id, []).append(detail)
     return details
 
 
 @cache
-def _of_ids(dialect: str) -> sa.Select[Any]:
-    """What ``by_ids`` asks; to build a statement takes as long as to execute it."""
-    return _selected(sa.select(_v.id).where(_v.id.in_(listed_as(dialect, "ids"))), ())
+def _select_by_ids(dialect: str) -> sa.Select[Any]:
+    """The statement of ``by_ids``; cached, since building it takes as long as executing it."""
+    return _selected(sa.select(_v.id).where(_v.id.in_(select_bound_numbers(dialect, "ids"))), ())
 
 
 @cache
-def _of_versions(dialect: str) -> sa.CompoundSelect[Any]:
-    """What ``_details`` asks."""
-    wanted = listed_as(dialect, "ids")
+def _select_details(dialect: str) -> sa.CompoundSelect[Any]:
+    """The statement of ``_details``."""
+    ids = select_bound_numbers(dialect, "ids")
     none, zero, no_value = sa.literal(""), sa.literal(0), sa.cast(sa.null(), sa.Double)
     f, tag, m = t.version_file.c, t.tag.c, t.version_metric.c
     return sa.union_all(
@@ -229,25 +228,23 @@ def _of_versions(dialect: str) -> sa.CompoundSelect[Any]:
             f.sha256.label("text"),
             f.size.label("number"),
             no_value.label("value"),
-        ).where(f.version_id.in_(wanted)),
+        ).where(f.version_id.in_(ids)),
         sa.select(t.alias.c.version_id, sa.literal("alias"), t.alias.c.name, none, zero, no_value).where(
-            t.alias.c.version_id.in_(wanted)
+            t.alias.c.version_id.in_(ids)
         ),
-        sa.select(tag.version_id, sa.literal("tag"), tag.key, tag.value, zero, no_value).where(
-            tag.version_id.in_(wanted)
-        ),
+        sa.select(tag.version_id, sa.literal("tag"), tag.key, tag.value, zero, no_value).where(tag.version_id.in_(ids)),
         sa.select(
             t.lineage.c.child_id, sa.literal("parent"), none, t.lineage.c.parent_ref, t.lineage.c.position, no_value
-        ).where(t.lineage.c.child_id.in_(wanted)),
+        ).where(t.lineage.c.child_id.in_(ids)),
         sa.select(m.version_id, sa.literal("metric"), t.metric_key.c.name, none, zero, m.value)
         .join(t.metric_key, m.key_id == t.metric_key.c.id)
-        .where(m.version_id.in_(wanted)),
+        .where(m.version_id.in_(ids)),
     ).order_by("number", "name")
 
 
 def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version]:
     bases: dict[int, Base] = {}
-    found = []
+    versions = []
     for row in rows:
         parts: dict[str, list[Any]] = {"file": [], "alias": [], "tag": [], "parent": [], "metric": []}
         for kind, *detail in details.get(row.id, ()):
@@ -255,7 +252,7 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
         base = bases.get(row.base_id)
         if base is None:
             base = bases[row.base_id] = base_record(row)
-        found.append(
+        versions.append(
             Version(
                 name=row.name,
                 number=row.number,
@@ -282,4 +279,4 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
                 created_at=row.created_at,
             )
         )
-    return found
+    return versions

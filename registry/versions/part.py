@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..database import events as log
 from ..database import tables as t
+from ..database.bases import same_base_ids
 from ..database.events import now
 from ..database.paging import check_page
 from ..database.part import RegistryPart
@@ -151,7 +152,8 @@ class VersionsPart(RegistryPart):
                 ``registry.search.version_fields`` lists its fields.
             name: Only versions of this adapter.
             task: Only versions for this task.
-            base: Only versions of the base with this name, or whose fingerprint begins so.
+            base: Only versions of the base with this name, or with a fingerprint that begins so, be it the one that an
+                older release computed.
             method: Only versions of this adapter method.
             sort: ``name`` (and number), ``created``, ``score``, ``parameters``, ``size``, or a metric, as in
                 ``eval/accuracy``. Names ascend, all else descends, versions without a value come last.
@@ -173,8 +175,9 @@ class VersionsPart(RegistryPart):
         if task is not None:
             conditions.append(t.version.c.task_name == task)
         if base is not None:
-            is_base = (t.base.c.name == base) | t.base.c.fingerprint.startswith(base, autoescape=True)
-            conditions.append(t.version.c.base_id.in_(sa.select(t.base.c.id).where(is_base)))
+            named = sa.select(t.base.c.id).where(t.base.c.name == base)
+            identified = same_base_ids(lambda fingerprint: fingerprint.startswith(base, autoescape=True))
+            conditions.append(t.version.c.base_id.in_(sa.union(named, identified)))
         if method is not None:
             conditions.append(t.version.c.method == method)
         with self.database.reading() as connection:

@@ -1,1 +1,1 @@
-"""Bases: found by name, loaded, identified by a fingerprint."""
+"""Bases: located by name, loaded, identified by a fingerprint."""

@@ -141,8 +141,8 @@ def architecture(model_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = FIELDS.get(model_type)
     if fields is None:
-        kept = (values.keys() - COMMON.keys() - NOT_ENCODED) | (values.keys() & {"is_decoder", "pad_token_id"})
-        return {name: values[name] for name in kept}
+        names = (values.keys() - COMMON.keys() - NOT_ENCODED) | (values.keys() & {"is_decoder", "pad_token_id"})
+        return {name: values[name] for name in names}
     written = {name: _like(default, values.get(name, default)) for name, default in fields.items()}
     if model_type == "deberta-v2":  # two of its defaults follow from other fields
         derived = {

@@ -49,16 +49,16 @@ def former_identity(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     own = _OF_TYPE.get(config.model_type)
     if own is None:
-        left = config.to_diff_dict()
+        fields = config.to_diff_dict()
     else:
         defaults = {**COMMON, **own}
         # A field that a later release gives to every base of the type was none of the file's; any other one is.
         added = type(config)().to_dict().keys() - defaults.keys()
         values = {**defaults, **{name: value for name, value in values.items() if name not in added}}
         values["model_type"] = config.model_type
-        left = {
+        fields = {
             name: value
             for name, value in values.items()
             if name not in COMMON or value != COMMON[name] or value != defaults[name]
         }
-    return {name: value for name, value in left.items() if name not in NOT_ENCODED}
+    return {name: value for name, value in fields.items() if name not in NOT_ENCODED}

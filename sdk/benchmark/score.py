@@ -113,11 +113,11 @@ def row(
         if (spread := Spread.of({seed: scores[task, seed] for seed in seeds if (task, seed) in scores}))
     }
     lacking = {seed: tuple(task for task in averaged if (task, seed) not in scores) for seed in seeds}
-    whole = [seed for seed in seeds if averaged and not lacking[seed]]
+    complete_seeds = [seed for seed in seeds if averaged and not lacking[seed]]
     return Row(
         method=method,
         scores=spreads,
-        average=Spread.of({seed: _mean([scores[task, seed] for task in averaged]) for seed in whole}),
+        average=Spread.of({seed: _mean([scores[task, seed] for task in averaged]) for seed in complete_seeds}),
         averaged=averaged,
         incomplete={seed: missing for seed, missing in lacking.items() if missing},
     )

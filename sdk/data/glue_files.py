@@ -1,4 +1,4 @@
-"""GLUE in the layout of the Hugging Face hub: files found in a directory or on the hub, parquet files read."""
+"""GLUE in the layout of the Hugging Face hub: locate its files in a directory or on the hub, and read them."""
 
 import json
 import re

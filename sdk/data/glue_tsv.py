@@ -1,7 +1,7 @@
 """GLUE in the layout of its own download script: tab-separated files, with peculiarities of each task.
 
 All files are UTF-8, with or without a byte-order mark; a row ends at a line feed (or CR LF) and nowhere else, a field
-at a tab; quotes are literal text. Columns are found by their header, which only CoLA's train and dev files lack.
+at a tab; quotes are literal text. Columns are located by their header, which only CoLA's train and dev files lack.
 """
 
 from collections.abc import Iterator, Mapping

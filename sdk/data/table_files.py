@@ -94,11 +94,11 @@ def texts_of(table: Table, names: Sequence[str]) -> list[list[str]]:
     return [table.columns[name] for name in names]
 
 
-def _check_columns(path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
+def _check_columns(path: Path, wanted: Sequence[str], columns: Sequence[str]) -> None:
     for name in wanted:
-        if name not in found:
-            raise DataError(f"{path} has no column {name!r}; it has: {', '.join(map(str, found)) or 'none'}")
-        if list(found).count(name) > 1:
+        if name not in columns:
+            raise DataError(f"{path} has no column {name!r}; it has: {', '.join(map(str, columns)) or 'none'}")
+        if list(columns).count(name) > 1:
             raise DataError(f"{path} has the column {name!r} more than once; rename one of them")
 
 

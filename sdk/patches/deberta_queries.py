@@ -4,7 +4,7 @@ DeBERTa-v2 (transformers 4.57, adapters 1.3.0) masks its attention scores, which
 number of its queries' type. DoRA makes the queries float32, whose least number does not fit into bf16 scores: the
 forward pass fails with an overflow.
 
-The patch casts the queries to autocast's type, whatever an adapter adds to them.
+The patch casts the queries to autocast's type, with every adapter.
 """
 
 from typing import Any

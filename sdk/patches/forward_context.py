@@ -1,6 +1,6 @@
 """The forward context: what the patched modules need to know about the forward pass that they run in.
 
-It belongs to the thread that makes the forward pass, so two threads can use one model in different ways.
+It belongs to the thread that makes the forward pass, so two threads can use one model with different contexts.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,8 @@
 """AdapterDrop per forward pass (Rücklé et al. 2021, arXiv:2010.11918), and lower layers that run once per text.
 
 adapters 1.3.0 can skip the adapters of layers, but ``skip_layers`` is one list for the whole model, and so for all
-threads. It runs every layer on every row, although below the first adapter a base computes the same for a text whatever
-the task is.
+threads. It runs every layer on every row, although below the first adapter a base computes the same for a text for
+every task.
 
 The patch reads the number of layers to skip from the forward context of the thread. Where the context names the text of
 each row, the lower layers run once per text, and the hidden states are repeated at the first adapter, once per row.

@@ -167,7 +167,7 @@ class Switcher:
         """Look up anew the refs that can move: ``sst2``, ``sst2@best``, ``sst2@production``.
 
         Until then a ref resolves to the version that it resolved to at its first use here, so that one process gives
-        one answer. If that version is loaded, the new one is loaded before it takes its place; calls under way end with
+        one answer. If that version is loaded, the new one is loaded before it takes its place; running calls end with
         the old one.
 
         Args:

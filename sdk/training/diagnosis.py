@@ -28,11 +28,11 @@ class Finding:
 
 
 def diagnose(registry: Registry, version: Version) -> list[Finding]:
-    """Find what stands in the way of a better version.
+    """List what limits the score of a version.
 
     Args:
         registry: The registry with the version's run.
-        version: The version; without a run, nothing is found.
+        version: The version; without a run, the list is empty.
 
     Example:
         >>> diagnose(registry, version)[0].advice

@@ -1,4 +1,4 @@
-"""The random generators of this process, which a training seeds, and gives back as it found them."""
+"""The random generators of this process, which a training seeds and restores at its end."""
 
 import random
 from collections.abc import Iterator, Mapping

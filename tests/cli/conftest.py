@@ -20,10 +20,24 @@ from pointsman.cli.main import main
 from pointsman.registry import Base, Registry, Version
 
 TINY = Base(
-    fingerprint="ab" * 32, name="tiny", model_type="bert", hidden_size=8, layers=2, parameters=1_000, size=4_000
+    fingerprint="ab" * 32,
+    former_fingerprint="ba" * 32,
+    name="tiny",
+    model_type="bert",
+    hidden_size=8,
+    layers=2,
+    parameters=1_000,
+    size=4_000,
 )
 OTHER = Base(
-    fingerprint="cd" * 32, name="other", model_type="bert", hidden_size=8, layers=2, parameters=2_000, size=8_000
+    fingerprint="cd" * 32,
+    former_fingerprint="dc" * 32,
+    name="other",
+    model_type="bert",
+    hidden_size=8,
+    layers=2,
+    parameters=2_000,
+    size=8_000,
 )
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 

@@ -33,7 +33,7 @@ def test_several_from_child_to_parent(run: Any) -> None:
     ("ref", "said"),
     [
         ("sst2@1", ["sst2@2, sst2@3 were made from it"]),
-        ("sst2@2", ["sst2@3 was made from it", "the alias sst2@production means it"]),
+        ("sst2@2", ["sst2@3 was made from it", "the alias sst2@production points to it"]),
         ("sst2@production", ["sst2@2 is in use"]),
         ("cola@1", ["mix@1 was made from it"]),
     ],

@@ -334,7 +334,7 @@ def test_garbage_is_no_problem(run: Any, mine: Path) -> None:
     result = run("doctor")
     assert (result.code, result.err) == (
         0,
-        "garbage: try: registry gc --apply\nnothing wrong found; 'registry verify' also reads every file\n",
+        "garbage: try: registry gc --apply\nall checks passed; 'registry verify' also reads every file\n",
     )
     diagnosis = run("doctor", "--json").json
     assert (diagnosis["facts"]["garbage"], diagnosis["problems"]) == ("1 files (0.0 MB)", [])

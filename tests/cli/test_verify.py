@@ -1,4 +1,4 @@
-"""registry verify: what is damaged is found, and mended from good copies."""
+"""registry verify: what is damaged is found, and repaired from good copies."""
 
 import shutil
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.registry import Registry
+from pointsman.registry import Base, Registry
 
 
 def stored(home: Path, ref: str = "sst2@2", name: str = "adapter.safetensors") -> Path:
@@ -58,6 +58,8 @@ def a_directory(path: Path) -> None:
     path.mkdir()
 
 
+DATA = Path(__file__).parent.parent / "data"
+
 DAMAGES = [missing, flipped, truncated, emptied, zeroed, a_directory]
 
 
@@ -67,8 +69,54 @@ def test_all_is_well(run: Any, ready: Path) -> None:
     assert result.err.startswith("5 versions, 6 files (")
     assert result.err.endswith("): no problems\n")
     report = run("verify", "--json", home=ready).json
-    assert (report["versions"], report["files"], report["problems"], report["mended"]) == (5, 6, [], [])
+    assert (report["versions"], report["files"], report["problems"], report["repaired"]) == (5, 6, [], [])
+    assert report["notes"] == []
     assert report["size"] == sum(map(len, objects(ready).values()))
+
+
+@pytest.mark.parametrize(
+    ("schema", "notes"),
+    [
+        ("schema-0001", ["3 of the base 'tiny' (abababababab)", "1 of the base 'other' (cdcdcdcdcdcd)"]),
+        ("schema-0002", ["5 of the base 'tiny' (abababababab)"]),
+    ],
+)
+def test_the_versions_of_an_older_release_are_noted(schema: str, notes: list[str], run: Any, home: Path) -> None:
+    shutil.copytree(DATA / schema, home)
+    assert run("db", "upgrade").code == 0
+    texts = [f"versions stored under the fingerprint of an older release: {text}; they go on loading" for text in notes]
+    result = run("verify")
+    assert (result.code, result.out) == (0, "")
+    *noted, last = result.err.splitlines()
+    assert noted == texts
+    assert last.endswith(": no problems")
+    report = run("verify", "--json").json
+    assert (report["problems"], report["notes"]) == ([], texts)
+
+
+@pytest.mark.parametrize("schema", ["schema-0001", "schema-0002"])
+def test_show_prints_both_fingerprints(schema: str, run: Any, home: Path) -> None:
+    shutil.copytree(DATA / schema, home)
+    assert run("db", "upgrade").code == 0
+    with Registry(home) as registry:
+        old = registry.versions(base="abab")[0]
+        new = Base(**vars(old.base) | {"fingerprint": "3f" * 32, "former_fingerprint": old.base.fingerprint})
+        registry.add_version(
+            "new",
+            files={"a": b"a"},
+            task=old.task,
+            method=old.method,
+            config=old.config,
+            base=new,
+            max_length=8,
+            parameters=1,
+        )
+    assert f"fingerprint  {'ab' * 32}\n" in run("show", old.ref).out
+    shown = " ".join(run("show", "new").out.split())
+    assert f"fingerprint {'3f' * 32} (formerly {'ab' * 32})" in shown
+    for prefix in ("abab", "3f3f"):
+        listed = [version["ref"] for version in run("list", "--all", "--base", prefix, "--json").json]
+        assert {"new@1", old.ref} <= set(listed)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -158,7 +206,7 @@ def copies(mine: Path, run: Any, tmp_path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("place", ["backup", "bundle", "home", "store", "url"])
-def test_everything_is_mended(place: str, run: Any, mine: Path, copies: dict[str, object]) -> None:
+def test_everything_is_repaired(place: str, run: Any, mine: Path, copies: dict[str, object]) -> None:
     before = objects(mine)
     for damage, ref in zip(DAMAGES[:5], ["sst2@1", "sst2@2", "sst2@3", "cola@1", "mix@1"], strict=True):
         damage(stored(mine, ref))
@@ -179,14 +227,14 @@ def test_a_bad_copy_is_never_taken(run: Any, mine: Path, copies: dict[str, objec
         missing(stored(home, "sst2@2"))
     left = run("verify", "--repair", "--from", copies["home"], "--json")
     assert left.code == 1
-    assert (len(left.json["problems"]), left.json["mended"]) == (2, [])
+    assert (len(left.json["problems"]), left.json["repaired"]) == (2, [])
     both = run("verify", "--repair", "--from", copies["home"], "--from", copies["backup"], "--json")
     assert both.code == 0
-    assert (both.json["problems"], len(both.json["mended"])) == ([], 2)
+    assert (both.json["problems"], len(both.json["repaired"])) == ([], 2)
     assert objects(mine) == before
 
 
-def test_what_cannot_be_mended_stays_a_problem(run: Any, mine: Path, copies: dict[str, object]) -> None:
+def test_what_cannot_be_repaired_stays_a_problem(run: Any, mine: Path, copies: dict[str, object]) -> None:
     flipped(stored(mine))
     execute_sql(mine, "UPDATE version SET max_length = 9 WHERE number = 2")
     result = run("verify", "--repair", "--from", copies["backup"])

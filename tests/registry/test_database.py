@@ -180,7 +180,7 @@ def test_a_directory_where_the_file_should_be(path):
 
 def test_a_file_where_the_directory_should_be(path):
     path.touch()
-    with pytest.raises(ReadOnlyError, match="cannot be made: File exists"):
+    with pytest.raises(ReadOnlyError, match="cannot be created: File exists"):
         Database(path / "registry.db")
 
 

@@ -178,11 +178,13 @@ def test_what_is_in_use_is_not_removed(registry, make):
     assert refused.value.advice == Advice(Action.REMOVE_VERSION, {"ref": "a@1", "force": True})
     for alias in ("production", "canary"):
         registry.set_alias("b@1", alias)
-    with pytest.raises(InUseError, match=r"^b@1 is in use: the aliases b@canary and b@production mean it$") as refused:
+    with pytest.raises(
+        InUseError, match=r"^b@1 is in use: the aliases b@canary and b@production point to it$"
+    ) as refused:
         registry.remove("b@canary")
     assert refused.value.advice == Advice(Action.REMOVE_VERSION, {"ref": "b@1", "force": True})
     registry.set_alias("a@1", "production")
-    with pytest.raises(InUseError, match=r"c@2 were made from it, and the alias a@production means it"):
+    with pytest.raises(InUseError, match=r"c@2 were made from it, and the alias a@production points to it"):
         registry.remove("a@1")
     make("d", "b")
     with pytest.raises(ConflictError, match=r"d@1 was made from it, and the alias"):

@@ -123,7 +123,7 @@ def test_a_registry_on_it(url, tmp_path):
         assert restored.version("sst2@2").parents == ("sst2@1",)
 
 
-def test_damage_is_found_and_mended(url, tmp_path):
+def test_damage_is_found_and_repaired(url, tmp_path):
     with Registry(tmp_path / "home", store=url) as registry:
         version = registry.add_version("sst2", **FIELDS)
         back_up(registry, tmp_path / "backup")
@@ -142,7 +142,7 @@ def test_damage_is_found_and_mended(url, tmp_path):
             with pytest.raises(error):
                 fresh.read_file(version, name)
         outcome = repair(fresh, verify(fresh).problems, [tmp_path / "backup"])
-        assert set(outcome.mended) == {damaged, lost}
+        assert set(outcome.repaired) == {damaged, lost}
         assert verify(fresh).problems == ()
         assert fresh.read_file(version, "adapter.safetensors") == b"weights"
 

@@ -171,7 +171,7 @@ def test_a_living_process_of_this_machine_keeps_its_run(registry, training):
     for heard in (now(), now() - timedelta(hours=1)):
         # However long it has been silent.
         change(registry, uid, heartbeat_at=heard)
-        with pytest.raises(ConflictError, match=f"run {uid} is running still, in the process {child.pid} of this mach"):
+        with pytest.raises(ConflictError, match=f"run {uid} is still running, in the process {child.pid} of this mach"):
             registry.resume_run(uid[:10], last_step=2)
     assert steps(registry, uid) == list(range(5))
     assert registry.events("sst2") == []
@@ -185,7 +185,7 @@ def test_a_process_that_was_taken_for_dead_adds_nothing(registry, training):
     assert tell(child, range(5)) == "flushed"
     child.send_signal(signal.SIGSTOP)
     with pytest.raises(
-        ConflictError, match=r"running still, in another process on elsewhere, .*known 60 seconds after"
+        ConflictError, match=r"still running in another process on elsewhere, .*detected 60 seconds after"
     ):
         registry.resume_run(uid, last_step=3)
     change(registry, uid, heartbeat_at=now() - timedelta(seconds=70))
@@ -230,7 +230,7 @@ def test_of_many_threads_at_once_one_succeeds(registry, interrupted):
     for thread in threads:
         thread.join()
     (recorder,) = recorders
-    assert refused == [f"run {uid} is running still, in this process: wait for it or stop it"] * 5
+    assert refused == [f"run {uid} is still running, in this process: wait for it or stop it"] * 5
     recorder.finish()
 
 
@@ -281,7 +281,7 @@ def test_where_nothing_is_known_of_the_process_its_last_word_counts(registry, st
     assert registry.run(uid).status == RunStatus.RUNNING
     for heard in (now() - timedelta(seconds=50), now() + timedelta(seconds=50)):
         change(registry, uid, heartbeat_at=heard)
-        with pytest.raises(ConflictError, match="is running still, in another process"):
+        with pytest.raises(ConflictError, match="is still running in another process"):
             registry.resume_run(uid, last_step=0)
     # After a clock was set back, a run's last word lies in the future.
     silent = (now() - timedelta(seconds=70), now() + timedelta(seconds=70))

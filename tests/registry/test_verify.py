@@ -172,11 +172,11 @@ def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
         filled.store.path(digest).write_bytes(b"?")
         (tmp_path / "bad" / "objects" / digest[:2] / digest[2:]).write_bytes(b"!")
     before = verify(filled).problems
-    assert repair(filled, before, [tmp_path / "bad"]).mended == ()
+    assert repair(filled, before, [tmp_path / "bad"]).repaired == ()
     some = repair(filled, before[:1], [tmp_path / "bad", tmp_path / "good" / "objects"])
-    assert (len(some.mended), some.left) == (1, ())
+    assert (len(some.repaired), some.remaining) == (1, ())
     rest = repair(filled, verify(filled).problems, [tmp_path / "bad", tmp_path / "some.tar"])
-    assert len(rest.mended) == 2
+    assert len(rest.repaired) == 2
     assert verify(filled).problems == ()
     with pytest.raises(SettingsError, match="does not exist; name a backup"):
         repair(filled, before, [tmp_path / "nosuch"])
@@ -187,4 +187,4 @@ def test_repair_leaves_what_no_file_can_mend(filled, tmp_path):
     back_up(filled, tmp_path / "good")
     change(filled, "UPDATE version SET size = 1 WHERE number = 2")
     outcome = repair(filled, verify(filled).problems, [tmp_path / "good"])
-    assert (outcome.mended, len(outcome.left)) == ((), 1)
+    assert (outcome.repaired, len(outcome.remaining)) == ((), 1)

@@ -96,8 +96,8 @@ def delta(a: Tensor, b: Tensor) -> Tensor:
         ``(groups, out, in)``.
     """
     rank = b.shape[1]
-    left = b.double().view(a.shape[0] // rank, -1, rank)
-    return left @ a.double().view(a.shape[0] // rank, rank, -1)
+    grouped = b.double().view(a.shape[0] // rank, -1, rank)
+    return grouped @ a.double().view(a.shape[0] // rank, rank, -1)
 
 
 def truncated(sums: Tensor, rank: int) -> tuple[Tensor, Tensor]:

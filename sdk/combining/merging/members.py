@@ -93,7 +93,7 @@ def member_of_head(
 
 
 def _task_difference(first: Task, other: Task) -> str | None:
-    """What of two tasks differs, with both values; None if their heads have one meaning."""
+    """The first difference between two tasks, with both values; None if their heads predict the same."""
     if first.name != other.name:
         return f"tasks, {first.name} and {other.name}"
     if first.text != other.text:
@@ -125,13 +125,13 @@ def _check_same(first: Version, other: Version, how: str) -> None:
     if first.method != other.method:
         raise SettingsError(f"{together} they are of different methods, {first.method} and {other.method}")
     ignored = ONLY_TRAINING | ({"r", "alpha"} if how == "svd" else set())
-    for one, two in zip(parts_of(first.config), parts_of(other.config), strict=False):
-        for field in sorted(one.keys() | two.keys()):
-            if field not in ignored and one.get(field) != two.get(field):
+    for part, other_part in zip(parts_of(first.config), parts_of(other.config), strict=False):
+        for field in sorted(part.keys() | other_part.keys()):
+            if field not in ignored and part.get(field) != other_part.get(field):
                 hint = "; how 'svd' merges LoRAs of different ranks" if field in ("r", "alpha") else ""
                 raise SettingsError(
                     f"{together} their {first.method} differs in {field}, "
-                    f"{one.get(field)!r} and {two.get(field)!r}{hint}"
+                    f"{part.get(field)!r} and {other_part.get(field)!r}{hint}"
                 )
 
 

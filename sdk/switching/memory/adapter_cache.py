@@ -230,10 +230,16 @@ class AdapterCache:
                 room = self.capacity.room(loaded, size)
                 if room >= 1:
                     return room
-                fixed = [one for one in loaded if self.is_pinned(one.version.ref) or one.version.ref in leased]
+                fixed = [
+                    adapter
+                    for adapter in loaded
+                    if self.is_pinned(adapter.version.ref) or adapter.version.ref in leased
+                ]
                 if self.capacity.room(fixed, size) < 1:
                     raise self._too_small(needed, len(fixed))
-                victims = [one for one in loaded if not one.leases and not self.is_pinned(one.version.ref)]
+                victims = [
+                    adapter for adapter in loaded if not adapter.leases and not self.is_pinned(adapter.version.ref)
+                ]
                 if not victims:
                     self._changed.wait()
                     continue

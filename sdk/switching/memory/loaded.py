@@ -38,7 +38,7 @@ class LoadedAdapter:
     leases: int = 0
     """Calls that use it now."""
     being_removed: bool = False
-    """Whether it has been unloaded: it is no longer found, and is freed when its last lease ends."""
+    """Whether it has been unloaded: lookups no longer return it, and it is freed when its last lease ends."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ _OPTIONS: Final = {"learning_rate": "lr", "max_epochs": "epochs"}
 def render(advice: Advice) -> str:
     """The command, or the options of the same command, that carry out an advice.
 
-    Example:
+    Examples:
         >>> render(Advice(Action.RESUME, {"run": "3fa912bc04d1"}))
         'registry train --resume 3fa912bc04d1'
     """

@@ -2,7 +2,7 @@
 
 import click
 
-from .advice import render
+from .advice import hint, render
 from .options import json_option
 from .output import emit_json, note
 from .tables import pairs
@@ -31,9 +31,9 @@ def command(context: click.Context, as_json: bool) -> None:
         for problem in diagnosis.problems:
             note(f"problem: {problem.text}")
             if problem.advice is not None:
-                note(f"try: {render(problem.advice)}")
+                note(hint(problem.advice))
         for fact, advice in diagnosis.advice.items():
-            note(f"{fact}: try: {render(advice)}")
+            note(f"{fact}: {hint(advice)}")
         if not diagnosis.problems:
             note("all checks passed; 'registry verify' also reads every file")
     if diagnosis.problems:

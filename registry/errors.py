@@ -91,7 +91,7 @@ class Action(StrEnum):
 class Advice:
     """An operation that helps after an error, as data.
 
-    Example:
+    Examples:
         >>> Advice(Action.RESUME, {"run": "3fa912bc04d1"})
     """
 

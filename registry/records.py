@@ -112,7 +112,7 @@ class Origin:
 
     ``kind``, ``name`` and ``item`` identify the part; several runs may have tried the same one.
 
-    Example:
+    Examples:
         >>> Origin(kind="trial", name="sst2-lora", item="3", details={"params": {"learning_rate": 0.001}})
         >>> Origin(kind="cell", name="glue", item="rte/seq_bn/0")
     """

@@ -41,7 +41,7 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         DatabaseError: The database cannot be used; each subclass is a reason.
         SettingsError: A URL is of an unknown kind, or its driver is not installed.
 
-    Example:
+    Examples:
         >>> with Registry() as registry:
         ...     version = registry.version("sst2@best")
         ...     points = registry.history(version.ref, "eval/accuracy")

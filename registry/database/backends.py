@@ -19,6 +19,7 @@ from ..errors import (
     Action,
     Advice,
     BusyError,
+    ConflictError,
     DatabaseError,
     DiskFullError,
     NotARegistryError,
@@ -236,6 +237,8 @@ class Postgres:
         lines = str(error.orig).strip().splitlines()
         text = lines[0] if lines else type(error.orig).__name__
         state = getattr(error.orig, "sqlstate", None) or ""
+        if state == "P0001":  # raised by a trigger, as the one that keeps the log append-only
+            return ConflictError(f"the change contradicts the rows of {self.label}: {text}")
         for prefix, (kind, advice) in self._ERRORS.items():
             if state.startswith(prefix):
                 return kind(f"the database {self.label} cannot be used: {advice} ({text})")

@@ -46,7 +46,7 @@ class Database:
         OldSchemaError, NewSchemaError: Another release of pointsman created it.
         SettingsError: The URL is malformed, or its driver is not installed.
 
-    Example:
+    Examples:
         >>> with closing(Database("registry.db")) as database, database.reading() as connection:
         ...     versions = connection.scalar(sa.select(sa.func.count()).select_from(tables.version))
     """

@@ -22,7 +22,7 @@ class Series(NamedTuple):
 class Window:
     """A range of steps and a range of times, both ends included; None leaves an end open.
 
-    Example:
+    Examples:
         >>> window = Window(first_step=1_000, last_step=1_999)
     """
 

@@ -22,7 +22,7 @@ def smooth(values: Iterable[float], weight: float) -> list[float | None]:
     Raises:
         ValueError: The weight is out of range.
 
-    Example:
+    Examples:
         >>> smooth([1.0, 3.0], 0.5)
         [1.0, 2.3333333333333335]
 

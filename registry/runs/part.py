@@ -55,7 +55,7 @@ class RunsPart(RegistryPart):
                 ``if_newest`` is given without an origin.
             ReservedError: Another run is the newest one of the origin; nothing was recorded.
 
-        Example:
+        Examples:
             >>> origin = Origin(kind="trial", name="sst2-lora", item="3")
             >>> recorder = registry.start_run("sst2", origin=origin, **fields)
         """

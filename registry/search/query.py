@@ -160,7 +160,7 @@ def parse(text: str) -> Node:
     Raises:
         QueryError: It does not follow the language, or is larger than the limits.
 
-    Example:
+    Examples:
         >>> parse("task = sst2 and number > 1")
     """
     if not text.strip():

@@ -7,7 +7,7 @@ def quote(text: str) -> str:
     Args:
         text: Any text that the language allows: no control characters.
 
-    Example:
+    Examples:
         >>> "origin.name = " + quote("ann's study")
         "origin.name = 'ann''s study'"
     """

@@ -22,7 +22,7 @@ class LocalStore:
     Args:
         root: The directory; made with the first file.
 
-    Example:
+    Examples:
         >>> store = LocalStore(Path("objects"))
         >>> store.read(store.put(b"weights"))
         b'weights'

@@ -33,7 +33,7 @@ class Stored(NamedTuple):
 class Store(Protocol):
     """A store of the files of versions, by sha256.
 
-    Example:
+    Examples:
         >>> store = open_store("s3://team/adapters", cache=Path("cache"))
         >>> store.read(store.put(b"weights"))
         b'weights'

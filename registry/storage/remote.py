@@ -42,7 +42,7 @@ class RemoteStore:
     Raises:
         SettingsError: The URL cannot be used, or its driver is not installed.
 
-    Example:
+    Examples:
         >>> store = RemoteStore("s3://team/adapters", LocalStore(Path("cache")))
         >>> store.read(store.put(b"weights"))
         b'weights'

@@ -46,7 +46,7 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         ObjectMissingError, ObjectCorruptError: A file is lost or damaged; see ``repair``. An earlier backup is kept.
         StoreError, DiskFullError: The directory cannot be written.
 
-    Example:
+    Examples:
         >>> with Registry(back_up(registry, "backup").path) as copy:
         ...     copy.versions()
     """

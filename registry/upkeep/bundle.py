@@ -43,7 +43,7 @@ class Bundle:
     Raises:
         BundleError: It is no bundle, is damaged, or has members that no bundle has.
 
-    Example:
+    Examples:
         >>> with Bundle("sst2.tar") as bundle:
         ...     names = [record["name"] for record in bundle.index()["versions"]]
     """

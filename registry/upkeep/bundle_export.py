@@ -39,7 +39,7 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
         ObjectMissingError, ObjectCorruptError: A file of a version is lost or damaged.
         StoreError: The bundle cannot be written.
 
-    Example:
+    Examples:
         >>> [version.ref for version in export_bundle(registry, ["sst2@best"], "sst2.tar")]
         ['sst2@3']
     """

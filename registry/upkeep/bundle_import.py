@@ -55,7 +55,7 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
         BundleError: The bundle is damaged, hostile, or of another format; nothing of it was imported.
         DiskFullError, StoreError, DatabaseError: The registry cannot be written; no version was added.
 
-    Example:
+    Examples:
         >>> [version.ref for version in import_bundle(registry, "sst2.tar") if version.new]
         ['sst2@1', 'sst2@2']
     """

@@ -58,7 +58,7 @@ def diagnose(home: str | Path | None = None) -> Diagnosis:
     Args:
         home: As for ``Registry``.
 
-    Example:
+    Examples:
         >>> diagnose().problems
         ()
     """

@@ -9,7 +9,7 @@ from ..errors import Advice, DatabaseError, PointsmanError, StoreError
 class Problem:
     """One thing that is wrong.
 
-    Example:
+    Examples:
         >>> Problem(subject="sst2@3", text="its files have 5 bytes, its row says 1")
     """
 

@@ -40,7 +40,7 @@ def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[st
         BundleError: A source is a bundle that cannot be read.
         StoreError: The registry's own store cannot be written.
 
-    Example:
+    Examples:
         >>> repair(registry, verify(registry).problems, ["backup"]).remaining
         ()
     """

@@ -47,7 +47,7 @@ def verify(registry: Registry) -> Report:
     Raises:
         DatabaseError: The database cannot be read.
 
-    Example:
+    Examples:
         >>> verify(registry).problems
         ()
     """

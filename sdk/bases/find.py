@@ -25,7 +25,7 @@ def find_base(name: str) -> str:
     Raises:
         BaseNotFoundError: The name is neither a text nor a path.
 
-    Example:
+    Examples:
         >>> find_base("bert-base-uncased")
         'bert-base-uncased'
     """

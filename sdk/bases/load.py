@@ -22,7 +22,7 @@ from .fingerprint import describe
 class LoadedBase:
     """A base in memory.
 
-    Example:
+    Examples:
         >>> base = load_base("minilm")
         >>> base.record.layers
         6
@@ -49,7 +49,7 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None, b
         BaseNotFoundError: Neither a directory with a model, nor cached, nor available from the hub.
         UnusableBaseError: Its weights are missing or incomplete, or ``adapters`` does not support its architecture.
 
-    Example:
+    Examples:
         >>> load_base("bert-base-uncased", device="cuda")
     """
     source = find_base(name)

@@ -66,7 +66,7 @@ def glue(
         ConflictError: The benchmark was started with other settings, another base or other rows.
         PointsmanError: Something else in the request cannot work; the message says what.
 
-    Example:
+    Examples:
         >>> glue(base="minilm", data="glue/", methods=["seq_bn", "lora"], seeds=[0, 1, 2]).rows()
     """
     with open_registry(registry) as opened:

@@ -149,7 +149,7 @@ def submit(
         WeightsError: A version's outputs are NaN.
         StoreError: The zip cannot be written.
 
-    Example:
+    Examples:
         >>> submit(switcher, ["sst2@best", "mnli@best"], data="glue/", path="glue.zip").missing
     """
     path = Path(path)

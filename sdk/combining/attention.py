@@ -71,7 +71,7 @@ def fusion_attention(
         UnusableBaseError, BaseNotFoundError, BaseMismatchError: The base cannot be loaded, or is another one.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
 
-    Example:
+    Examples:
         >>> fusion_attention("similarity", [("He left.", "He is gone.")]).weights.mean(dim=(0, 1))
         tensor([0.21, 0.48, 0.31])
     """

@@ -69,7 +69,7 @@ def fuse(
     Raises:
         PointsmanError: An argument cannot work; nothing is registered except the run, once it has started.
 
-    Example:
+    Examples:
         >>> fuse("similarity", ["sts", "paraphrase", "nli"], "mrpc").parents
         ('sts@1', 'paraphrase@1', 'nli@2')
     """

@@ -12,7 +12,7 @@ def as_list(value: object) -> list[Any] | None:
 
     Texts, mappings and sets give None too: their items would be letters, keys, or in no order.
 
-    Example:
+    Examples:
         >>> as_list(("a", "b")), as_list("ab")
         (['a', 'b'], None)
     """

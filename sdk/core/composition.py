@@ -82,7 +82,7 @@ class _Block:
 class Stack(_Block):
     """One member after the other: each reads the output of the one before it.
 
-    Example:
+    Examples:
         >>> str(Stack("lang", Fuse("a@2", "b")))
         'stack(lang, fuse(a@2, b))'
     """

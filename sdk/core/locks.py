@@ -11,7 +11,7 @@ class SharedLock:
     Every thread queues for its turn, shared or alone, so none waits for ever. Not reentrant: a thread that holds it
     must not acquire it again.
 
-    Example:
+    Examples:
         >>> lock = SharedLock()
         >>> with lock.shared():
         ...     read()

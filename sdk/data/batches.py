@@ -31,7 +31,7 @@ def cut(
         batch_rows: The most rows in a batch.
         exact_lengths: Also cut where the length changes, so that no batch needs padding.
 
-    Example:
+    Examples:
         >>> list(cut(np.array([3, 3, 4]), 2, exact_lengths=True))
         [slice(0, 2, None), slice(2, 3, None)]
     """
@@ -56,7 +56,7 @@ def sorted_batches(
         exact_lengths: Only put rows of one length into a batch, so that none needs padding.
         groups: The group of each row, ``(rows,)``, all of one length: no batch ends inside a group that fits into it.
 
-    Example:
+    Examples:
         >>> [batch.tolist() for batch in sorted_batches(np.array([3, 5, 4]), 2)]
         [[1, 2], [0]]
     """
@@ -109,7 +109,7 @@ class LengthBuckets:
         seed: Determines the order of every epoch.
         exact_lengths: Never pad: all rows of a batch have the same length, and batches may be smaller.
 
-    Example:
+    Examples:
         >>> buckets = LengthBuckets(rows.lengths, batch_size=32, seed=0)
         >>> for batch in buckets.epoch(0):
         ...     inputs = rows.batch(batch)

@@ -63,7 +63,7 @@ def load_task_data(
         DataError: The hub cannot be reached and no copy is cached, a directory or file is missing, or a file does not
             fit the task.
 
-    Example:
+    Examples:
         >>> data = load_task_data("sst2", "sample")
         >>> len(data.splits["train"])
         2000
@@ -126,7 +126,7 @@ def load_table_data(
             10 rows, one class only, a class of a single row where a part is to be held out, or unknown labels in the
             validation file.
 
-    Example:
+    Examples:
         >>> data = load_table_data("stars", "reviews.csv", text=["body"], label="stars")
         >>> data.task.labels
         ('1', '2', '3', '4', '5')

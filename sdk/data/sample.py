@@ -36,7 +36,7 @@ def generate(task_name: str, *, sizes: Mapping[str, int] = SIZES, seed: int = 0)
         TaskNotFoundError: GLUE has no task of that name.
         SettingsError: Sizes for other splits than train, validation and test, or more rows than can be generated.
 
-    Example:
+    Examples:
         >>> (texts, label), *_ = generate("mrpc", sizes={"train": 4})["train"]
     """
     task = glue_task(task_name)

@@ -18,7 +18,7 @@ from .splits import TaskData
 class DataSource:
     """The source of a task's rows, with absolute paths.
 
-    Example:
+    Examples:
         >>> DataSource.of("reviews.csv", None, "body", "stars").load("reviews").splits["train"]
     """
 

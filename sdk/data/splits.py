@@ -28,7 +28,7 @@ class Split:
     Raises:
         DataError: The columns are not the task's.
 
-    Example:
+    Examples:
         >>> split = load_task_data("sst2", "sample").splits["train"]
         >>> split.texts()[0], split.labels()[0]
     """
@@ -119,7 +119,7 @@ class TaskData:
     Raises:
         DataError: A split belongs to another task, or no split is given.
 
-    Example:
+    Examples:
         >>> load_task_data("sst2", "sample").splits.keys()
         dict_keys(['train', 'validation', 'test'])
     """

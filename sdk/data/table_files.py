@@ -25,7 +25,7 @@ _CSV_LIMIT: Final = threading.Lock()
 class Table:
     """Columns of a file, and the place of each row in it.
 
-    Example:
+    Examples:
         >>> table = read_table(Path("reviews.csv"), ["text", "label"])
         >>> table.where(0)
         'reviews.csv, line 2'

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class TokenRows:
     """Tokenised rows, one after another in flat arrays without padding.
 
-    Example:
+    Examples:
         >>> rows = tokenise(tokenizer, [("a gripping film",), ("two dull hours",)], max_length=128)
         >>> rows.batch([0, 1])["input_ids"].shape
         torch.Size([2, 5])

@@ -11,7 +11,7 @@ from .heads import WeightedHeads
 class BatchPlan:
     """How the rows of one route, an adapter or one route through a composition, are computed.
 
-    Example:
+    Examples:
         >>> BatchPlan(setup="slot000000", key="slot000000", slots={"slot000000": 3}, heads=[(head, 1.0)],
         ...           exact_lengths=False, token_by_token=True, outputs=2)
     """

@@ -85,7 +85,7 @@ class BertTrainingEngine:
         slot: The adapter and head in it.
         dtype: The type of the base's matrix products.
 
-    Example:
+    Examples:
         >>> forward = BertTrainingEngine(model, slot, dtype=torch.bfloat16)
         >>> functional.cross_entropy(forward(batch), labels).backward()  # gradients of the adapter and the head
     """

@@ -19,7 +19,7 @@ class FrozenLinear:
         parts: Linear layers of the same inputs, whose outputs are concatenated.
         dtype: The type to compute in.
 
-    Example:
+    Examples:
         >>> qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=torch.bfloat16)
         >>> qkv(states)  # (rows, inputs) to (rows, 3 * hidden)
     """

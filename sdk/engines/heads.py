@@ -30,7 +30,7 @@ class Head:
         WeightsError: The head is not a classification head on the first token, or its tensors are not those of its
             configuration.
 
-    Example:
+    Examples:
         >>> head = Head(read_head(files), model, dtype=torch.float32)
         >>> head(torch.randn(3, 384)).shape
         torch.Size([3, 2])

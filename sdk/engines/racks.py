@@ -39,7 +39,7 @@ class Rack:
         config: Its full configuration.
         dtype: The type of matrices in memory.
 
-    Example:
+    Examples:
         >>> rack = Rack(model, "slot000000", config, dtype=torch.float32)
         >>> slot = rack.fill(tensors, room=10)
         >>> with AdapterSetup(rack.names[0]), forward_context(ForwardContext(slots={rack.names[0]: slot})):

@@ -34,7 +34,7 @@ class Scorer:
         exactly: Opens a block in which the model computes in float32.
         setup: The active adapters, a composition block of the adapters library; None: the adapter in ``slot``.
 
-    Example:
+    Examples:
         >>> scorer = Scorer(model, slot, task, {"eval": (split, rows)}, exact_lengths=False, exactly=nullcontext)
         >>> scorer.scores()
         {'eval/accuracy': 0.91, 'eval/loss': 0.24}

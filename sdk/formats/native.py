@@ -46,7 +46,7 @@ _OWNER: Final = re.compile(rf"(?<=\.)({_CONTAINERS})\.([^.]+)\.")
 class ModuleState:
     """The in-memory form of all formats: the configuration and tensors of an adapter, a head or a fusion layer.
 
-    Example:
+    Examples:
         >>> adapter = read_adapter(files)
         >>> adapter.config["reduction_factor"]
         16

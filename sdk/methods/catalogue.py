@@ -16,7 +16,7 @@ DEFAULT_METHOD: Final = "seq_bn"
 class Method:
     """An adapter architecture.
 
-    Example:
+    Examples:
         >>> find_method("lora").paper
         'Hu et al. 2021, arXiv:2106.09685'
     """
@@ -96,7 +96,7 @@ def find_method(name: str) -> Method:
         MethodNotFoundError: The name is unknown; the message lists the known ones.
         SettingsError: The union is impossible.
 
-    Example:
+    Examples:
         >>> find_method("pfeiffer").name
         'seq_bn'
     """

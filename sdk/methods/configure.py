@@ -33,7 +33,7 @@ def configure(
         MethodNotFoundError: The method is unknown.
         SettingsError: The method has no such field or part, a value has the wrong type, or parts exclude each other.
 
-    Example:
+    Examples:
         >>> configure("lora", {"r": 16})["r"]
         16
     """

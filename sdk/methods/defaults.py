@@ -24,7 +24,7 @@ def default_config(name: str) -> dict[str, Any]:
         MethodNotFoundError: No such method.
         SettingsError: A union that is not possible.
 
-    Example:
+    Examples:
         >>> default_config("seq_bn")["reduction_factor"]
         16
     """
@@ -45,7 +45,7 @@ def flat_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         MethodNotFoundError: No such method.
 
-    Example:
+    Examples:
         >>> flat_config("mam", default_config("mam"))["prefix_tuning.prefix_length"]
         30
     """

@@ -25,7 +25,7 @@ def install(model: Any, *, bf16: bool = False) -> None:
         model: An adapters model in float32, on its device, before adapters are added to it.
         bf16: Also keep the matrices in bf16, for as long as the model lives.
 
-    Example:
+    Examples:
         >>> model = AutoAdapterModel.from_pretrained("bert-base-uncased")
         >>> install(model)
     """

@@ -26,7 +26,7 @@ class HalvedBase:
     Args:
         base: The base in float32, before adapters are added to it.
 
-    Example:
+    Examples:
         >>> halved = HalvedBase(model)
         >>> with halved.exact():
         ...     evaluate(model)  # in float32

@@ -28,7 +28,7 @@ class SharedLayers:
 class ForwardContext:
     """One forward pass: its settings, and the layer that it has reached.
 
-    Example:
+    Examples:
         >>> with forward_context(ForwardContext(dropped=2)):
         ...     model(**batch)  # without the adapters of the two lowest layers
     """

@@ -31,7 +31,7 @@ def compose(name: str, composition: str | Block, *, registry: Registry | None = 
         NotFoundError: A member does not exist.
         BaseMismatchError: Its members were trained on different bases.
 
-    Example:
+    Examples:
         >>> compose("both", "average(sst2, imdb)").ref
         'both@1'
     """

@@ -37,7 +37,7 @@ def evaluate(
         SettingsError: The version was trained for another task.
         DataError: The split has no labels: those of GLUE's test splits are not published.
 
-    Example:
+    Examples:
         >>> evaluate(model, "sst2", data="sample")
         {'accuracy': 0.91, 'loss': 0.24}
     """

@@ -28,7 +28,7 @@ class LoadedVersion:
 class Status:
     """What a Switcher has in memory; printed, a table.
 
-    Example:
+    Examples:
         >>> print(model.status())
         bert-base-uncased on cpu in fp32: 1 versions, 3.6 MB, 1 racks of 1 slots in all, 0 warm
         ref     method  place          kB     hits  last use  load ms

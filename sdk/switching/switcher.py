@@ -67,7 +67,7 @@ class Switcher:
         UnusableBaseError, BaseNotFoundError: The base cannot be loaded.
         SettingsError: The precision is unknown, or a capacity is below 1.
 
-    Example:
+    Examples:
         >>> with Switcher("minilm") as model:
         ...     model.predict("sst2", ["a gripping film"])
         ...     model.predict_mixed([("sst2", "a gripping film"), ("cola", "He go home.")])
@@ -190,7 +190,7 @@ class Switcher:
         Raises:
             PointsmanError: As for ``load``.
 
-        Example:
+        Examples:
             >>> with model.active("cola"):
             ...     model.predict(["He goes home."])
         """

@@ -31,7 +31,7 @@ def custom_task(
     Raises:
         SettingsError: The name is one of GLUE's, or a field does not fit.
 
-    Example:
+    Examples:
         >>> custom_task("stars", text=["review"], label="stars", labels=["1", "2", "3", "4", "5"]).primary
         'accuracy'
     """

@@ -72,7 +72,7 @@ def glue_task(name: str) -> Task:
     Raises:
         TaskNotFoundError: GLUE has no task of that name; the message names similar ones and lists all.
 
-    Example:
+    Examples:
         >>> glue_task("sst2").labels
         ('negative', 'positive')
     """

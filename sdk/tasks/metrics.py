@@ -75,7 +75,7 @@ def compute(task_metrics: Sequence[str], predictions: Array, references: Array) 
         SettingsError: A metric is unknown.
         DataError: No rows, shapes that differ, predictions that are no class ids, or rows without a label.
 
-    Example:
+    Examples:
         >>> compute(["accuracy"], np.array([0, 1]), np.array([0, 0]))
         {'accuracy': 0.5}
     """

@@ -30,7 +30,7 @@ class Task:
     Raises:
         SettingsError: A field contradicts another or is of the wrong type.
 
-    Example:
+    Examples:
         >>> Task(
         ...     name="spam",
         ...     description="Is the mail spam?",

@@ -46,7 +46,7 @@ class Checkpoints:
         directory: The run's own directory, named by its uid; made with the first checkpoint.
         step: The step of the checkpoint that the training continues from.
 
-    Example:
+    Examples:
         >>> Checkpoints(registry.run_directory(run.uid)).load()
     """
 

@@ -34,7 +34,7 @@ def diagnose(registry: Registry, version: Version) -> list[Finding]:
         registry: The registry with the version's run.
         version: The version; without a run, the list is empty.
 
-    Example:
+    Examples:
         >>> diagnose(registry, version)[0].advice
         (Advice(action=<Action.TRAIN_LIKE: 'train_like'>, arguments={'ref': 'sst2@1', 'epochs': 12.0}),)
     """

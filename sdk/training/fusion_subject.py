@@ -24,7 +24,7 @@ class FusionSubject:
     Raises:
         PointsmanError: As ``find_members``.
 
-    Example:
+    Examples:
         >>> FusionSubject(registry, fuse_config(["sst2@1", "mrpc@1"])).parents
         [('member', 'sst2@1'), ('member', 'mrpc@1')]
     """

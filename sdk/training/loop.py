@@ -83,7 +83,7 @@ class TrainingLoop:
         report: Called after every record.
         evaluation_seconds: The estimated time of an evaluation.
 
-    Example:
+    Examples:
         >>> best = TrainingLoop(objective, rows, schedule, optimiser=optimiser, …).run()
         >>> optimiser.restore(best.weights)
     """

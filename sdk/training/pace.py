@@ -14,7 +14,7 @@ class Pace:
         evaluations: Evaluations still to come.
         evaluation_seconds: The estimated time of one evaluation, until one has been measured.
 
-    Example:
+    Examples:
         >>> pace = Pace(steps=100, done=0, evaluations=1, evaluation_seconds=2.0)
         >>> pace.stepped(10)
         >>> pace.seconds_left

@@ -72,7 +72,7 @@ def prepare(
     Raises:
         PointsmanError: Something in the request cannot work; the message says what.
 
-    Example:
+    Examples:
         >>> data = request.source.load("sst2")
         >>> prepare(request, registry=registry, data=data).settings.learning_rate
         0.001

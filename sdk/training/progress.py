@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Progress:
     """How far a training is.
 
-    Example:
+    Examples:
         >>> train("sst2", base="minilm", report=lambda progress: print(progress.step, progress.loss))
     """
 

@@ -25,7 +25,7 @@ class TrainRequest:
         InvalidNameError: The adapter's name breaks the rules for names.
         SettingsError: The task is not a string.
 
-    Example:
+    Examples:
         >>> TrainRequest.of(
         ...     "sst2", base="minilm", method="seq_bn", overrides=None, source=DataSource(data="sample"), name=None,
         ...     settings=TrainSettings(epochs=1),

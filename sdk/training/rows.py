@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 class LabelledRows:
     """Tokenised rows with their labels.
 
-    Example:
+    Examples:
         >>> rows = LabelledRows.of(split, tokenizer, max_length=128, cache=None)
         >>> rows.batch([0, 5, 7]).labels
     """

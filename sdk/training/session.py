@@ -67,7 +67,7 @@ def run_training(
     Raises:
         PointsmanError: The base cannot be loaded or adapted, or the training cannot go on.
 
-    Example:
+    Examples:
         >>> run_training(prepare(request, registry=registry), registry=registry)
     """
     request, settings, task, device = prepared.request, prepared.settings, prepared.data.task, prepared.device

@@ -23,7 +23,7 @@ class TrainSettings:
     Raises:
         SettingsError: A value that cannot work; the message names the field and what is allowed.
 
-    Example:
+    Examples:
         >>> TrainSettings(epochs=3, learning_rate=5e-4)
     """
 

@@ -40,7 +40,7 @@ class AdapterSubject:
     Args:
         config: Its method's full configuration.
 
-    Example:
+    Examples:
         >>> AdapterSubject(configure("seq_bn")).insert(model, "slot0")
     """
 

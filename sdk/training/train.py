@@ -66,7 +66,7 @@ def train(
     Raises:
         PointsmanError: Something in the request cannot work; nothing is recorded before the training starts.
 
-    Example:
+    Examples:
         >>> train("sst2", base="minilm", data="sample", epochs=1).ref
         'sst2@1'
     """
@@ -107,7 +107,7 @@ def resume(
         ConflictError: The run has finished, or is still running.
         SettingsError: The base or the data have changed since the run began.
 
-    Example:
+    Examples:
         >>> resume("3fa912bc04d1")
     """
     with open_registry(registry) as opened:
@@ -144,7 +144,7 @@ def train_like(
         NotFoundError: The version or run is unknown.
         SettingsError: The version was not trained here, or by an older release.
 
-    Example:
+    Examples:
         >>> train_like("sst2@1", seed=1)
     """
     with open_registry(registry) as opened:

@@ -21,7 +21,7 @@ class WeightAverage:
     Reference:
         Polyak & Juditsky 1992; Shamir & Zhang 2013, arXiv:1212.1824.
 
-    Example:
+    Examples:
         >>> average = WeightAverage(optimiser.vectors, 0.2)
         >>> average.add(1)
         >>> with average.applied():

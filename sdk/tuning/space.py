@@ -35,7 +35,7 @@ class Range:
         SettingsError: An end is not a finite number, ``low`` is not below ``high``, or ``low`` is not above 0 although
             ``log`` is set.
 
-    Example:
+    Examples:
         >>> str(Range(low=1e-4, high=1e-2, log=True))
         '0.0001..0.01:log'
     """
@@ -127,7 +127,7 @@ class Space:
     Raises:
         SettingsError: There is no dimension, or every dimension has a single value.
 
-    Example:
+    Examples:
         >>> Space.parse(["learning_rate=1e-4..1e-2:log", "reduction_factor=4,8,16"]).texts
         ('learning_rate=0.0001..0.01:log', 'reduction_factor=4,8,16')
     """

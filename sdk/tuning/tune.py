@@ -143,7 +143,7 @@ def tune(
         ConflictError: The study was started with another base, task, method, space, other data or other settings.
         PointsmanError: As ``train``. A trial that fails during its training ends only itself.
 
-    Example:
+    Examples:
         >>> tune("sst2", base="minilm", data="glue/", trials=20).best
     """
     if find_spec("optuna") is None:

@@ -216,7 +216,7 @@ def test_tasks_that_the_data_lack(run: Any, tiny_base: Path, tmp_path: Path) -> 
         (["--base", "nowhere"], ["nowhere"]),
         (["--task", "sst3"], ["sst3", "sst2"]),
         (["--task", "ax"], ["ax", "mnli"]),
-        (["--task", "rte", "--task", "rte"], ["twice"]),
+        (["--task", "rte", "--task", "rte"], ["tasks has the duplicate 'rte'"]),
         (["--method", "lore"], ["lore", "lora"]),
         (["--seed", "-1"], ["seed", "-1"]),
         (["--lr", "0"], ["learning_rate"]),

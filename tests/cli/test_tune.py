@@ -161,7 +161,7 @@ def test_ctrl_c_says_how_to_go_on(run: Any, start: Callable[..., Any], tuned: Pa
         (("--space", "r=4,8", "--space", "r=4"), ["names r twice"], 2),
         (("--space", "reduction_factor=4"), ["nothing to search"], 2),
         (("--trials", "0"), ["--trials"], 2),
-        (("--space", "r=4,8"), ["there is no 'r' to search", "reduction_factor"], 1),
+        (("--space", "r=4,8"), ["unknown dimension 'r'; known settings: ", "reduction_factor"], 1),
         (("--seed", "1"), ["the study 'sst2-seq_bn' was started", "seed: 0 in the study, 1 now", "try: --study …"], 1),
         (("--trials", "3", "--name", "Mine"), ["Mine"], 1),
     ],

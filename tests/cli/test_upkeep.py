@@ -114,7 +114,7 @@ def test_a_backup_is_a_home(run: Any, mine: Path, tmp_path: Path) -> None:
     made = run("backup", tmp_path / "deep" / "backup")
     assert (made.code, made.out) == (0, "")
     assert "6 files" in made.err
-    assert made.err.endswith(", 6 new\n")
+    assert made.err.endswith(", 6 of them new\n")
     backup = tmp_path / "deep" / "backup"
     assert files(backup / "objects") == files(mine / "objects")
     shutil.rmtree(mine)
@@ -132,7 +132,7 @@ def test_a_second_backup_copies_what_is_new(run: Any, mine: Path, tmp_path: Path
     inodes = {path: path.stat().st_ino for path in (tmp_path / "backup" / "objects").rglob("*") if path.is_file()}
     again = run("backup", tmp_path / "backup")
     assert "7 files" in again.err
-    assert again.err.endswith(", 1 new\n")
+    assert again.err.endswith(", 1 of them new\n")
     assert {path: path.stat().st_ino for path in inodes} == inodes
     assert run("show", "new@1", home=tmp_path / "backup").code == 0
     assert run("verify", home=tmp_path / "backup").code == 0

@@ -42,7 +42,7 @@ def test_preparing_changes_nothing(registry: Registry, tiny_base: Path) -> None:
     files, before = sorted(registry.home.rglob("*")), _generators()
     prepared = prepare(_request(tiny_base), registry=registry)
     assert _generators() == before
-    assert registry.runs() == []
+    assert list(registry.runs()) == []
     assert sorted(registry.home.rglob("*")) == files
     assert (len(prepared.train_rows), prepared.primary_metric) == (64, "eval/accuracy")
     assert {prefix: len(split) for prefix, split in prepared.evaluations.items()} == {"eval": 20}

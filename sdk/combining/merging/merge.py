@@ -93,7 +93,7 @@ def merge(
             and in what.
         PointsmanError: The search cannot load its rows or base. Nothing is registered.
 
-    Example:
+    Examples:
         >>> merge("reviews", ["sst2", "imdb"], how="ties", density=0.3).tags["merge"]
         'ties'
     """

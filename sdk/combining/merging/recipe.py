@@ -24,7 +24,7 @@ class Recipe:
     Raises:
         SettingsError: A value that cannot work.
 
-    Example:
+    Examples:
         >>> Recipe.of("ties", None, members=2).weights
         (0.5, 0.5)
     """

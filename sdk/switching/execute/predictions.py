@@ -14,7 +14,7 @@ from .requests import Request
 class Prediction:
     """What an adapter predicts for one input.
 
-    Example:
+    Examples:
         >>> model.predict("sst2", ["a gripping film"])
         [Prediction(label='positive', score=0.98, probabilities={'negative': 0.02, 'positive': 0.98})]
     """

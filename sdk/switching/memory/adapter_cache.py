@@ -34,7 +34,7 @@ class AdapterCache:
         capacity: How much may be in memory.
         dtype: The type that matrices are kept in.
 
-    Example:
+    Examples:
         >>> cache = AdapterCache(registry, model, capacity=Capacity(adapters=100), dtype=torch.float32)
         >>> with cache.lease([registry.version("sst2")]) as loaded:
         ...     loaded["sst2@1"].place

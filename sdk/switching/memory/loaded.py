@@ -48,7 +48,7 @@ class Capacity:
     Raises:
         SettingsError: A value that cannot work.
 
-    Example:
+    Examples:
         >>> Capacity(adapters=100, warm_bytes=2**30)
     """
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from pointsman.registry import Base, Ref, Registry, Version, VersionKind
 from pointsman.registry.errors import Action, Advice, CompositionError, PointsmanError
@@ -9,8 +10,10 @@ from pointsman.registry.errors import Action, Advice, CompositionError, Pointsma
 from ...core.composition import Composition, Fuse, from_dict, replace
 from ...core.same_base import check_base
 from ...methods.fusion import FUSE, fusion_members
-from ..memory.adapter_cache import AdapterCache
 from .resolved_ref import Lookup, ResolvedRef, combine, lookups, resolved_version
+
+if TYPE_CHECKING:
+    from ..memory.adapter_cache import AdapterCache
 
 
 class RefCache:
@@ -23,13 +26,13 @@ class RefCache:
         base: The base that versions must be trained on.
         adapters: Where versions are loaded.
 
-    Example:
+    Examples:
         >>> refs = RefCache(registry, base, adapters)
         >>> refs.resolve(parse("average(sst2, imdb)")).composition
         Average('sst2@3', 'imdb@1')
     """
 
-    def __init__(self, registry: Registry, base: Base, adapters: AdapterCache) -> None:
+    def __init__(self, registry: Registry, base: Base, adapters: "AdapterCache") -> None:
         self._registry = registry
         self._base = base
         self._adapters = adapters

@@ -40,7 +40,7 @@ class Route:
 class ResolvedRef:
     """What a ref or a composition resolves to.
 
-    Example:
+    Examples:
         >>> resolved = resolve(parse("parallel(sst2, cola)"), registry, base)
         >>> resolved.composition
         Parallel('sst2@3', 'cola@1')

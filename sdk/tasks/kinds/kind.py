@@ -30,7 +30,7 @@ class Kind(ABC):
 
     A kind has no state; heavy libraries are imported by the methods that use them.
 
-    Example:
+    Examples:
         >>> kind_of(GLUE["stsb"]).outputs(GLUE["stsb"])
         1
     """

@@ -201,9 +201,9 @@ def recorded(registry: Registry, name: str, **changes: Any) -> Version:
         ("first lora", SettingsError, r"lora@1 \(lora\) is not a bottleneck adapter"),
         ("first fused", SettingsError, r"fused@1 \(fuse\) is not a bottleneck adapter"),
         ("first par", SettingsError, "count the block's input twice"),
-        ("first inv", SettingsError, "changes the embeddings"),
-        ("first double", SettingsError, r"do not have the same mh_adapter, original_ln_before"),
-        ("first half", SettingsError, "do not have the same leave_out"),
+        ("first inv", SettingsError, "also changes the embeddings"),
+        ("first double", SettingsError, r"they differ in mh_adapter, original_ln_before"),
+        ("first half", SettingsError, "they differ in leave_out"),
         ("first far", BaseMismatchError, "first@1 and far@1 cannot be fused: .* different bases, '.*' .* and '.*'"),
     ],
 )

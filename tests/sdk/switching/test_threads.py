@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from pointsman.registry import Registry
+from pointsman.registry import Registry, VersionKind
 from pointsman.registry.errors import AdapterNotFoundError
 from pointsman.registry.upkeep.garbage import collect_garbage
 from pointsman.sdk import Prediction, Switcher
@@ -113,7 +113,8 @@ def add_random_fusion(registry: Registry, base: Path, name: str, members: Sequen
     files = extract_fusion(model, slot, name=name, base="tiny", members=members)
     head = {file.name: registry.read_file(first, file.name) for file in first.files if "head" in file.name}
     registry.add_version(name, files=files | head, task=first.task, method=FUSE, config=config, base=first.base,
-                         max_length=12, parameters=1, parents=[("member", ref) for ref in members])  # fmt: skip
+                         kind=VersionKind.FUSION, max_length=12, parameters=1,
+                         parents=[("member", ref) for ref in members])  # fmt: skip
 
 
 def check_answer(answer: Prediction, logits: torch.Tensor, ref: str) -> None:

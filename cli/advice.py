@@ -2,11 +2,16 @@
 
 import shlex
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final
 
 from pointsman.registry.errors import Action, Advice
 
 from .output import printable
+
+HOME: Final[ContextVar[Path | None]] = ContextVar("home", default=None)
+"""The ``--home`` of this call."""
 
 _OPTIONS: Final = {"learning_rate": "lr", "max_epochs": "epochs"}
 """Arguments whose option has another name."""
@@ -19,7 +24,15 @@ def render(advice: Advice) -> str:
         >>> render(Advice(Action.RESUME, {"run": "3fa912bc04d1"}))
         'registry train --resume 3fa912bc04d1'
     """
-    return _COMMANDS[advice.action](advice.arguments)
+    return at_home(_COMMANDS[advice.action](advice.arguments))
+
+
+def at_home(command: str) -> str:
+    """A command of the program with this call's ``--home``, so that it means the same registry."""
+    home, options = HOME.get(), command.removeprefix("registry ")
+    if home is None or options == command or options.startswith("--home "):
+        return command
+    return f"{_join('registry', '--home', str(home))} {options}"
 
 
 def hint(advice: Advice) -> str:

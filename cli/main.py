@@ -13,7 +13,7 @@ import click
 
 from pointsman.registry.errors import PointsmanError
 
-from .advice import hint
+from .advice import HOME, hint
 from .output import no_color, printable
 
 SECTIONS: Final = {
@@ -66,6 +66,7 @@ def cli(context: click.Context, home: Path | None) -> None:
     A REF is a version: sst2 (the latest), sst2@3, sst2@best, sst2@production (an alias).
     """
     context.obj = home
+    HOME.set(home)
     if no_color():
         context.color = False
 

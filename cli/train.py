@@ -7,9 +7,9 @@ import click
 
 from pointsman.registry import Registry, Run, Version
 
-from .advice import render
+from .advice import at_home, hint
 from .options import device_option, json_option, own_rows_options
-from .output import emit_json, note, printable, version_json
+from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
 from .summaries import score_rows, size_rows
@@ -86,9 +86,10 @@ def _check_usage(task: str | None, resumed: str | None, like: str | None, given:
             flags = {"learning_rate": "--lr", "fields": "--set"}
             typed = [flags.get(key, f"--{key.replace('_', '-')}") for key in given]
             other = [*(["--like"] if like else []), *([task] if task else []), *typed]
+            again = at_home(f"registry train --like run:{resumed.removeprefix('run:')} …")
             raise click.UsageError(
                 f"--resume continues a run with its own settings and takes nothing else; found {', '.join(other)}. To "
-                f"train with other settings: registry train --like run:{resumed.removeprefix('run:')} …"
+                f"train with other settings: {again}"
             )
     elif like is not None:
         if task is not None:
@@ -152,9 +153,9 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
     for finding in diagnose(registry, version):
         click.echo(f"\nnote: {finding.text}")
         for advice in finding.advice:
-            click.echo(f"try: {printable(render(advice))}")
+            click.echo(hint(advice))
     example = '"one text" "another"' if len(version.task["text"]) == 2 else '"some text"'
-    click.echo(f"\nnext: registry predict {version.name} {example}")
+    click.echo(f"\nnext: {at_home(f'registry predict {version.name} {example}')}")
 
 
 def _compare(registry: Registry, before: Run, version: Version) -> None:

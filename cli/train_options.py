@@ -51,7 +51,7 @@ _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
         "--eval-every",
         type=float,
         metavar="STEPS",
-        help="Steps between evaluations; below 1: epochs. [default: 1 epoch]",
+        help="Steps between evaluations; below 1: epochs. [default: 1 epoch; of tune: 0.25]",
     ),
     "patience": click.option("--patience", type=int, metavar="N", help="Stop after N evaluations without improvement."),
     "checkpoint_every": click.option(

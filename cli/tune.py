@@ -10,7 +10,7 @@ import click
 from pointsman.registry.errors import Action, Advice, SettingsError, TrainingError
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
-from .advice import hint
+from .advice import at_home, hint
 from .options import device_option, json_option, own_rows_options
 from .output import emit_json, note
 from .progress import Watcher
@@ -61,8 +61,8 @@ def command(
     """Train TASK in trials, and find the settings and the method's configuration that score best.
 
     Each trial is a run, and each completed trial a version of TASK-tune; TASK-tune@best is the best one. A trial is
-    pruned when it scores below the median of the earlier trials at the same step. After Ctrl-C or a crash, the same
-    command continues the study; with more --trials, it adds to it.
+    pruned if its best score so far is below the median of the earlier trials at the same step. After Ctrl-C or a crash,
+    the same command continues the study; with more --trials, it adds to it.
 
     Without --space, the learning rate and the method's capacity are searched. With it, exactly what it names: settings
     of the training, or fields of the method (see 'registry methods METHOD').
@@ -117,6 +117,7 @@ class _Teller:
         self._trials = trials
         self._stack = ExitStack()
         self._watcher: Watcher | None = None
+        self._started: int | None = None
 
     def __enter__(self) -> "_Teller":
         return self
@@ -129,6 +130,9 @@ class _Teller:
     def tell(self, trial: "Trial") -> None:
         """Report that a trial starts or has ended."""
         self._stack.close()
+        if self._started not in (None, trial.number):
+            note(f"trial {self._started} was started by another process meanwhile")
+        self._started = None if trial.state.ended else trial.number
         if not trial.state.ended:
             resumed = " resumes" if trial.run is not None else ""
             note(f"trial {trial.number}{resumed} (of {self._trials}): {format_params(trial.params)}")
@@ -177,7 +181,7 @@ def _print(result: "TuneResult", again: str | None) -> None:
             *((name, format_value(value)) for name, value in result.best.params.items()),
         ]
     )
-    click.echo(f"\nto train with these settings on all rows: {again}")
+    click.echo(f"\nto train with these settings: {again}")
 
 
 def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
@@ -205,7 +209,7 @@ def _json(result: "TuneResult", again: str | None) -> dict[str, Any]:
 
 
 def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mapping[str, Any]) -> str:
-    """The command that trains with the best trial's settings on all rows, without the limits of the search."""
+    """The command that trains with the best trial's settings, without the search's limits of rows."""
     from pointsman.sdk.tuning.fields import SETTINGS
 
     words = ["registry", "train", task]
@@ -222,7 +226,7 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
             # The greatest norm that is allowed stands for none; for the other settings, None is the default.
             text = format_value(value) if value is not None else {"max_grad_norm": "1e6"}.get(name)
             words += [] if text is None else [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), text]
-    return shlex.join(words)
+    return at_home(shlex.join(words))
 
 
 _DEFAULTS: Final = {("method", "seq_bn"), ("device", "cpu"), ("seed", 0)}

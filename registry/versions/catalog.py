@@ -204,7 +204,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
     live = sa.exists().where(v.adapter_id == a.id)
     names = connection.scalars(sa.select(a.name).where(live).order_by(a.name)).all()
     if ref.name not in names:
-        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, advice=_advice(connection, ref.name))
+        raise unknown(AdapterNotFoundError, "adapter", ref.name, names, advice=_advice(connection, ref.name, names))
     of_adapter = (v.adapter_id == a.id) & (a.name == ref.name)
     numbers = connection.scalars(sa.select(v.number).where(of_adapter).order_by(v.number))
     aliases = connection.scalars(
@@ -216,13 +216,13 @@ def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
     )
 
 
-def _advice(connection: sa.Connection, name: str) -> Advice:
-    """The advice for an adapter without a version: show its newest run, or train it."""
+def _advice(connection: sa.Connection, name: str, known: Sequence[str]) -> Advice:
+    """The advice for an adapter without a version: show its newest run, list the others, or train the first."""
     newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
     uid = connection.scalar(newest)
-    if uid is None:
-        return Advice(Action.TRAIN)
-    return Advice(Action.SHOW_HISTORY, {"run": uid})
+    if uid is not None:
+        return Advice(Action.SHOW_HISTORY, {"run": uid})
+    return Advice(Action.LIST_VERSIONS) if known else Advice(Action.TRAIN)
 
 
 def remove_version(connection: sa.Connection, ref: Ref, *, force: bool) -> Ref:

@@ -1,5 +1,6 @@
 """Run a prepared training: base, subject, rows, schedule, loop, version."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +22,7 @@ from pointsman.registry.errors import (
 
 from ..bases.load import LoadedBase, load_base
 from ..core.memory import is_out_of_memory
+from ..core.messages import without_messages
 from ..data.batches import LengthBuckets
 from ..data.splits import Split
 from ..engines.bert_training import supports_training
@@ -218,7 +220,9 @@ def _insert_subject(prepared: PreparedTraining, base: LoadedBase) -> tuple[Any, 
         The model in training mode, and the adapter setup that is active in it.
     """
     model = base.model
-    setup = prepared.subject.insert(model, SLOT)
+    # The library warns that no adapter is active, while it initialises the one to be trained.
+    with without_messages("adapters.model_mixin", below=logging.ERROR):
+        setup = prepared.subject.insert(model, SLOT)
     add_head(model, SLOT, labels=prepared.data.task.labels)
     model.to(prepared.device)
     if prepared.device.type == "cpu":

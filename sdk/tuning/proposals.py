@@ -6,9 +6,7 @@ give the same next parameters in every process.
 
 import logging
 import math
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,9 +17,12 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
+from ..core.messages import without_messages
 from .space import Dimension, Range, Space, Value
 from .studies import Trial, TrialState
 
+STUDY_LOGGER: Final = optuna.storages.InMemoryStorage.__module__
+"""The logger that writes a line for each new study."""
 _ATTEMPTS: Final = 50
 _STARTUP: Final = 4
 """Complete trials before the first one is pruned."""
@@ -100,7 +101,7 @@ def progress(step: int, epoch: float | None, grain: float) -> int:
 def _study(
     space: Space, trials: Sequence[Trial], *, grain: float, sampler: TPESampler | None = None
 ) -> optuna.study.Study:
-    with _quietly():
+    with without_messages(STUDY_LOGGER, below=logging.WARNING):
         study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = _distributions(space)
     study.add_trials([_frozen(trial, distributions, grain) for trial in trials if trial.state in _STATES])
@@ -146,22 +147,3 @@ def _short(value: Value, dimension: Dimension) -> Value:
         if abs(short - value) <= near and dimension.low <= short <= dimension.high:
             return short
     return value
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Drop what Optuna's storage logs below a warning in this thread: a line for each new study.
-
-    Optuna's verbosity is one for the whole process, which may have studies of its own.
-    """
-    thread = threading.get_ident()
-
-    def is_for_others(record: logging.LogRecord) -> bool:
-        return record.thread != thread or record.levelno >= logging.WARNING
-
-    logger = logging.getLogger(optuna.storages.InMemoryStorage.__module__)
-    logger.addFilter(is_for_others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_for_others)

@@ -59,3 +59,10 @@ def test_an_error_ends_with_what_to_try(run) -> None:  # type: ignore[no-untyped
     result = run("show", "sst2")
     assert (result.code, result.out) == (1, "")
     assert result.err == "error: unknown adapter 'sst2'; none exists yet\ntry: registry train TASK --base …\n"
+
+
+def test_what_to_try_means_the_same_home(run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    home = tmp_path / "a home"
+    result = run("show", "sst2", home=home)
+    assert result.err.splitlines()[-1] == f"try: registry --home '{home}' train TASK --base …"
+    assert run("show", "sst2").err.splitlines()[-1] == "try: registry train TASK --base …"

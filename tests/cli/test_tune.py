@@ -75,7 +75,7 @@ def test_a_search_goes_on_with_what_python_began(run: Any, tuned: Path, tiny_bas
     assert pairs["best"].strip() == trials[0]["ref"]
     assert pairs["eval/accuracy (primary)"].strip() == f"{trials[0]['score']:.4f}"
     assert pairs["learning_rate"].strip() == str(trials[0]["params"]["learning_rate"])
-    assert rows[-1] == f"to train with these settings on all rows: {made['command']}"
+    assert rows[-1] == f"to train with these settings: {made['command']}"
     assert run("predict", "sst2-tune@best", "a gripping film").code == 0
 
 

@@ -244,8 +244,11 @@ def test_unknown_names_list_what_there_is(registry, add):
     assert error.value.advice == Advice(Action.TRAIN)
     add(), add(), add("cola")
     registry.set_alias("sst2@1", "production")
-    with pytest.raises(AdapterNotFoundError, match=r"unknown adapter 'sst'; did you mean sst2[?]; known: cola, sst2$"):
+    with pytest.raises(
+        AdapterNotFoundError, match=r"unknown adapter 'sst'; did you mean sst2[?]; known: cola, sst2$"
+    ) as error:
         registry.version("sst")
+    assert error.value.advice == Advice(Action.LIST_VERSIONS)
     with pytest.raises(VersionNotFoundError, match=r"unknown version 'sst2@7'; .*sst2@1, sst2@2, sst2@production"):
         registry.version("sst2@7")
     with pytest.raises(VersionNotFoundError, match="did you mean sst2@production"):

@@ -10,9 +10,10 @@ import optuna
 import pytest
 
 from pointsman.registry import MetricPoint
+from pointsman.sdk.core.messages import without_messages
 from pointsman.sdk.methods import METHODS
 from pointsman.sdk.tuning.fields import Fixed, check_names, default_space
-from pointsman.sdk.tuning.proposals import _quietly, default_pruner, is_hopeless, progress, propose
+from pointsman.sdk.tuning.proposals import STUDY_LOGGER, default_pruner, is_hopeless, progress, propose
 from pointsman.sdk.tuning.space import Space
 from pointsman.sdk.tuning.studies import Trial, TrialState
 from pointsman.sdk.tuning.tune import TuneResult
@@ -154,7 +155,7 @@ def test_optuna_keeps_its_voice_elsewhere() -> None:
     try:
         propose(LINE, [], number=0, seed=0, grain=1.0)
         assert said == []
-        with _quietly(), ThreadPoolExecutor(1) as pool:
+        with without_messages(STUDY_LOGGER, below=logging.WARNING), ThreadPoolExecutor(1) as pool:
             pool.submit(optuna.create_study, study_name="theirs").result()
         assert [text for text in said if "theirs" in text] == said
         assert len(said) == 1

@@ -99,13 +99,13 @@ def test_aliases_and_best(run: Any, ready: Path) -> None:
         (["sst2", "sst3"], "known: cola, mix, sst2", 1),
         (["sst2", "sst2@9"], "sst2@9", 1),
         (["sst2", "sst2@"], "not valid", 1),
-        (["sst2", "run:"], "registry runs", 1),
-        (["sst2", "run:ffffffffffff"], "registry runs", 1),
-        (["sst2", "run:%"], "registry runs", 1),
+        (["sst2", "run:"], "\ntry: registry --home {home} runs\n", 1),
+        (["sst2", "run:ffffffffffff"], "\ntry: registry --home {home} runs\n", 1),
+        (["sst2", "run:%"], "\ntry: registry --home {home} runs\n", 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_usage(arguments: list[str], said: str, code: int, *, run: Any, ready: Path) -> None:
     result = run("compare", *arguments, home=ready)
-    result.refused(said, code=code)
+    result.refused(said.replace("{home}", str(ready)), code=code)
     assert result.out == ""

@@ -56,7 +56,7 @@ def test_a_run_by_its_uid(run: Any, trained: Path) -> None:
     for ref in (f"run:{uid}", f"run:{uid[:8]}"):
         assert run("history", ref, "--metric", "eval/accuracy", "--json", home=trained).json == of_version
     run("history", "run:nosuch", home=trained).refused("nosuch", uid)
-    run("history", "run:", home=trained).refused("registry runs")
+    run("history", "run:", home=trained).refused(f"try: registry --home {trained} runs")
 
 
 def test_the_plot(run: Any, trained: Path) -> None:

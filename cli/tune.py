@@ -100,7 +100,7 @@ def command(
         _print(result, again)
     if result.exhausted:
         note(f"all {result.space.size} combinations of the space were tried")
-    elsewhere = sum(trial.state.ended is False for trial in result.trials)
+    elsewhere = sum(not trial.state.ended for trial in result.trials)
     if elsewhere:
         note(f"{count(elsewhere, 'trial')} still running in another process; the same command shows the result")
     if again is None:

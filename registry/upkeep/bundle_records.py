@@ -17,7 +17,7 @@ from ..refs import Ref, check_alias, check_filename, check_metric, check_name, c
 from ..runs import runs
 from ..storage.objects import check_digest
 from ..versions import catalog
-from .older_bundles import kind_of, split_origin
+from .older_bundles import split_origin, version_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def read_version(record: Mapping[str, Any]) -> BundledVersion:
             for file in record["files"]
         ],
         task=_task(record["task"]),
-        kind=catalog.check_kind(record["kind"]) if "kind" in record else kind_of(record["method"], record["config"]),
+        kind=catalog.check_kind(record.get("kind", version_kind(record["method"], record["config"]))),
         method=_text(record["method"], 64),
         config=dict(record["config"]),
         base=_base(record["base"]),

@@ -6,7 +6,7 @@ from typing import Any
 from ..records import Origin, VersionKind
 
 
-def kind_of(method: str, config: Mapping[str, Any]) -> VersionKind:
+def version_kind(method: str, config: Mapping[str, Any]) -> VersionKind:
     """Return the kind of a version that says none: a composition's configuration has one key."""
     if set(config) == {"composition"}:
         return VersionKind.COMPOSITION

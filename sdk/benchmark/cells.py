@@ -199,7 +199,31 @@ def collect(
         methods=methods,
         seeds=seeds,
         left_out=left_out,
-        cells=tuple(_result(registry, cell, recorded.get(cell, ()), (failed or {}).get(cell)) for cell in cells),
+        cells=tuple(cell_result(registry, cell, recorded.get(cell, ()), (failed or {}).get(cell)) for cell in cells),
+    )
+
+
+def cell_result(registry: Registry, cell: Cell, runs: Sequence[Run], failed: str | None = None) -> CellResult:
+    """The result of one cell.
+
+    Args:
+        registry: Where its version is.
+        cell: The cell.
+        runs: Its runs, newest first.
+        failed: Why it failed, if its run does not say so.
+    """
+    run = current_run(runs) if runs else None
+    version = None if run is None or run.version is None else registry.version(run.version)
+    return CellResult(
+        task=cell.task,
+        method=cell.method,
+        seed=cell.seed,
+        ref=None if version is None else version.ref,
+        score=None if version is None else task_score(cell.task, version.metrics),
+        metrics={} if version is None else version.metrics,
+        run=None if run is None else run.uid,
+        seconds=None if run is None else ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds(),
+        trouble=None if version is not None else _trouble(run, failed),
     )
 
 
@@ -235,22 +259,6 @@ def _table(
         tasks=tasks or tuple(task for task in TASKS if any(cell.task == task for cell in chosen)),
         methods=methods or tuple(dict.fromkeys(cell.method for cell in sorted(chosen))),
         seeds=seeds or tuple(sorted({cell.seed for cell in chosen})),
-    )
-
-
-def _result(registry: Registry, cell: Cell, runs: Sequence[Run], failed: str | None) -> CellResult:
-    run = current_run(runs) if runs else None
-    version = None if run is None or run.version is None else registry.version(run.version)
-    return CellResult(
-        task=cell.task,
-        method=cell.method,
-        seed=cell.seed,
-        ref=None if version is None else version.ref,
-        score=None if version is None else task_score(cell.task, version.metrics),
-        metrics={} if version is None else version.metrics,
-        run=None if run is None else run.uid,
-        seconds=None if run is None else ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds(),
-        trouble=None if version is not None else _trouble(run, failed),
     )
 
 

@@ -22,7 +22,7 @@ from ..training.progress import Report, quiet
 from ..training.request import TrainRequest
 from ..training.session import run_training
 from ..training.settings import TrainSettings
-from .cells import Cell, CellResult, GlueResults, collect, current_run, recorded_cells, runs_of_cell
+from .cells import Cell, CellResult, GlueResults, cell_result, collect, current_run, recorded_cells, runs_of_cell
 from .check import is_resumable, is_usable, non_default_settings, request_differences, training_differences
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
 from .score import TASKS
@@ -169,12 +169,21 @@ class GlueBenchmark:
                 # Another process has started or resumed the cell meanwhile; else it is a conflict of this process.
                 if runs_of_cell(self._registry, self.name, cell) == runs:
                     raise
-        (result,) = self._collect((cell.task,), (cell.method,), (cell.seed,)).cells
-        return result
+        runs = runs_of_cell(self._registry, self.name, cell)
+        return cell_result(self._registry, cell, runs, self._failed.get(cell))
 
     def results(self) -> GlueResults:
         """The results of all cells, as they are recorded now."""
-        return self._collect(self.tasks, self.methods, self.seeds)
+        return collect(
+            self._registry,
+            self.name,
+            recorded_cells(self._registry, self.name),
+            tasks=self.tasks,
+            methods=self.methods,
+            seeds=self.seeds,
+            left_out=self.left_out,
+            failed=self._failed,
+        )
 
     def _train(self, cell: Cell, runs: Sequence[Run], resumed: Run | None, report: Report) -> None:
         request = replace(self._request(cell), if_newest=runs[0].uid if runs else None)
@@ -183,18 +192,6 @@ class GlueBenchmark:
             request = replace(TrainRequest.of_run(resumed), base=self._base, source=self._source)
         prepared = prepare(request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files)
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
-
-    def _collect(self, tasks: tuple[str, ...], methods: tuple[str, ...], seeds: tuple[int, ...]) -> GlueResults:
-        return collect(
-            self._registry,
-            self.name,
-            recorded_cells(self._registry, self.name),
-            tasks=tasks,
-            methods=methods,
-            seeds=seeds,
-            left_out=self.left_out,
-            failed=self._failed,
-        )
 
     def _request(self, cell: Cell) -> TrainRequest:
         settings = self._settings[cell.seed]

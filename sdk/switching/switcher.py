@@ -125,9 +125,7 @@ class Switcher:
             StoreError, WeightsError: Its files are missing, damaged or do not fit; loaded versions go on working.
             SettingsError: It does not fit into the capacity, or the Switcher is closed.
         """
-        resolved = self._resolve(ref)
-        with self._adapters.lease(list(resolved.versions.values())):
-            return str(resolved.composition)
+        return self._load(parse(ref))
 
     def prefetch(self, *refs: RefLike) -> "Future[tuple[str, ...]]":
         """Load in the background; the future gives what ``load`` returns, or raises what it raises."""
@@ -195,7 +193,7 @@ class Switcher:
             ...     model.predict(["He goes home."])
         """
         composition = parse(ref)
-        self.load(composition)
+        self._load(composition)
         token = self._active.set(composition)
         try:
             yield
@@ -210,7 +208,7 @@ class Switcher:
         """
         composition = None if ref is None else parse(ref)
         if composition is not None:
-            self.load(composition)
+            self._load(composition)
         self._active.set(composition)
 
     @overload
@@ -345,9 +343,17 @@ class Switcher:
     ) -> None:
         self.close()
 
+    def _load(self, composition: Composition) -> str:
+        resolved = self._resolve_composition(composition)
+        with self._adapters.lease(list(resolved.versions.values())):
+            return str(resolved.composition)
+
     def _resolve(self, ref: RefLike) -> ResolvedRef:
+        return self._resolve_composition(parse(ref))
+
+    def _resolve_composition(self, composition: Composition) -> ResolvedRef:
         self._adapters.check_open()
-        return self._refs.resolve(parse(ref))
+        return self._refs.resolve(composition)
 
     def _predict(self, requests: Sequence[Request], drop_layers: int) -> list[Any]:
         return predictions(requests, self._executor.execute(requests, drop_layers=drop_layers))

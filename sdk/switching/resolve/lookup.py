@@ -48,6 +48,8 @@ class RefCache:
             NotFoundError, BaseMismatchError: As for ``look_up``.
             CompositionError: As for ``look_up`` and ``combine``.
         """
+        if isinstance(composition, Ref | Fuse):  # a switch between single refs takes microseconds
+            return self._resolve(composition)
         return combine(composition, {lookup: self._resolve(lookup) for lookup in lookups(composition)})
 
     def forget(self, versions: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from .backends import WRITE, Sqlite, backend
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every released schema revision, oldest first; this program needs the last."""
 
 DATABASE_NAME: Final = "registry.db"

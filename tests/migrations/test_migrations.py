@@ -21,14 +21,14 @@ from helpers import dump, interrupted_before, lines
 BASE = Base(fingerprint="ab" * 32, name="tiny", model_type="bert", hidden_size=8, layers=2, parameters=9, size=36)
 
 # The kind of migration that is dangerous: it makes a table anew and drops the old one, on which rows of others hang.
-NEXT = '''
+NEXT = f'''
 """Any next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0003"
+down_revision = "{REVISIONS[-1]}"
 
 
 def upgrade() -> None:

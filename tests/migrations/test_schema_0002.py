@@ -1,4 +1,4 @@
-"""What the upgrade to schema 0003 makes of a home of schema 0002, on either kind of database."""
+"""What an upgrade makes of a home of schema 0002, on either kind of database."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from pointsman.registry import Origin, Registry, RunStatus, VersionKind
 from pointsman.registry.database import tables
-from pointsman.registry.database.database import _Empty
+from pointsman.registry.database.database import REVISIONS, _Empty
 from pointsman.registry.errors import ConflictError, OldSchemaError, ReservedError
 from pointsman.registry.upkeep import verify
 
@@ -62,11 +62,11 @@ def upgraded(place):
 
 def test_it_is_refused_until_it_is_upgraded(place):
     home, database = place
-    with pytest.raises(OldSchemaError, match=r"has schema 0002, this pointsman needs 0003"):
+    with pytest.raises(OldSchemaError, match=f"has schema 0002, this pointsman needs {REVISIONS[-1]}"):
         Registry(home, database=database)
     with Registry(home, database=database, upgrade=True) as registry:
         assert registry.database.backup is not None
-        assert registry.database.revision() == "0003"
+        assert registry.database.revision() == REVISIONS[-1]
         assert verify(registry).problems == ()
     # The backup is a database of schema 0002, whatever it was copied from.
     with closing(sqlite3.connect(registry.database.backup)) as connection:

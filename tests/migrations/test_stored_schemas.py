@@ -375,7 +375,7 @@ def test_an_upgrade_interrupted_anywhere_leaves_the_old_database_whole(home, tmp
     with interrupted_before(0) as statements:
         Registry(trial, upgrade=True).close()
     begun = 1 + next(number for number, statement in enumerate(statements) if statement == "BEGIN IMMEDIATE")
-    assert len(statements) - begun > 50
+    assert len(statements) - begun >= 5
     for number in range(begun, len(statements) + 1):
         # Alembic tries to tidy up even after KeyboardInterrupt, which has closed the connection.
         expected = (KeyboardInterrupt, sa.exc.PendingRollbackError)

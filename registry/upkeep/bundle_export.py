@@ -18,7 +18,7 @@ from ..registry import Registry
 from ..runs import listing as run_listing
 from ..storage.files import write_atomically
 from ..versions import catalog, lineage, listing
-from .bundle import FORMAT, INDEX, SUMS, read_span
+from .bundle import FORMAT, INDEX, MAX_INDEX, SUMS, read_span
 from .bundle_records import point_line, run_record, version_record
 
 
@@ -38,6 +38,7 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
         ConflictError: The file exists.
         ObjectMissingError, ObjectCorruptError: A file of a version is lost or damaged.
         StoreError: The bundle cannot be written.
+        BundleError: There are too many versions for one bundle.
 
     Examples:
         >>> [version.ref for version in export_bundle(registry, ["sst2@best"], "sst2.tar")]
@@ -63,6 +64,8 @@ def export_bundle(registry: Registry, refs: Iterable[str | Ref], path: str | Pat
             "runs": [run_record(run) for run in runs],
         }
         index = json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        if len(index) > MAX_INDEX:
+            raise BundleError(f"what is known of {len(versions):,} versions is too much for one bundle: export fewer")
         objects = {file.sha256: file.size for version in versions for file in version.files}
         digests = {INDEX: hashlib.sha256(index).hexdigest()}
         digests |= {f"objects/{digest}": digest for digest in sorted(objects)}

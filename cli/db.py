@@ -17,7 +17,7 @@ def command() -> None:
 @click.pass_context
 def upgrade(context: click.Context) -> None:
     """Upgrade the database of an older pointsman to the current schema, in one transaction, after a backup."""
-    with Registry(context.obj, upgrade=True) as registry:
+    with Registry(context.obj, upgrade=True, create=context.obj is None) as registry:
         database = registry.database
         if database.backup is None:
             note(f"{database.label} is up to date (schema {REVISIONS[-1]})")

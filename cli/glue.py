@@ -76,7 +76,7 @@ def command(
     correlations; mnli: matched and mismatched). The average is the mean over the tasks without wnli, as in papers.
     Several seeds give mean ± sample standard deviation.
     """
-    registry = open_registry(context)
+    registry = open_registry(context, create=True)
     chosen: dict[str, Any] = {
         key: value for key, value in (("tasks", tasks), ("methods", methods), ("seeds", seeds)) if value
     }

@@ -20,7 +20,7 @@ def command(context: click.Context, bundle: Path, as_json: bool) -> None:
 
     Versions that this registry has already are unchanged. A version keeps its number if that is free.
     """
-    registry = open_registry(context)
+    registry = open_registry(context, create=True)
     from pointsman.registry.upkeep import import_bundle
 
     imported = import_bundle(registry, bundle)

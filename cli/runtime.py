@@ -5,9 +5,15 @@ import click
 from pointsman.registry import Registry
 
 
-def open_registry(context: click.Context) -> Registry:
-    """The registry of this call, closed when the command ends."""
-    registry = Registry(context.obj)
+def open_registry(context: click.Context, *, create: bool = False) -> Registry:
+    """The registry of this call, closed when the command ends.
+
+    Args:
+        context: The command's.
+        create: The command stores something, so it may make the home that ``--home`` names. For any other, a home that
+            does not exist is a mistake.
+    """
+    registry = Registry(context.obj, create=create or context.obj is None)
     context.call_on_close(registry.close)
     return registry
 

@@ -55,7 +55,7 @@ def command(
     """
     given = _given(context, options)
     _check_usage(task, resumed, like, given)
-    registry = open_registry(context)
+    registry = open_registry(context, create=True)
     registry.check_writable()  # before the libraries load, which takes seconds
     began = time.monotonic()
     note(f"loading {given['base']} …" if "base" in given else "loading the base …")

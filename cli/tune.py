@@ -75,7 +75,7 @@ def command(
     --space batch_size=32                   the same value in every trial
     """
     space = _space(texts)
-    registry = open_registry(context)
+    registry = open_registry(context, create=True)
     registry.check_writable()  # before the libraries load, which takes seconds
     given = {key: value for key, value in options.items() if value not in (None, ())}
     note(f"loading {given['base']} …")

@@ -111,11 +111,12 @@ def check_tag(key: str, value: str | None) -> None:
 
 
 def check_note(text: str) -> str:
-    """Return ``text`` if it may be a version's note.
+    r"""Return a version's note as it is stored: its line breaks are ``\n``, however they were written.
 
     Raises:
         InvalidNameError: It is over 65,536 characters, or has control characters other than line breaks and tabs.
     """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     _check_text("the note", text, 65_536)
     return text
 

@@ -36,6 +36,7 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         store: Another place for the files: a directory, or a URL that fsspec knows. By default ``POINTSMAN_STORE`` if
             ``home`` is not given, else ``objects`` in ``home``.
         upgrade: Upgrade the database of an older release, after a backup, instead of refusing it.
+        create: Make a registry where there is none, instead of refusing.
 
     Raises:
         DatabaseError: The database cannot be used; each subclass is a reason.
@@ -54,6 +55,7 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         database: str | Path | None = None,
         store: str | Path | None = None,
         upgrade: bool = False,
+        create: bool = True,
     ) -> None:
         if home is None:
             # The environment counts only if no home is given: a named home is complete in itself.
@@ -62,7 +64,8 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         # Absolute, so that a program may change its directory while the registry is open.
         self.home = (Path(home) if home is not None else default_home()).absolute()
         self.store = open_store(str(store or self.home / "objects"), self.home / "cache" / "objects")
-        self.database = Database(database or self.home / DATABASE_NAME, backups=self.home, upgrade=upgrade)
+        place = database or self.home / DATABASE_NAME
+        self.database = Database(place, backups=self.home, upgrade=upgrade, create=create)
 
     def close(self) -> None:
         """Close the database."""

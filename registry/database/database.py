@@ -1,6 +1,7 @@
 """The database: the only place that opens transactions, checks and upgrades the schema, and translates errors."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ class Database:
         place: A SQLite file, created with its directory if it does not exist, or the URL of a PostgreSQL database.
         backups: The directory for the copy that is made before an upgrade; by default that of the SQLite file.
         upgrade: Upgrade the database of an older release, after a backup, instead of refusing it.
+        create: Make the schema where there is none, instead of refusing.
 
     Raises:
         NotARegistryError: The database is not a registry.
@@ -51,7 +53,9 @@ class Database:
         ...     versions = connection.scalar(sa.select(sa.func.count()).select_from(tables.version))
     """
 
-    def __init__(self, place: str | Path, *, backups: Path | None = None, upgrade: bool = False) -> None:
+    def __init__(
+        self, place: str | Path, *, backups: Path | None = None, upgrade: bool = False, create: bool = True
+    ) -> None:
         self.backend = backend(place)
         self.label = self.backend.label
         """The name in messages: its path, or its URL without the password."""
@@ -60,7 +64,7 @@ class Database:
         self._backups = backups
         self._engine = self.backend.connect()
         try:
-            self._open(upgrade)
+            self._open(upgrade, create)
         except BaseException:
             self.close()
             raise
@@ -157,10 +161,14 @@ class Database:
                     for rows in source.execute(table.select()).mappings().partitions(10_000):
                         target.execute(table.insert(), [dict(row) for row in rows])
 
-    def _open(self, upgrade: bool) -> None:
-        if isinstance(self.backend, Sqlite):
+    def _open(self, upgrade: bool, create: bool) -> None:
+        if isinstance(self.backend, Sqlite) and create:
             _make_directory(self.backend.path.parent)
-        revision = self.revision()
+        # SQLite makes a file that does not exist when it is opened.
+        missing = isinstance(self.backend, Sqlite) and not create and not os.path.lexists(self.backend.path)
+        revision = None if missing else self.revision()
+        if revision is None and not create:
+            raise NotARegistryError(f"there is no registry yet at {self.label}: name the home of an existing one")
         if revision is None:
             # Two processes may migrate at once: the second waits for the first's lock, and then does nothing.
             self.migrate()
@@ -212,7 +220,7 @@ class Database:
 class _Empty(Database):
     """A database without a schema: its tables are created or read by the caller."""
 
-    def _open(self, upgrade: bool) -> None:
+    def _open(self, upgrade: bool, create: bool) -> None:
         pass
 
 

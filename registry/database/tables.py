@@ -33,6 +33,12 @@ metadata = sa.MetaData(
 )
 
 
+def _text(length: int | None = None) -> sa.types.TypeEngine[str]:
+    """Text that PostgreSQL, too, compares and sorts byte by byte, whatever the locale of the database."""
+    kind: type[sa.String] = sa.Text if length is None else sa.String
+    return kind(length).with_variant(kind(length, collation="C"), "postgresql")
+
+
 def _table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:
     return sa.Table(name, metadata, *items, **options)
 
@@ -40,21 +46,21 @@ def _table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:
 base = _table(
     "base",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("fingerprint", sa.String(64), nullable=False, unique=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("model_type", sa.String(64), nullable=False),
+    sa.Column("fingerprint", _text(64), nullable=False, unique=True),
+    sa.Column("name", _text(), nullable=False),
+    sa.Column("model_type", _text(64), nullable=False),
     sa.Column("hidden_size", sa.Integer, nullable=False),
     sa.Column("layers", sa.Integer, nullable=False),
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     # The fingerprint that earlier releases computed for the same base: their versions are stored under it.
-    sa.Column("former_fingerprint", sa.String(64)),
+    sa.Column("former_fingerprint", _text(64)),
 )
 
 adapter = _table(
     "adapter",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("name", _text(64), nullable=False, unique=True),
     # Numbers come from this counter, not from max(number), so the number of a removed version is never reused.
     sa.Column("last_number", sa.Integer, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -63,24 +69,24 @@ adapter = _table(
 run = _table(
     "run",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("uid", sa.String(12), nullable=False, unique=True),
-    sa.Column("adapter_name", sa.String(64), nullable=False, index=True),
-    sa.Column("task", sa.String(64), nullable=False),
-    sa.Column("method", sa.String(64), nullable=False),
+    sa.Column("uid", _text(12), nullable=False, unique=True),
+    sa.Column("adapter_name", _text(64), nullable=False, index=True),
+    sa.Column("task", _text(64), nullable=False),
+    sa.Column("method", _text(64), nullable=False),
     sa.Column("base_id", sa.ForeignKey("base.id"), nullable=False, index=True),
     sa.Column("settings", sa.JSON, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("environment", sa.JSON, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("error", sa.Text),
+    sa.Column("status", _text(16), nullable=False),
+    sa.Column("error", _text()),
     sa.Column("started_at", UtcDateTime, nullable=False, index=True),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("heartbeat_at", UtcDateTime, nullable=False),
     # What the run is a part of. One index answers "all trials of this study" and "the newest run of this trial".
-    sa.Column("origin_kind", sa.String(32)),
-    sa.Column("origin_name", sa.String(200)),
-    sa.Column("origin_item", sa.String(200)),
+    sa.Column("origin_kind", _text(32)),
+    sa.Column("origin_name", _text(200)),
+    sa.Column("origin_item", _text(200)),
     sa.Column("origin_details", sa.JSON(none_as_null=True)),
     sa.CheckConstraint("status in ('running', 'finished', 'failed', 'interrupted', 'pruned')", name="status"),
     sa.Index(None, "origin_kind", "origin_name", "origin_item"),
@@ -91,24 +97,24 @@ version = _table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("adapter_id", sa.ForeignKey("adapter.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False, index=True),
-    sa.Column("manifest", sa.Text, nullable=False),
-    sa.Column("task_name", sa.String(64), nullable=False),
+    sa.Column("digest", _text(64), nullable=False, index=True),
+    sa.Column("manifest", _text(), nullable=False),
+    sa.Column("task_name", _text(64), nullable=False),
     sa.Column("task", sa.JSON, nullable=False),
-    sa.Column("method", sa.String(64), nullable=False, index=True),
+    sa.Column("method", _text(64), nullable=False, index=True),
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("base_id", sa.ForeignKey("base.id"), nullable=False, index=True),
     sa.Column("max_length", sa.Integer, nullable=False),
     sa.Column("parameters", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("primary_metric", sa.String(200)),
+    sa.Column("primary_metric", _text(200)),
     # A copy of the primary metric's value, so that one index answers `@best`.
     sa.Column("score", sa.Double),
     sa.Column("run_id", sa.ForeignKey("run.id"), unique=True),
     sa.Column("created_at", UtcDateTime, nullable=False, index=True),
-    sa.Column("note", sa.Text),
+    sa.Column("note", _text()),
     # Not in the manifest: it follows from the method and the configuration, which are in it.
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("kind", _text(16), nullable=False),
     sa.CheckConstraint("kind in ('adapter', 'fusion', 'composition')", name="kind"),
     sa.UniqueConstraint("adapter_id", "number"),
     sa.Index(None, "adapter_id", "score"),
@@ -119,8 +125,8 @@ version = _table(
 version_file = _table(
     "version_file",
     sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("name", _text(255), primary_key=True),
+    sa.Column("sha256", _text(64), nullable=False, index=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -142,16 +148,16 @@ lineage = _table(
     sa.Column("child_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("parent_id", sa.ForeignKey("version.id", ondelete="SET NULL"), index=True),
-    sa.Column("parent_ref", sa.String(80), nullable=False),
-    sa.Column("parent_digest", sa.String(64), nullable=False, index=True),
-    sa.Column("role", sa.String(32), nullable=False),
+    sa.Column("parent_ref", _text(80), nullable=False),
+    sa.Column("parent_digest", _text(64), nullable=False, index=True),
+    sa.Column("role", _text(32), nullable=False),
     sqlite_with_rowid=False,
 )
 
 alias = _table(
     "alias",
     sa.Column("adapter_id", sa.ForeignKey("adapter.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("name", _text(64), primary_key=True),
     sa.Column("version_id", sa.ForeignKey("version.id"), nullable=False, index=True),
     sa.Column("moved_at", UtcDateTime, nullable=False),
     sqlite_with_rowid=False,
@@ -160,8 +166,8 @@ alias = _table(
 tag = _table(
     "tag",
     sa.Column("version_id", sa.ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(200), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", _text(200), primary_key=True),
+    sa.Column("value", _text(), nullable=False),
     sa.Index(None, "key", "value"),
     sqlite_with_rowid=False,
 )
@@ -169,7 +175,7 @@ tag = _table(
 metric_key = _table(
     "metric_key",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(200), nullable=False, unique=True),
+    sa.Column("name", _text(200), nullable=False, unique=True),
 )
 
 # Clustered by the primary key: the points of one run and metric are adjacent in the file, in reading order. seq counts
@@ -235,10 +241,10 @@ event = _table(
     "event",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False),
-    sa.Column("actor", sa.String(200), nullable=False),
-    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("actor", _text(200), nullable=False),
+    sa.Column("action", _text(32), nullable=False),
     # The adapter's name if the event is about an adapter, so that an index answers its log.
-    sa.Column("adapter_name", sa.String(64), index=True),
-    sa.Column("subject", sa.String(200), nullable=False, index=True),
+    sa.Column("adapter_name", _text(64), index=True),
+    sa.Column("subject", _text(200), nullable=False, index=True),
     sa.Column("details", sa.JSON, nullable=False),
 )

@@ -72,7 +72,7 @@ def compile_query(text: str, subject: Subject, dialect: str) -> Query:
             go together; the message points at the character.
     """
     tree = parse(text)
-    return Query(condition(tree, text, subject, dialect), tuple(map(_metric_name, _metric_fields(tree))))
+    return Query(condition(tree, text, subject, dialect), tuple(map(_metric_name, _metric_fields(tree, subject))))
 
 
 def condition(node: Node, text: str, subject: Subject, dialect: str) -> sa.ColumnElement[bool]:
@@ -90,14 +90,17 @@ def condition(node: Node, text: str, subject: Subject, dialect: str) -> sa.Colum
     return _Compiler(text, subject, dialect).node(node)
 
 
-def _metric_fields(node: Node) -> list[Field]:
+def _metric_fields(node: Node, subject: Subject) -> list[Field]:
     """The fields of a query that name a metric."""
     if isinstance(node, Comparison):
-        name = node.field.name
-        return [node.field] if node.field.function or "/" in name or name.startswith("metrics.") else []
+        field = node.field
+        section, _, key = field.name.partition(".")
+        elsewhere = key and section != "metrics" and (section in subject.sections or section in subject.documents)
+        named = field.name.startswith("metrics.") or ("/" in field.name and not elsewhere)
+        return [field] if field.function or named else []
     if isinstance(node, Not):
-        return _metric_fields(node.item)
-    return [field for item in node.items for field in _metric_fields(item)]
+        return _metric_fields(node.item, subject)
+    return [field for item in node.items for field in _metric_fields(item, subject)]
 
 
 def _metric_name(field: Field) -> str:
@@ -181,7 +184,8 @@ class _Compiler:
         if self.dialect == "postgresql":
             where: sa.ColumnElement[Any] = sa.cast(sa.literal(keys, sa.ARRAY(sa.Text)), sa.ARRAY(sa.Text))
             kind = sa.func.json_typeof(column.op("#>")(where))
-            value: sa.ColumnElement[Any] = column.op("#>>", return_type=sa.Text())(where)
+            # As SQLite and the text columns do: byte by byte, in whatever locale the database is.
+            value: sa.ColumnElement[Any] = sa.collate(column.op("#>>", return_type=sa.Text())(where), "C")
         else:
             where = sa.literal("$" + "".join(f'."{key}"' for key in keys))
             kind = sa.func.json_type(column, where)

@@ -1,7 +1,7 @@
 """The fields of a query over versions.
 
 name task method kind base fingerprint primary_metric digest run note    text
-number parameters size max_length score seed                             numbers
+number parameters size max_length score seed                             numbers; version is the number
 created                      a time: 2026-11-01, 2026-11-01T12:00, 7d ago
 alias, parent                any alias of the version; any ref that it was made from
 tags.KEY                     text
@@ -30,6 +30,7 @@ _v, _a, _b, _r = t.version.c, t.adapter.c, t.base.c, t.run.c
 _FIELDS: Final = {
     "name": Place(TEXT, through(_v.adapter_id, _a.name)),
     "number": Place(NUMBER, own(_v.number)),
+    "version": Place(NUMBER, own(_v.number)),
     "task": Place(TEXT, own(_v.task_name)),
     "method": Place(TEXT, own(_v.method)),
     "kind": Place(choice(VersionKind), own(_v.kind)),

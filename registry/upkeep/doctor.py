@@ -73,7 +73,8 @@ def diagnose(home: str | Path | None = None) -> Diagnosis:
         if value := os.environ.get(name):
             facts[name] = _without_password(value)
     try:
-        registry = Registry(home)
+        # A home that is named is there, or it is a mistake.
+        registry = Registry(home, create=home is None)
     except PointsmanError as error:
         return Diagnosis(facts=facts, problems=(Problem.of_error(error),))
     with closing(registry):

@@ -11,8 +11,8 @@ from ..refs import Ref
 from .catalog import resolve
 
 
-def set_alias(connection: sa.Connection, ref: Ref, alias: str, *, if_currently: int | None) -> None:
-    """Point ``alias`` at the version that ``ref`` resolves to.
+def set_alias(connection: sa.Connection, ref: Ref, alias: str, *, if_currently: int | None) -> Ref:
+    """Point ``alias`` at the version that ``ref`` resolves to, and return the version's own ref.
 
     Args:
         connection: A transaction that writes.
@@ -37,7 +37,9 @@ def set_alias(connection: sa.Connection, ref: Ref, alias: str, *, if_currently: 
         connection.execute(t.alias.insert().values(adapter_id=version.adapter_id, name=alias, **values))
     else:
         connection.execute(t.alias.update().where(key).values(values))
-    record(connection, "alias", Ref(ref.name, version.number), {"alias": alias, "from": current})
+    own = Ref(ref.name, version.number)
+    record(connection, "alias", own, {"alias": alias, "from": current})
+    return own
 
 
 def remove_alias(connection: sa.Connection, name: str, alias: str) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import sqlalchemy as sa
+
 from ..database import events as log
 from ..database.paging import check_page
 from ..database.part import RegistryPart
@@ -29,8 +31,7 @@ class LabelsPart(RegistryPart):
         """
         check_alias(alias)
         with self.database.writing() as connection:
-            labels.set_alias(connection, Ref.parse(ref), alias, if_currently=if_currently)
-        return self._labelled(Ref(Ref.parse(ref).name, alias))
+            return _version(connection, labels.set_alias(connection, Ref.parse(ref), alias, if_currently=if_currently))
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove the alias ``name@alias``; the version stays.
@@ -51,10 +52,10 @@ class LabelsPart(RegistryPart):
         for key, value in tags.items():
             check_tag(key, value)
         if not tags:
-            return self._labelled(ref)
+            with self.database.reading() as connection:
+                return _version(connection, Ref.parse(ref))
         with self.database.writing() as connection:
-            own = labels.change_tags(connection, Ref.parse(ref), tags)
-        return self._labelled(own)
+            return _version(connection, labels.change_tags(connection, Ref.parse(ref), tags))
 
     def set_note(self, ref: str | Ref, note: str | None) -> Version:
         """Replace a version's note, or remove it with None, and return the version.
@@ -64,10 +65,9 @@ class LabelsPart(RegistryPart):
             NotFoundError: The version does not exist.
         """
         if note is not None:
-            note = check_note(note.replace("\r\n", "\n"))
+            note = check_note(note)
         with self.database.writing() as connection:
-            own = labels.set_note(connection, Ref.parse(ref), note)
-        return self._labelled(own)
+            return _version(connection, labels.set_note(connection, Ref.parse(ref), note))
 
     def events(self, ref: str | Ref | None = None, *, limit: int | None = 100, offset: int = 0) -> list[Event]:
         """Return lines of the append-only log, newest first: who did what, when.
@@ -86,7 +86,8 @@ class LabelsPart(RegistryPart):
                 parsed = Ref(parsed.name, catalog.resolve(connection, parsed).number)
             return log.events(connection, ref=parsed, whole_adapter=whole_adapter, limit=limit, offset=offset)
 
-    def _labelled(self, ref: str | Ref) -> Version:
-        with self.database.reading() as connection:
-            (version,) = listing.by_ids(connection, [catalog.resolve(connection, Ref.parse(ref)).id])
-        return version
+
+def _version(connection: sa.Connection, ref: Ref) -> Version:
+    """Read a version in the transaction that changed it, so that the answer is what was set."""
+    (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
+    return version

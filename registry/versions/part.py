@@ -83,7 +83,7 @@ class VersionsPart(RegistryPart):
         for key, value in (tags or {}).items():
             check_tag(key, value)
         if note is not None:
-            check_note(note)
+            note = check_note(note)
         if not files:
             raise SettingsError(f"a version of '{name}' needs at least one file")
         for filename in files:
@@ -118,7 +118,9 @@ class VersionsPart(RegistryPart):
             for file in stored:
                 if not self.store.has(file.sha256):
                     self.store.put(files[file.name])
-        return self.version(ref)
+            # Read before others can change or remove it.
+            (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
+        return version
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.

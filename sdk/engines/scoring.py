@@ -10,7 +10,7 @@ import torch
 
 from ..data.splits import Split
 from ..data.tokens import TokenRows
-from ..tasks import Task, kind_of
+from ..tasks import TargetScale, Task, kind_of
 from ..tasks.metrics import compute
 from .single import adapter_outputs
 
@@ -33,6 +33,7 @@ class Scorer:
         exact_lengths: Never pad.
         exactly: Opens a block in which the model computes in float32.
         setup: The active adapters, a composition block of the adapters library; None: the adapter in ``slot``.
+        target_scale: The unit of the scores, which the head in the model learns without; None: its outputs are answers.
 
     Examples:
         >>> scorer = Scorer(model, slot, task, {"eval": (split, rows)}, exact_lengths=False, exactly=nullcontext)
@@ -50,7 +51,9 @@ class Scorer:
         exact_lengths: bool,
         exactly: Callable[[], AbstractContextManager[Any]],
         setup: Any = None,
+        target_scale: TargetScale | None = None,
     ) -> None:
+        self._target_scale = target_scale
         self._model, self._slot, self._task, self._setup = model, slot, task, setup
         self._evaluated, self._exact_lengths, self._exactly = evaluated, exact_lengths, exactly
 
@@ -59,7 +62,7 @@ class Scorer:
         return {
             f"{prefix}/{metric}": value
             for prefix, (split, rows) in self._evaluated.items()
-            for metric, value in measure(self._task, self._outputs(rows), split).items()
+            for metric, value in measure(self._task, self._answers(rows), split).items()
         }
 
     def seconds(self) -> float:
@@ -72,6 +75,11 @@ class Scorer:
             self._outputs(sample)
             total += (time.monotonic() - started) * len(rows.ids) / len(sample.ids)
         return total
+
+    def _answers(self, rows: TokenRows) -> torch.Tensor:
+        """The outputs, in the unit of the labels."""
+        outputs = self._outputs(rows)
+        return outputs if self._target_scale is None else self._target_scale.restore(outputs)
 
     def _outputs(self, rows: TokenRows) -> torch.Tensor:
         self._model.eval()
@@ -89,14 +97,16 @@ class Scorer:
 
 
 def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:
-    """The task's metrics of a head's outputs, and the mean loss.
+    """The task's metrics of a head's outputs, and the mean loss, in the unit of the labels.
 
     Args:
         task: Names the metrics.
         logits: ``(rows, labels)``, or ``(rows, 1)`` for a regression.
         split: The rows with their labels.
     """
-    labels = torch.tensor(split.labels())
-    kind = kind_of(task)
+    labels, kind = torch.tensor(split.labels()), kind_of(task)
+    if labels.is_floating_point():
+        # The square of a score may be too large for float32.
+        logits, labels = logits.double(), labels.double()
     scores = compute(task.metrics, kind.scored(logits).numpy(), labels.numpy())
     return {**scores, "loss": float(kind.loss(logits, labels))}

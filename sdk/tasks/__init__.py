@@ -2,7 +2,7 @@
 
 from .custom import custom_task
 from .glue import GLUE, SYNTHETIC, glue_task
-from .kinds import NO_CLASS, Answer, Kind, kind_of
+from .kinds import NO_CLASS, Answer, Kind, TargetScale, kind_of
 from .task import METRICS, Task
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "SYNTHETIC",
     "Answer",
     "Kind",
+    "TargetScale",
     "Task",
     "custom_task",
     "glue_task",

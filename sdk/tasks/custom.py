@@ -25,7 +25,7 @@ def custom_task(
         label: The column of the label or score.
         labels: The class names by id, of a classification: its metrics are accuracy (primary), F1 of class 1 where
             there are two classes and macro F1 where there are more, and Matthews' correlation. Without them it is a
-            regression: Pearson (primary), Spearman and the mean squared error.
+            regression: Pearson (primary), Spearman and the mean absolute error.
         description: One line for people; by default made of the columns.
 
     Raises:

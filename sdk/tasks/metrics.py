@@ -47,6 +47,11 @@ def _correlation(measure: Callable[[Array, Array], Any]) -> Callable[[Array, Arr
     return correlation
 
 
+def _mae(predicted: Array, right: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.mean(np.abs(predicted - right)))
+
+
 def _mse(predicted: Array, right: Array) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.mean((predicted - right) ** 2))
@@ -56,7 +61,12 @@ _CLASSIFICATION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyTyp
     {"accuracy": _accuracy, "f1": _f1, "f1_macro": _f1_macro, "matthews_correlation": _matthews}
 )
 _REGRESSION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
-    {"pearson": _correlation(stats.pearsonr), "spearmanr": _correlation(stats.spearmanr), "mse": _mse}
+    {
+        "pearson": _correlation(stats.pearsonr),
+        "spearmanr": _correlation(stats.spearmanr),
+        "mae": _mae,
+        "mse": _mse,
+    }
 )
 
 
@@ -68,7 +78,7 @@ def compute(task_metrics: Sequence[str], predictions: Array, references: Array) 
         predictions: ``(rows,)``: class ids as integers for ``accuracy``, ``f1`` (of class 1; 0 where neither side has
             any), ``f1_macro`` (over the classes that occur) and ``matthews_correlation`` (0 where either side is
             constant); scores as floats for ``pearson``, ``spearmanr`` (both NaN where a side is constant, a prediction
-            is not finite, or there are fewer than two rows) and ``mse``.
+            is not finite, or there are fewer than two rows), ``mae`` and ``mse``.
         references: The right ones, likewise.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError
 
@@ -17,10 +17,14 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "matthews_correlation": "Matthews' correlation coefficient, -1 to 1",
         "pearson": "Pearson's correlation of scores, -1 to 1",
         "spearmanr": "Spearman's rank correlation of scores, -1 to 1",
+        "mae": "mean absolute error of scores, in their unit",
         "mse": "mean squared error of scores",
     }
 )
-"""Every metric that a task can name, and what it measures. All are better when greater, except ``mse``."""
+"""Every metric that a task can name, and what it measures. All are better when greater, except the ``ERRORS``."""
+
+ERRORS: Final = ("mae", "mse")
+"""The metrics that are better when smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +106,8 @@ class Task:
             raise SettingsError(
                 f"task {self.name!r}: f1 is of the positive class out of two; found {len(self.labels)}; use f1_macro"
             )
-        if self.primary not in self.metrics or self.primary == "mse":
-            able = [name for name in self.metrics if name != "mse"]
+        if self.primary not in self.metrics or self.primary in ERRORS:
+            able = [name for name in self.metrics if name not in ERRORS]
             raise SettingsError(
                 f"task {self.name!r}: primary must be one of its metrics that is better when greater; "
                 f"found {self.primary!r}; possible: {', '.join(able)}"

@@ -41,6 +41,8 @@ class Objective:
     primary_metric: str
     """The metric that selects the best weights; greater is better."""
     device: torch.device
+    loss_unit: float = 1.0
+    """What a loss of 1 is recorded as: the squared error in the user's unit that a regression's loss is a part of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +226,7 @@ class TrainingLoop:
             return False
         losses, rows = self._records.take()  # waits for the device
         seconds = self._pace.stepped(self._step)
-        loss = sum(losses) / len(losses)
+        loss = self._objective.loss_unit * sum(losses) / len(losses)
         values = {
             "train/loss": loss,
             "train/learning_rate": learning_rate(self._step, self._schedule.steps, self._settings),

@@ -15,11 +15,13 @@ from ..bases.load import read_base
 from ..core.devices import torch_device
 from ..data.splits import Split, TaskData
 from ..methods.support import check_supported, reads_padding
+from ..tasks import TargetScale, kind_of
 from .callbacks import check_trackers
 from .layer_drop import without_layers
 from .objective import class_weights
 from .request import TrainRequest
 from .resolved import ResolvedSettings, resolve
+from .row_checks import check_rows
 from .subjects import Subject, subject_of
 
 BaseFiles = tuple[PretrainedConfig, PreTrainedTokenizerBase]
@@ -43,6 +45,8 @@ class PreparedTraining:
     """The rows to evaluate on, by the prefix of their metrics: ``eval``, and ``eval_mismatched`` for a second split."""
     class_weights: Tensor | None
     """The weight of each class in the loss, ``(classes,)``; None: 1."""
+    target_scale: TargetScale | None
+    """The unit of a regression's scores, taken out of what the head learns; None: it learns the labels as they are."""
     settings: ResolvedSettings
     device: torch.device
     exact_lengths: bool
@@ -97,14 +101,17 @@ def prepare(
         tokenizer=tokenizer,
         device=device,
     )
+    evaluations = _evaluations(data, resolved.max_eval_rows)
+    check_rows(train_rows, evaluations)
     return PreparedTraining(
         request=request,
         config=config,
         subject=subject,
         data=data,
         train_rows=train_rows,
-        evaluations=_evaluations(data, resolved.max_eval_rows),
+        evaluations=evaluations,
         class_weights=class_weights(data.task, resolved.class_weights, train_rows.labels()),
+        target_scale=kind_of(data.task).target_scale(train_rows.labels()),
         settings=resolved,
         device=device,
         exact_lengths=reads_padding(config, base_config),
@@ -123,6 +130,12 @@ def check_same_rows(prepared: PreparedTraining, run: Run) -> None:
             "train again",
             advice=Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"}),
         )
+
+
+def recorded_scale(run: Run) -> TargetScale | None:
+    """The unit that a run took out of its scores; None if it learns its labels as they are."""
+    recorded = run.data.get("target")
+    return None if recorded is None else TargetScale.from_dict(recorded)
 
 
 def _evaluations(data: TaskData, max_rows: int | None) -> dict[str, Split]:

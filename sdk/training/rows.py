@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.splits import Split
 from ..data.tokens import TokenRows, tokenise
+from ..tasks import TargetScale
 
 
 class Batch(NamedTuple):
@@ -37,7 +38,7 @@ class LabelledRows:
 
     tokens: TokenRows
     labels: Tensor
-    """``(rows,)``, int64 classes or float32 scores."""
+    """``(rows,)``, int64 classes or float32 scores, as the head learns them."""
     rounded_to: int | None = None
     """Pad to one of few lengths, at most this one; None: to the longest row of a batch."""
 
@@ -50,6 +51,7 @@ class LabelledRows:
         max_length: int,
         cache: Path | None,
         rounded_to: int | None = None,
+        target_scale: TargetScale | None = None,
     ) -> Self:
         """Tokenise a split.
 
@@ -59,9 +61,13 @@ class LabelledRows:
             max_length: Truncate an input to this many tokens.
             cache: A directory that keeps the tokens for the next training.
             rounded_to: See the field.
+            target_scale: Standardises the scores; None: the labels stay as they are.
         """
         tokens = tokenise(tokenizer, split.texts(), max_length=max_length, cache=cache)
-        return cls(tokens=tokens, labels=torch.tensor(split.labels()), rounded_to=rounded_to)
+        labels = torch.tensor(split.labels())
+        if target_scale is not None:
+            labels = target_scale.standardise(labels)
+        return cls(tokens=tokens, labels=labels, rounded_to=rounded_to)
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The model inputs and labels of the rows with these numbers."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..core.messages import without_messages
 from ..data.batches import LengthBuckets
 from ..data.splits import Split
 from ..engines.bert_training import supports_training
+from ..engines.heads import restore_unit
 from ..engines.scoring import Scorer
 from ..engines.slots import add_head, slot_name
 from ..methods.fusion import FUSE
@@ -37,7 +39,7 @@ from .environment import environment
 from .loop import BestWeights, Objective, TrainingLoop
 from .objective import forward_of, loss_of
 from .optimiser import Optimiser
-from .prepare import PreparedTraining, check_same_rows
+from .prepare import PreparedTraining, check_same_rows, recorded_scale
 from .progress import Report, quiet
 from .random_state import preserved_generators, seed_generators
 from .rows import LabelledRows
@@ -89,15 +91,14 @@ def run_training(
         # The subject: an adapter or a fusion, and a new head.
         model, setup = _insert_subject(prepared, base)
 
-        # The rows.
+        # The rows. A run that began in a release which learned scores as they are goes on so.
+        scale = prepared.target_scale if resumed is None else recorded_scale(resumed)
         cache = registry.home / "cache" / "tokens"
 
-        def read(split: Split, rounded_to: int | None = None) -> LabelledRows:
-            length = settings.max_length
-            return LabelledRows.of(split, base.tokenizer, max_length=length, cache=cache, rounded_to=rounded_to)
+        read = partial(LabelledRows.of, tokenizer=base.tokenizer, max_length=settings.max_length, cache=cache)
 
         rounded = settings.autocast is not None and device.type == "cpu" and not prepared.exact_lengths
-        rows = read(prepared.train_rows, settings.max_length if rounded else None)
+        rows = read(prepared.train_rows, rounded_to=settings.max_length if rounded else None, target_scale=scale)
         check_runs(model, SLOT, rows.batch([0]).inputs, autocast=settings.autocast)
         scorer = Scorer(
             model,
@@ -107,6 +108,7 @@ def run_training(
             exact_lengths=prepared.exact_lengths,
             exactly=halved.exact if halved else nullcontext,
             setup=setup,
+            target_scale=scale,
         )
 
         # The schedule.
@@ -127,6 +129,7 @@ def run_training(
             evaluate=scorer.scores,
             primary_metric=prepared.primary_metric,
             device=device,
+            loss_unit=1.0 if scale is None else scale.loss_unit,
         )
 
         # The loop.
@@ -165,6 +168,8 @@ def run_training(
             if halved:
                 halved.restore()
             optimiser.restore(best.weights)
+            if scale is not None:
+                restore_unit(model, SLOT, scale)
             # Flushed before the version is listed, so that it has its full history; fails if the run is no longer ours.
             recorder.flush()
             parameters = sum(vector.numel() for vector in optimiser.vectors.values())
@@ -253,6 +258,7 @@ def _start(
                 **{prefix: len(split) for prefix, split in prepared.evaluations.items()},
             },
             "majority": _majority(prepared.evaluations["eval"]),
+            **({} if prepared.target_scale is None else {"target": prepared.target_scale.to_dict()}),
             "given": request.given,
         },
         environment=environment(prepared.device, settings.precision),

@@ -95,7 +95,7 @@ def test_what_labels_of_csv_mean(tmp_path, labels, classes):
         assert data.task.labels == classes
         meant = {((text,), classes.index(label.strip())) for text, label in rows}
     else:
-        assert data.task.metrics == ("pearson", "spearmanr", "mse")
+        assert data.task.metrics == ("pearson", "spearmanr", "mae")
         assert data.splits["train"].labels().dtype == np.float32
         meant = {((text,), float(label)) for text, label in rows}
     assert all_rows(data) == meant

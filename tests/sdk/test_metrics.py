@@ -11,7 +11,7 @@ from pointsman.sdk.tasks import METRICS
 from pointsman.sdk.tasks.metrics import compute
 
 CLASS_METRICS = ("accuracy", "f1", "f1_macro", "matthews_correlation")
-SCORE_METRICS = ("pearson", "spearmanr", "mse")
+SCORE_METRICS = ("pearson", "spearmanr", "mae", "mse")
 
 
 def ids(*values):
@@ -42,7 +42,7 @@ def test_classification_by_hand():
 def test_regression_by_hand():
     # The deviations are (-1, 0, 1) and (-1, 1, 0): Pearson = 1/2; the ranks are the same numbers.
     found = compute(SCORE_METRICS, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
-    assert found == pytest.approx({"pearson": 0.5, "spearmanr": 0.5, "mse": 2 / 3})
+    assert found == pytest.approx({"pearson": 0.5, "spearmanr": 0.5, "mae": 2 / 3, "mse": 2 / 3})
 
 
 def test_f1_is_of_the_positive_class():
@@ -95,6 +95,7 @@ def test_correlations_are_their_formulas(data):
     def ranks(values):
         return np.array([np.sum(values < value) + (np.sum(values == value) + 1) / 2 for value in values])
 
+    assert found["mae"] == pytest.approx(np.mean(np.abs(predicted - right)))
     assert found["mse"] == pytest.approx(np.mean((predicted - right) ** 2))
     if len(set(predicted)) == 1 or len(set(right)) == 1:
         assert math.isnan(found["pearson"])
@@ -117,7 +118,7 @@ def test_numbers_are_plain_and_nothing_is_said():
     assert all(math.isnan(found["pearson"]) for found in (flat, diverged, infinite, single))
     assert flat["mse"] == pytest.approx((1.5**2 + 0.5**2 + 0.5**2) / 3)
     assert math.isnan(diverged["mse"])
-    assert infinite["mse"] == math.inf
+    assert infinite["mse"] == infinite["mae"] == math.inf
     assert single["mse"] == 1.0
 
 

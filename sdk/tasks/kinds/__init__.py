@@ -9,11 +9,12 @@ from pointsman.registry.errors import SettingsError, unknown
 from .classification import NO_CLASS, Classification
 from .kind import Answer, Kind
 from .regression import Regression
+from .target_scale import TargetScale
 
 if TYPE_CHECKING:
     from ..task import Task
 
-__all__ = ["KINDS", "NO_CLASS", "Answer", "Kind", "kind_of"]
+__all__ = ["KINDS", "NO_CLASS", "Answer", "Kind", "TargetScale", "kind_of"]
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in (Classification(), Regression())})
 """Every kind by name."""

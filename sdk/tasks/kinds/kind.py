@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..task import Task
+    from .target_scale import TargetScale
 
 
 class Answer(NamedTuple):
@@ -61,6 +62,10 @@ class Kind(ABC):
             weights: What each class counts, ``(classes,)``; None: 1.
             reduction: ``mean`` or ``sum`` over the rows, as torch names it.
         """
+
+    def target_scale(self, labels: "NDArray[Any]") -> "TargetScale | None":
+        """The unit that a training takes out of its labels, ``(rows,)``; None: it learns them as they are."""
+        return None
 
     @abstractmethod
     def scored(self, outputs: "Tensor") -> "Tensor":

@@ -4,6 +4,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from .kind import Answer, Kind
+from .target_scale import TargetScale
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +19,12 @@ class Regression(Kind):
     """A score of a row, by the squared error of one output."""
 
     name = "regression"
-    metrics = ("pearson", "spearmanr", "mse")
+    metrics = ("pearson", "spearmanr", "mae", "mse")
     missing = nan
 
     def default_metrics(self, classes: int) -> tuple[str, ...]:
-        """Pearson's and Spearman's correlation, and the mean squared error."""
-        return ("pearson", "spearmanr", "mse")
+        """Pearson's and Spearman's correlation, and the mean absolute error in the unit of the scores."""
+        return ("pearson", "spearmanr", "mae")
 
     def outputs(self, task: "Task") -> int:
         """One."""
@@ -36,6 +37,10 @@ class Regression(Kind):
         from torch.nn import functional  # noqa: PLC0415
 
         return functional.mse_loss(outputs[:, 0], labels, reduction=reduction)
+
+    def target_scale(self, labels: "NDArray[Any]") -> TargetScale:
+        """That of the scores, so that any unit is learned as well as another."""
+        return TargetScale.of(labels)
 
     def scored(self, outputs: "Tensor") -> "Tensor":
         """The outputs themselves."""

@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import platformdirs
 
 from .database.database import DATABASE_NAME, Database
+from .errors import SettingsError
 from .runs.part import RunsPart
 from .storage.remote import open_store
 from .versions.history_part import HistoryPart
@@ -78,6 +79,12 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise SettingsError(
+            "a Registry cannot be copied or pickled, since it holds connections: share this one between threads, and "
+            f"open one in each process, Registry('{self.home}')"
+        )
 
     def check_writable(self) -> None:
         """Raise now what a later write would raise.

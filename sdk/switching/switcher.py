@@ -9,9 +9,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self, overload
+from typing import Any, Final, NoReturn, Self, overload
 
 import torch
 
@@ -22,6 +21,7 @@ from ..bases.load import load_base
 from ..core.composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..core.registries import open_registry
 from ..tasks import Task
+from .activation import Activation
 from .execute.executor import Executor
 from .execute.predictions import Prediction, predictions
 from .execute.requests import (
@@ -101,7 +101,7 @@ class Switcher:
         self._adapters = AdapterCache(self._registry, self._model, capacity=limits, dtype=dtype)
         self._refs = RefCache(self._registry, self._base, self._adapters)
         self._executor = Executor(self._adapters, self._tokenizer, autocast=autocast)
-        self._active: ContextVar[Composition | None] = ContextVar("active", default=None)
+        self._active = Activation()
         self._prefetching: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()  # so that no prefetch starts its thread after close
 
@@ -183,7 +183,9 @@ class Switcher:
 
     @contextmanager
     def active(self, ref: RefLike) -> Iterator[None]:
-        """Let ``predict`` without a ref use this one, inside the block and in this thread only. Blocks nest.
+        """Let ``predict`` without a ref use this one, inside the block and in this thread or asyncio task only.
+
+        Blocks nest. A block is entered and left in one task, and in one cell of a notebook.
 
         Raises:
             PointsmanError: As for ``load``.
@@ -194,18 +196,20 @@ class Switcher:
         """
         composition = parse(ref)
         self._load(composition)
-        token = self._active.set(composition)
-        try:
+        with self._active.block(composition):
             yield
-        finally:
-            self._active.reset(token)
 
     def activate(self, ref: RefLike | None) -> None:
         """Let ``predict`` without a ref use this one from now on, in this thread only; None ends it.
 
+        For scripts and notebooks, where it holds in all cells that follow. Blocks of ``active`` go before it.
+
         Raises:
+            SettingsError: It is called inside a block of ``active``; or in an asyncio task that is no cell of a
+                notebook, since other tasks of the thread would see it.
             PointsmanError: As for ``load``.
         """
+        self._active.check_settable()
         composition = None if ref is None else parse(ref)
         if composition is not None:
             self._load(composition)
@@ -244,10 +248,7 @@ class Switcher:
             case (str() | Ref() | Stack() | Fuse() | Average() | BatchSplit() | Parallel() as ref, inputs):
                 pass
             case (inputs,) if not isinstance(inputs, str | Ref | Block):
-                active = self._active.get()
-                if active is None:
-                    raise SettingsError("no adapter is active: name one, predict('sst2', texts), or use active('sst2')")
-                ref = active
+                ref = self._active.current()
             case _:
                 raise SettingsError("predict takes a ref and a list of inputs, or a list of inputs inside active(ref)")
         texts = input_list(inputs)
@@ -342,6 +343,12 @@ class Switcher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise SettingsError(
+            "a Switcher cannot be copied or pickled, since it holds a loaded base: share this one between threads, and "
+            f"make one in each process, Switcher('{self._base.name}')"
+        )
 
     def _load(self, composition: Composition) -> str:
         resolved = self._resolve_composition(composition)

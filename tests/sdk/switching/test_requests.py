@@ -237,22 +237,6 @@ def test_the_task_of_rows_that_are_split(switcher: Switcher, make_version: MakeV
         switcher.task("parallel(a, b)")  # type: ignore[arg-type]
 
 
-def test_activate_lasts_until_the_next(switcher: Switcher) -> None:
-    expected = {ref: switcher.predict(ref, TEXTS) for ref in ("a", "b")}
-    switcher.activate("a")
-    assert switcher.predict(TEXTS) == expected["a"]
-    with switcher.active("b"):
-        assert switcher.predict(TEXTS) == expected["b"]
-    assert switcher.predict(TEXTS) == expected["a"]
-    switcher.activate("b")
-    assert switcher.predict(TEXTS) == expected["b"]
-    with ThreadPoolExecutor(1) as pool, pytest.raises(SettingsError, match="no adapter is active"):
-        pool.submit(switcher.predict, TEXTS).result(LIMIT)
-    switcher.activate(None)
-    with pytest.raises(SettingsError, match="no adapter is active"):
-        switcher.predict(TEXTS)
-
-
 def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
     switcher: Switcher, registry: Registry, tiny_base: Path
 ) -> None:

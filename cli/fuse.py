@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import device_option, json_option, own_rows_options
+from .options import device_option, json_option, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -58,7 +58,8 @@ def command(
     quiet_libraries()
     from pointsman.sdk import fuse
 
-    named = {key: given[key] for key in ("base", "data", "text", "label", "validation") if key in given}
+    named: dict[str, Any] = {key: given[key] for key in ("base", "data", "text", "label", "validation") if key in given}
+    named |= reading_of(given)
     with Watcher() as watcher:
         version = fuse(
             name,

@@ -9,7 +9,7 @@ from pointsman.registry import Version
 from pointsman.registry.refs import check_name
 from pointsman.sdk.combining.merging.recipe import HOWS
 
-from .options import base_option, device_option, json_option, own_rows_options
+from .options import base_option, device_option, json_option, own_rows_options, with_reading
 from .output import emit_json, note, version_json
 from .runtime import open_registry, quiet_libraries
 from .summaries import score_rows, size_rows
@@ -73,7 +73,7 @@ def command(
     quiet_libraries()
     from pointsman.sdk.combining.merging.merge import merge
 
-    given = {key: value for key, value in options.items() if value not in (None, ())}
+    given = with_reading({key: value for key, value in options.items() if value not in (None, ())})
     version = merge(name, refs, registry=registry, weights=shares, search=search, **given)
     if as_json:
         emit_json(version_json(version))

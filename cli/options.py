@@ -1,7 +1,7 @@
 """Options and option types that several commands share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,8 +26,50 @@ base_option: Callable[[Any], Any] = click.option(
 )
 
 
+_READING: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "quoting": click.option(
+        "--quoting",
+        type=click.Choice(["auto", "csv", "none"]),
+        help="Quotes in CSV and TSV: csv encloses fields, none is text. [default: auto]",
+    ),
+    "delimiter": click.option(
+        "--delimiter", metavar="CHAR", help="Between fields; 'tab' for tabs. [default: a comma; in .tsv files a tab]"
+    ),
+    "encoding": click.option("--encoding", metavar="NAME", help="Encoding of text files. [default: utf-8]"),
+    "skip_bad_rows": click.option(
+        "--skip-bad-rows",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Leave out at most N bad rows of a file, and list each. [default: 0]",
+    ),
+    "kind": click.option(
+        "--kind", type=click.Choice(["class", "score"]), help="What labels are. [default: by their values]"
+    ),
+}
+"""Options by the field of ``ReadSettings``."""
+
+
+def reading_options(command: Any) -> Any:
+    """Add the options for how files of the user's own are read; ``reading_of`` collects them."""
+    for option in reversed(list(_READING.values())):
+        command = option(command)
+    return command
+
+
+def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of reading among the options that were typed, as the argument ``reading``; nothing without any."""
+    typed = {name: given[name] for name in _READING if given.get(name) is not None}
+    return {"reading": typed} if typed else {}
+
+
+def with_reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were typed, with those of reading as the SDK's argument ``reading``."""
+    return {**{name: value for name, value in given.items() if name not in _READING}, **reading_of(given)}
+
+
 def own_rows_options(command: Any) -> Any:
     """Add the options that describe the user's own data files, beside ``--data``."""
+    command = reading_options(command)
     options: list[Callable[[Any], Any]] = [
         click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file; twice for pairs."),
         click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: label]"),

@@ -1,8 +1,13 @@
 """What a command opens before it works: the registry, and the model libraries with their own messages off."""
 
+import logging
+from typing import Final
+
 import click
 
 from pointsman.registry import Registry
+
+from .output import note
 
 
 def open_registry(context: click.Context, *, create: bool = False) -> Registry:
@@ -19,14 +24,31 @@ def open_registry(context: click.Context, *, create: bool = False) -> Registry:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own messages and progress bars off the terminal; imports them, which takes seconds."""
-    import logging
+    """Keep the libraries' own messages off the terminal, and print what is read from files.
+
+    Imports the libraries, which takes seconds.
+    """
     import warnings
 
     import datasets
     import transformers
 
+    from pointsman.sdk.data.source import LOG
+
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     datasets.disable_progress_bars()
     logging.getLogger("adapters").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"torch|transformers|adapters|accelerate")
+    LOG.setLevel(logging.INFO)
+    LOG.addHandler(_NOTES)
+
+
+class _Notes(logging.Handler):
+    """Prints what is logged as notes for the person at the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+_NOTES: Final = _Notes()
+"""One object, so that a second call adds no second handler."""

@@ -8,7 +8,7 @@ import click
 from pointsman.registry import Registry, Run, Version
 
 from .advice import at_home, hint
-from .options import device_option, json_option, own_rows_options
+from .options import device_option, json_option, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -106,6 +106,7 @@ def _train(registry: Registry, task: str | None, like: Run | None, given: dict[s
     named = ("base", "method", "name", "data", "validation", "text", "label")
     arguments = {
         **{key: given[key] for key in named if key in given},
+        **reading_of(given),
         **settings_of(given),
         "overrides": method_fields(given.get("fields", ())),
     }

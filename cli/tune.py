@@ -11,7 +11,7 @@ from pointsman.registry.errors import Action, Advice, SettingsError, TrainingErr
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
 from .advice import at_home, hint
-from .options import device_option, json_option, own_rows_options
+from .options import device_option, json_option, own_rows_options, with_reading
 from .output import emit_json, note
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -77,7 +77,7 @@ def command(
     space = _space(texts)
     registry = open_registry(context, create=True)
     registry.check_writable()  # before the libraries load, which takes seconds
-    given = {key: value for key, value in options.items() if value not in (None, ())}
+    given = with_reading({key: value for key, value in options.items() if value not in (None, ())})
     note(f"loading {given['base']} …")
     quiet_libraries()
     from pointsman.sdk import tune
@@ -218,6 +218,8 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
         for value in values if isinstance(values, tuple) else (values,):
             if (name, value) not in _DEFAULTS:
                 words += [f"--{name}", str(value)]
+    for name, value in given.get("reading", {}).items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     settings = {key: value for key, value in result.options.items() if key not in _LIMITS}
     for name, value in {**settings, **best.params}.items():
         if name not in SETTINGS:

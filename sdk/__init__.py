@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .combining.fuse import fuse
     from .combining.merging.merge import merge
     from .core.composition import Average, BatchSplit, Fuse, Parallel, Stack
+    from .core.read_settings import ReadSettings
     from .switching.compose import compose
     from .switching.evaluate import evaluate
     from .switching.execute.predictions import Prediction
@@ -32,6 +33,7 @@ __all__ = [
     "Parallel",
     "Prediction",
     "Progress",
+    "ReadSettings",
     "Stack",
     "Switcher",
     "Task",
@@ -58,6 +60,7 @@ _MODULES = {
     "Parallel": "core.composition",
     "Prediction": "switching.execute.predictions",
     "Progress": "training.progress",
+    "ReadSettings": "core.read_settings",
     "Stack": "core.composition",
     "Switcher": "switching.switcher",
     "Task": "tasks",

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from pointsman.registry import Ref, Registry, Version
 
 from ..bases.find import absolute_name
+from ..core.read_settings import ReadSettings
 from ..core.refs import parse_members
 from ..core.registries import open_registry
 from ..data.source import DataSource
@@ -32,6 +33,7 @@ def fuse(
     validation: str | Path | None = None,
     text: Sequence[str] | str = (),
     label: str = "label",
+    reading: ReadSettings | Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
     report: Report = quiet,
@@ -57,6 +59,7 @@ def fuse(
         validation: As for ``train``.
         text: As for ``train``.
         label: As for ``train``.
+        reading: As for ``train``.
         registry: Where the members are, and where the version is registered; by default the default registry.
         settings: The settings; or give single ones as ``options``.
         report: As for ``train``.
@@ -83,7 +86,7 @@ def fuse(
             base=absolute_name(base or versions[0].base.name),
             method=FUSE,
             config=fuse_config([version.ref for version in versions], overrides),
-            source=DataSource.of(data, validation, text, label),
+            source=DataSource.of(data, validation, text, label, reading),
             name=name,
             settings=settings,
             requested=settings.requested,

@@ -1,87 +1,122 @@
-"""Columns of labels: whether they hold classes or scores is read from the values."""
+"""Columns of labels: whether they hold classes or scores is read from the values, unless the caller says it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError
 
+from ..core.arguments import short_repr
+from ..tasks import NO_CLASS
 from .table_files import Table
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE)
+_LONGEST_NAME: Final = 1_000
+"""Characters of a class's name; a longer label is a text, or no label at all."""
+_LISTED: Final = 8
+"""Classes in a description."""
 
 
-def label_values(table: Table, name: str) -> list[Any]:
-    """Read the labels of a table as values of one type: bool, int (float if any is a float) or str.
+@dataclass(frozen=True, kw_only=True)
+class LabelType:
+    """What labels are: one of several classes, or a score.
 
-    In a file that writes everything as text (CSV, TSV), labels are integers if all of them are written so, else floats
-    if all of them are numbers, else strings. Spaces around strings are removed.
-
-    Raises:
-        DataError: A label that is missing, is neither string nor number, or differs in type; with its line.
+    Examples:
+        >>> LabelType(source="text", classes=("bad", "good")).described
+        '2 classes from text (bad, good)'
     """
-    values = [value.strip() if isinstance(value, str) else value for value in table.columns[name]]
+
+    source: str
+    """What it was read from, for people: text, integers, decimal numbers."""
+    classes: tuple[str, ...] | None
+    """The classes by their ids, as the labels are written; None: scores."""
+
+    @property
+    def described(self) -> str:
+        """The type in a few words."""
+        if self.classes is None:
+            return f"a score from {self.source}"
+        names = ", ".join(self.classes[:_LISTED]) + (", …" if len(self.classes) > _LISTED else "")
+        return f"{len(self.classes)} classes from {self.source} ({names})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The labels of a table, row by row."""
+
+    type: LabelType
+    values: Sequence[Any]
+    """A class's name or a score, or anything where there is a problem."""
+    problems: dict[int, str]
+    """What is wrong with a label, by row."""
+    unlabelled: frozenset[int]
+    """The rows that are marked as having no label."""
+
+
+def read_labels(table: Table, name: str, *, kind: str | None = None, like: LabelType | None = None) -> Labels:
+    """Read the labels of a table.
+
+    In a file that writes everything as text (CSV, TSV), labels are classes if all are written as integers, scores if
+    all others are numbers, too, and else classes. JSON lines and parquet have types: floats are scores, and strings,
+    integers and booleans classes. Where a parquet file names its class ids, the labels are these names, and -1 or
+    nothing marks a row without a label. Classes are named as they are written; spaces around strings are removed.
+
+    Args:
+        table: The table, read with its label column.
+        name: The label column.
+        kind: ``class`` or ``score``, whatever the values are; None: by the values.
+        like: The type of the training's labels, which these are read as; None: these are the training's.
+    """
+    values: list[Any] = [value.strip() if isinstance(value, str) else value for value in table.columns[name]]
+    names = None if kind == "score" or (like is not None and like.classes is None) else table.class_names
+    marks = (None, NO_CLASS) if names is not None else ()
+    unlabelled = frozenset(row for row, value in enumerate(values) if value in marks) if marks else frozenset()
+    problems = {}
     for row, value in enumerate(values):
-        if value is None or value == "":
-            raise DataError(f"{table.where(row)}: the label {name!r} is missing; fill it or remove the row")
-        if not isinstance(value, bool | int | float | str):
-            raise DataError(f"{table.where(row)}: a label is a string or a number; found {value!r}")
-    if table.written and all(_INTEGER.fullmatch(value) for value in values):
-        values = [int(value) for value in values]
-    elif table.written and all(_NUMBER.fullmatch(value) for value in values):
-        values = [float(value) for value in values]
-    kinds = {type(value) for value in values}
-    if kinds == {int, float}:
-        values, kinds = [float(value) for value in values], {float}
-    if len(kinds) > 1:
-        odd = next(row for row, value in enumerate(values) if type(value) is not type(values[0]))
-        raise DataError(
-            f"{table.where(odd)}: the label {values[odd]!r} is of another kind than the first, {values[0]!r}; "
-            "make them all numbers or all strings"
-        )
-    return values
+        if row not in unlabelled and (problem := _problem(value, name, names)) is not None:
+            problems[row] = problem
+    good = [row for row in range(len(values)) if row not in problems and row not in unlabelled]
+    if names is not None:
+        for row in good:
+            values[row] = names[values[row]]
+    if like is None and kind is None:
+        problems |= _of_other_types(values, good)
+        good = [row for row in good if row not in problems]
+    kept = [values[row] for row in good]
+    found = like or (_type(kept, kind, written=table.written) if names is None else _named(kept, names))
+    for row in good:
+        if found.classes is not None:
+            values[row] = class_name(values[row])
+            continue
+        try:
+            values[row] = _score(values[row])
+        except ValueError as error:
+            problems[row] = str(error)
+    return Labels(type=found, values=values, problems=problems, unlabelled=unlabelled)
 
 
-def class_names(values: Sequence[Any]) -> tuple[str, ...]:
-    """List the classes among labels, sorted: numbers by size, strings by alphabet; none if they are scores (floats)."""
-    return () if isinstance(values[0], float) else tuple(_name(value) for value in sorted(set(values)))
-
-
-def class_ids(values: Sequence[Any], classes: Sequence[str], where: Callable[[int], str]) -> NDArray[np.int64]:
+def class_ids(names: Sequence[str], classes: Sequence[str], where: Callable[[int], str]) -> NDArray[np.int64]:
     """Look up the class id of every label, ``(rows,)``.
 
     Raises:
-        DataError: Labels that are none of the classes; the message lists all, with the line of the first.
+        DataError: Labels that are none of the classes; the message lists them, with the line of the first.
     """
     index = {name: place for place, name in enumerate(classes)}
-    names = [_name(value) for value in values]
     if unseen := [row for row, name in enumerate(names) if name not in index]:
-        listed = ", ".join(map(repr, dict.fromkeys(names[row] for row in unseen)))
+        distinct = list(dict.fromkeys(names[row] for row in unseen))
+        more = f" and {len(distinct) - 20} more" if len(distinct) > 20 else ""
         raise DataError(
-            f"{where(unseen[0])}: {listed}: not among the labels of the training data; known: {', '.join(classes)}"
+            f"{where(unseen[0])}: {', '.join(map(short_repr, distinct[:20]))}{more}: not among the labels of the "
+            f"training data; known: {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
         )
     return np.array([index[name] for name in names], dtype=np.int64)
-
-
-def scores(values: Sequence[Any], where: Callable[[int], str]) -> NDArray[np.float32]:
-    """Read the score of every label, ``(rows,)``.
-
-    Raises:
-        DataError: A label that is no number, is not finite, or is too large for float32; with its line.
-    """
-    if isinstance(values[0], str | bool):
-        raise DataError(f"{where(0)}: the label {values[0]!r} is no score; the training data has numbers")
-    with np.errstate(over="ignore"):
-        numbers = np.array([_number(value) for value in values], dtype=np.float64).astype(np.float32)
-    if not np.isfinite(numbers).all():
-        row = int(np.argmin(np.isfinite(numbers)))
-        raise DataError(f"{where(row)}: the score {values[row]!r} is not a finite number; correct it or remove the row")
-    return numbers
 
 
 def lone_classes(ids: NDArray[np.int64]) -> list[int]:
@@ -90,12 +125,95 @@ def lone_classes(ids: NDArray[np.int64]) -> list[int]:
     return [row for row, label in enumerate(ids.tolist()) if counts[label] == 1]
 
 
-def _name(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def class_name(value: Any) -> str:
+    """The class of a label: as it is written, and of a float that is whole the integer."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _number(value: int | float) -> float:
+def _problem(value: Any, name: str, names: Sequence[str] | None) -> str | None:
+    """What is wrong with a label, whatever the others are."""
+    if value is None or value == "":
+        return f"the label {name!r} is missing; fill it or remove the row"
+    if not isinstance(value, bool | int | float | str):
+        return f"a label is a string or a number; found {short_repr(value)}"
+    if names is not None and isinstance(value, int) and not 0 <= value < len(names):
+        return f"the class id {value} has no name; the file names {len(names)} classes, from 0"
+    return _problem_of_name(value)
+
+
+def _problem_of_name(value: bool | int | float | str) -> str | None:
+    """What is wrong with a label as a name."""
+    try:
+        text = str(value)
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"the label {short_repr(value)} is not Unicode: {error.reason}"
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return "the label is a number of thousands of digits; a label is a class or a score"
+    if len(text) > _LONGEST_NAME:
+        return f"the label has {len(text):,} characters, and a class at most {_LONGEST_NAME:,}; name the label's column"
+    return None
+
+
+def _of_other_types(values: Sequence[Any], rows: Sequence[int]) -> dict[int, str]:
+    """The labels that are of another type than the first one: of numbers, integers and floats are one type."""
+    if not rows:
+        return {}
+    first = values[rows[0]]
+
+    def type_of(value: Any) -> type:
+        return float if type(value) is int else type(value)
+
+    return {
+        row: f"the label {short_repr(values[row])} is of another kind than the first, {short_repr(first)}; make them "
+        "all numbers or all strings"
+        for row in rows
+        if type_of(values[row]) is not type_of(first)
+    }
+
+
+def _type(values: Sequence[Any], kind: str | None, *, written: bool) -> LabelType:
+    types = {type(value) for value in values}
+    integers = types == {int} or (written and all(map(_INTEGER.fullmatch, values)))
+    numbers = integers or types <= {int, float} or (written and all(map(_NUMBER.fullmatch, values)))
+    source = "integers" if integers else "decimal numbers" if numbers else "true and false" if bool in types else "text"
+    if kind == "score" or (kind is None and numbers and not integers):
+        return LabelType(source=source, classes=None)
+    names = {class_name(value) for value in values}
+    return LabelType(source=source, classes=tuple(sorted(names, key=_size if numbers else str)))
+
+
+def _named(values: Sequence[str], names: Sequence[str]) -> LabelType:
+    """Of the names in a file, those that a label has, in their order there."""
+    present = set(values)
+    return LabelType(source="the names in the file", classes=tuple(name for name in names if name in present))
+
+
+def _size(name: str) -> tuple[float, int, str]:
+    """A key that sorts numbers by size, and those of one size by their length."""
+    number = _number(name)
+    return (0.0 if math.isnan(number) else number), len(name), name
+
+
+def _score(value: Any) -> float:
+    """A label as a score.
+
+    Raises:
+        ValueError: It is none; the message says why.
+    """
+    if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
+        raise ValueError(f"the label {short_repr(value)} is no score; write a number")
+    with np.errstate(over="ignore"):
+        number = _number(value)
+        if not np.isfinite(np.float32(number)):
+            raise ValueError(f"the score {number!r} is not a finite number; correct it or remove the row")
+    return number
+
+
+def _number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:  # an integer of more than 308 digits
-        return float("inf")
+        return math.inf

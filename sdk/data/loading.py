@@ -13,11 +13,12 @@ from sklearn.model_selection import train_test_split
 
 from pointsman.registry.errors import DataError, SettingsError, unknown
 
+from ..core.read_settings import ReadSettings
 from ..tasks import SYNTHETIC, Task, custom_task, glue_task, kind_of
 from . import glue_files, glue_tsv, sample
-from .label_columns import class_ids, class_names, label_values, lone_classes, scores
+from .label_columns import LabelType, lone_classes
+from .own_rows import OwnRows, is_delimited, read_own_rows, reading_of_other
 from .splits import Split, TaskData
-from .table_files import Table, read_table, texts_of
 
 _FEWEST_ROWS = 10
 
@@ -95,6 +96,7 @@ def load_table_data(
     text: Sequence[str],
     label: str,
     validation: str | Path | None = None,
+    reading: ReadSettings | None = None,
     held_out: float = 0.1,
     split_seed: int = 0,
 ) -> TaskData:
@@ -104,8 +106,10 @@ def load_table_data(
 
     The labels determine what is learned. JSON and parquet have types: strings, integers and booleans are classes,
     floats are scores. In CSV and TSV, labels are classes if all are written as integers (ids 0, 1, … in the order of
-    size), scores if all are finite numbers and at least one is written with a point or an exponent, and else classes
-    (ids in the order of the alphabet).
+    size), scores if all are numbers and at least one is written with a point or an exponent, and else classes (ids in
+    the order of the alphabet). Classes are named as they are written: ``01`` and ``1`` are two. ``reading.kind``
+    overrides what the values say. A parquet file that Hugging Face's datasets wrote may name its class ids; its rows
+    with the id -1 have no label and are left out.
 
     Without a validation file, a part of the rows is held out as ``validation``: ``held_out`` of them, at least as many
     as there are classes and at most half, stratified by class, drawn by ``split_seed``. That seed is no training seed:
@@ -117,14 +121,16 @@ def load_table_data(
         text: Its one or two text columns.
         label: Its label column.
         validation: A file with the same columns, of any of these types, whose labels all occur in training.
+        reading: How to read the files; None: the defaults.
         held_out: The share of rows to hold out, above 0 and at most 0.5.
         split_seed: The seed of the draw of held-out rows.
 
     Raises:
-        SettingsError: ``held_out`` is out of range, or the names make no task.
-        DataError: A file that cannot be read, a missing column, an empty text, a missing or infinite label, fewer than
-            10 rows, one class only, a class of a single row where a part is to be held out, or unknown labels in the
-            validation file.
+        SettingsError: ``held_out`` is out of range, the names make no task, or no file takes the reading's delimiter
+            or quoting.
+        DataError: A file that cannot be read, a missing column, more bad rows than may be left out (an empty text, a
+            missing or infinite label, …), fewer than 10 rows, one class only, a class of a single row where a part is
+            to be held out, or unknown labels in the validation file.
 
     Examples:
         >>> data = load_table_data("stars", "reviews.csv", text=["body"], label="stars")
@@ -134,29 +140,55 @@ def load_table_data(
     if not 0 < held_out <= 0.5:
         raise SettingsError(f"held_out must be above 0 and at most 0.5; found {held_out}")
     custom_task(name, text=text, label=label)  # refuses names that make no task before any file is read
-    table = read_table(Path(path), [*text, label])
-    values = label_values(table, label)
-    classes = class_names(values)
-    labels = class_ids(values, classes, table.where) if classes else scores(values, table.where)
-    if len(table) < _FEWEST_ROWS:
-        raise DataError(f"{path} has {len(table)} rows; at least {_FEWEST_ROWS} are needed")
+    reading = ReadSettings() if reading is None else reading
+    _check_delimited(reading, [path] if validation is None else [path, validation])
+    found = read_own_rows(path, text, label, reading)
+    classes, labels = found.type.classes or (), found.labels
+    if len(labels) < _FEWEST_ROWS:
+        raise DataError(f"{path} has {len(labels)} rows; at least {_FEWEST_ROWS} are needed")
     if len(classes) == 1:
         raise DataError(f"{path}: every label is {classes[0]!r}; there is nothing to learn from one class")
     task = custom_task(name, text=text, label=label, labels=classes)
     _check_learnable(task, labels, str(path))
-    rows = _rows(task, table, labels)
+    rows, files = _rows(task, found), [found]
     if validation is None:
-        train, out = _hold_out(table, labels, classes, held_out, split_seed)
+        train, out = _hold_out(found, held_out, split_seed)
         splits = {"train": rows.take(pa.array(train)), "validation": rows.take(pa.array(out))}
     else:
-        other = read_table(Path(validation), [*text, label])
-        others = label_values(other, label)
-        right = class_ids(others, classes, other.where) if classes else scores(others, other.where)
-        splits = {"train": rows, "validation": _rows(task, other, right)}
-    source = Path(path).name if validation is None else f"{Path(path).name} and {Path(validation).name}"
+        reading = reading_of_other(reading, found.table, validation)
+        files.append(read_own_rows(validation, text, label, reading, like=found.type))
+        splits = {"train": rows, "validation": _rows(task, files[1])}
     return TaskData(
-        task=task, splits={part: Split.from_table(task, table) for part, table in splits.items()}, source=source
+        task=task,
+        splits={part: Split.from_table(task, table) for part, table in splits.items()},
+        source=" and ".join(file.table.path.name for file in files),
+        notes=(*(file.note for file in files), f"label: {found.type.described}"),
+        skipped=tuple(row for file in files for row in file.skipped),
     )
+
+
+def load_table_split(task: Task, path: str | Path, *, reading: ReadSettings | None = None) -> Split:
+    """Load rows from a file for a task that exists, to evaluate on.
+
+    Args:
+        task: The task, whose columns the file has.
+        path: The file.
+        reading: How to read it; None: the defaults.
+
+    Raises:
+        DataError: As ``load_table_data``; a label that is none of the task's among it.
+
+    Examples:
+        >>> load_table_split(Task.from_dict(version.task), "more.csv").labels()
+    """
+    like = LabelType(source="the task", classes=task.labels or None)
+    return Split.from_table(task, _rows(task, read_own_rows(path, task.text, task.label, reading, like=like)))
+
+
+def _check_delimited(reading: ReadSettings, paths: Sequence[str | Path]) -> None:
+    given = [name for name in ("quoting", "delimiter") if getattr(reading, name) != getattr(ReadSettings(), name)]
+    if given and not any(is_delimited(path, reading) for path in paths):
+        raise SettingsError(f"{given[0]} is for delimited files, as .csv and .tsv; found {Path(paths[0]).name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +232,9 @@ def _sample_table(task: Task, rows: Sequence[sample.Row]) -> pa.Table:
     return pa.table({**dict(zip(task.text, map(list, texts), strict=True)), task.label: [label for _, label in rows]})
 
 
-def _rows(task: Task, table: Table, labels: NDArray[Any]) -> pa.Table:
-    columns = dict(zip(task.text, texts_of(table, task.text), strict=True))
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()} | {task.label: labels})
+def _rows(task: Task, rows: OwnRows) -> pa.Table:
+    columns = {name: pa.array(rows.table.columns[name], pa.string()) for name in task.text}
+    return pa.table(columns | {task.label: rows.labels})
 
 
 def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
@@ -211,19 +243,18 @@ def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
         raise DataError(f"{where}: every {label} in the training rows; there is nothing to learn from that")
 
 
-def _hold_out(
-    table: Table, labels: NDArray[Any], classes: Sequence[str], share: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _hold_out(rows: OwnRows, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    classes, labels = rows.type.classes or (), rows.labels
     if classes and (lone := lone_classes(labels)):
         name = classes[int(labels[lone[0]])]
         raise DataError(
-            f"{table.where(lone[0])}: {len(lone)} of {len(classes)} classes have a single row, the first of them "
+            f"{rows.table.where(lone[0])}: {len(lone)} of {len(classes)} classes have a single row, the first of them "
             f"{name!r}, and one row cannot be both learned from and held out; add rows of it, correct it, or give a "
-            "validation file; if the labels are scores, write them with a decimal point"
+            "validation file; if the labels are scores, say so (kind score)"
         )
     # At most half, so that a class of two rows keeps one of them in training.
-    count = min(max(ceil(len(table) * share), len(classes)), len(table) // 2)
+    count = min(max(ceil(len(labels) * share), len(classes)), len(labels) // 2)
     train, out = train_test_split(
-        np.arange(len(table)), test_size=count, random_state=seed, stratify=labels if classes else None
+        np.arange(len(labels)), test_size=count, random_state=seed, stratify=labels if classes else None
     )
     return np.sort(train), np.sort(out)

@@ -1,17 +1,22 @@
 """The source of a task's rows, as the caller names it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
 from pointsman.registry.errors import SettingsError
 
 from ..core.arguments import as_list, short_repr
+from ..core.read_settings import ReadSettings
 from ..tasks import GLUE
 from .loading import load_table_data, load_task_data
 from .splits import TaskData
+
+LOG: Final = logging.getLogger(__name__)
+"""Gets what is read from files of the user's own, and what was guessed, as INFO; rows left out as WARNING."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +35,18 @@ class DataSource:
     """The one or two text columns of a task of the user's own; empty: ``text``."""
     label: str = "label"
     """The label column of a task of the user's own."""
+    reading: ReadSettings = field(default_factory=ReadSettings)
+    """How the files of a task of the user's own are read."""
 
     @classmethod
-    def of(cls, data: str | Path | None, validation: str | Path | None, text: Sequence[str] | str, label: str) -> Self:
+    def of(
+        cls,
+        data: str | Path | None,
+        validation: str | Path | None,
+        text: Sequence[str] | str,
+        label: str,
+        reading: ReadSettings | Mapping[str, Any] | None = None,
+    ) -> Self:
         """Check the arguments and make paths absolute, since a run may be resumed from another directory.
 
         Args:
@@ -40,9 +54,10 @@ class DataSource:
             validation: A file of validation rows, or None.
             text: The text columns, or the only one.
             label: The label column.
+            reading: How files are read, as settings or as some of their fields; None: the defaults.
 
         Raises:
-            SettingsError: An argument is not a path, or not a column's name.
+            SettingsError: An argument is not a path, not a column's name, or no setting of reading.
         """
         for argument, path in (("data", data), ("validation", validation)):
             if not isinstance(path, str | PathLike | None):
@@ -55,6 +70,23 @@ class DataSource:
             validation=None if validation is None else str(Path(validation).absolute()),
             text=tuple(columns),
             label=label,
+            reading=ReadSettings.of(reading),
+        )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Every field as JSON, recorded so that a run can be resumed or repeated."""
+        return {**asdict(self), "text": list(self.text)}
+
+    @classmethod
+    def of_given(cls, given: Mapping[str, Any]) -> Self:
+        """Read what ``given`` returned, also that of an older or a newer release."""
+        return cls(
+            data=given["data"],
+            validation=given["validation"],
+            text=tuple(given["text"]),
+            label=given["label"],
+            reading=ReadSettings.from_dict(given.get("reading", {})),
         )
 
     def load(self, task: str) -> TaskData:
@@ -70,15 +102,24 @@ class DataSource:
                 f"'{task}' is a task of GLUE: its text columns, label column and validation file are fixed; "
                 "for a task of your own, choose another name"
             )
+        from_file = task not in GLUE and self.data not in (None, "sample") and not Path(str(self.data)).is_dir()
+        if self.reading != ReadSettings() and not from_file:
+            raise SettingsError("settings of reading are for files of your own, and these rows come from none")
         if task in GLUE and not GLUE[task].trainable:
             other = GLUE[task].scored_with
             raise SettingsError(f"'{task}' has no training rows, and is scored with {other}'s adapter; train '{other}'")
-        if task in GLUE or self.data is None or self.data == "sample" or Path(self.data).is_dir():
+        if not from_file:
             return load_task_data(task, self.data)  # refuses an unknown task
-        return load_table_data(
+        data = load_table_data(
             task,
-            Path(self.data),
+            Path(str(self.data)),
             text=self.text or ("text",),
             label=self.label,
             validation=None if self.validation is None else Path(self.validation),
+            reading=self.reading,
         )
+        for row in data.skipped:
+            LOG.warning("left out: %s", row)
+        for note in data.notes:
+            LOG.info(note)
+        return data

@@ -130,6 +130,10 @@ class TaskData:
     """The rows by the name of their split: train, validation, test, as the task has them."""
     source: str
     """Where it comes from, in a few words for people."""
+    notes: tuple[str, ...] = ()
+    """What was read from files of the user's own, and what was guessed, a line each."""
+    skipped: tuple[str, ...] = ()
+    """The bad rows that were left out, each with its place and what is wrong with it."""
 
     def __post_init__(self) -> None:
         if not self.splits:

@@ -1,7 +1,7 @@
 """The request for a training: recorded with the run, and read back from it to resume or repeat the training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from pointsman.registry.refs import check_name
 
 from ..bases.find import absolute_name
 from ..core.arguments import short_repr
+from ..core.read_settings import ReadSettings
 from ..data.source import DataSource
 from ..methods import configure, find_method
 from ..methods.fusion import FUSE, configure_fusion
@@ -91,7 +92,7 @@ class TrainRequest:
     @property
     def given(self) -> dict[str, Any]:
         """Where base and rows come from, as JSON, recorded so that the run can be resumed or repeated."""
-        return {"base": self.base, **asdict(self.source), "text": list(self.source.text)}
+        return {"base": self.base, **self.source.given}
 
     @classmethod
     def of_run(cls, run: Run) -> Self:
@@ -114,9 +115,7 @@ class TrainRequest:
             base=given.get("base", run.base.name),
             method=run.method,
             config=run.settings["config"],
-            source=DataSource(
-                data=given["data"], validation=given["validation"], text=tuple(given["text"]), label=given["label"]
-            ),
+            source=DataSource.of_given(given),
             name=run.adapter,
             settings=TrainSettings.of(settings),
             requested=frozenset(run.settings.get("asked", known)),
@@ -133,10 +132,11 @@ class TrainRequest:
         validation: str | Path | None = None,
         text: Sequence[str] | str | None = None,
         label: str | None = None,
+        reading: ReadSettings | Mapping[str, Any] | None = None,
         name: str | None = None,
         **options: Any,
     ) -> Self:
-        """A copy with some things changed.
+        """A copy with some things changed; a mapping as ``reading`` changes single settings of it.
 
         A new method starts from its own configuration. Settings that the caller did not choose, and that depend on what
         changes, are left open again: the learning rate with another method, the epochs with other rows.
@@ -151,12 +151,13 @@ class TrainRequest:
             new_method = find_method(method or self.method).name
             config = configure(new_method, overrides, start=self.config if new_method == self.method else None)
         source = self.source
-        if not (data is validation is text is label is None):
+        if any(given is not None for given in (data, validation, text, label, reading)):
             source = DataSource.of(
                 data or source.data,
                 validation or (source.validation if data is None else None),
                 source.text if text is None else text,
                 label or source.label,
+                ReadSettings.of(reading, source.reading),
             )
         other_rows = source != self.source or "max_train_rows" in options
         dependencies = {

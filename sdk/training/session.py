@@ -260,6 +260,7 @@ def _start(
             "majority": _majority(prepared.evaluations["eval"]),
             **({} if prepared.target_scale is None else {"target": prepared.target_scale.to_dict()}),
             "given": request.given,
+            **({"notes": list(data.notes)} if data.notes else {}),
         },
         environment=environment(prepared.device, settings.precision),
         seed=settings.seed,

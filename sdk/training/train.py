@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from pointsman.registry import Origin, Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
+from ..core.read_settings import ReadSettings
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
@@ -29,6 +30,7 @@ def train(
     validation: str | Path | None = None,
     text: Sequence[str] | str = (),
     label: str = "label",
+    reading: ReadSettings | Mapping[str, Any] | None = None,
     name: str | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
@@ -52,6 +54,8 @@ def train(
         validation: A file of validation rows for a task of your own; None: hold out a part of ``data``.
         text: The one or two text columns of a task of your own; by default ``text``.
         label: Its label column.
+        reading: How files of a task of your own are read: quotes, delimiter, encoding, bad rows, the kind of labels; as
+            ``ReadSettings``, or a mapping of some of its fields.
         name: The adapter's name; by default the task's.
         registry: The registry; None: the default one.
         settings: The settings; or give single settings as ``options``.
@@ -75,7 +79,7 @@ def train(
         base=base,
         method=method,
         overrides=overrides,
-        source=DataSource.of(data, validation, text, label),
+        source=DataSource.of(data, validation, text, label, reading),
         name=name,
         settings=TrainSettings.given(settings, options),
         origin=origin,
@@ -134,8 +138,8 @@ def train_like(
         registry: The registry of the version or run; None: the default one.
         report: As for ``train``.
         callbacks: As for ``train``.
-        **changes: ``base``, ``method``, ``overrides``, ``data``, ``validation``, ``text``, ``label``, ``name``, and
-            fields of ``TrainSettings``.
+        **changes: ``base``, ``method``, ``overrides``, ``data``, ``validation``, ``text``, ``label``, ``reading`` (a
+            mapping changes single fields of it), ``name``, and fields of ``TrainSettings``.
 
     Returns:
         The new version.

@@ -15,6 +15,7 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
+from ..core.read_settings import ReadSettings
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD, find_method
@@ -96,6 +97,7 @@ def tune(
     validation: str | Path | None = None,
     text: Sequence[str] | str = (),
     label: str = "label",
+    reading: ReadSettings | Mapping[str, Any] | None = None,
     name: str | None = None,
     study: str | None = None,
     seed: int = 0,
@@ -125,6 +127,7 @@ def tune(
         validation: As for ``train``.
         text: As for ``train``.
         label: As for ``train``.
+        reading: As for ``train``.
         name: The adapter to make versions of; by default ``TASK-tune``.
         study: The name of the study; by default ``TASK-METHOD``.
         seed: The seed of the sampler, and of every training unless ``seed`` is a dimension.
@@ -168,7 +171,7 @@ def tune(
             fixed,
             searched,
             base=base,
-            source=DataSource.of(data, validation, text, label),
+            source=DataSource.of(data, validation, text, label, reading),
             adapter=adapter,
             study=study,
             seed=seed,

@@ -100,7 +100,7 @@ GOOD = "\n".join(f"a film {i},{'warm' if i % 2 else 'cold'}" for i in range(20))
         ("no.parquet", "text,label\n" + GOOD, [], ["parquet"]),
         ("no.jsonl", "text,label\n" + GOOD, [], ["line 1", "JSON"]),
         ("list.jsonl", '["a"]\n', [], ["line 1", "object"]),
-        ("number.jsonl", '{"text": 3, "label": "x"}\n' * 20, [], ["one class"]),
+        ("number.jsonl", '{"text": 3, "label": "x"}\n' * 20, [], ["line 1", "string", "20 of 20 rows are bad"]),
         ("texts.jsonl", '{"text": 3, "label": "x"}\n{"text": "a", "label": "y"}\n' * 9, [], ["line 1", "string"]),
     ],
 )  # fmt: skip

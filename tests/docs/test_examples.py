@@ -47,6 +47,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows([texts[0], "good" if label else "bad"] for texts, label in reviews)
+    with (desk / "notes.tsv").open("w", encoding="utf-8") as file:
+        file.write("text\tlabel\n")
+        file.writelines(f'" {texts[0]} " he said\t{"good" if label else "bad"}\n' for texts, label in reviews)
+        file.write("torn off\n")
     pairs = sample.generate("mrpc", sizes={"train": 120})["train"]
     with (desk / "pairs.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps({"a": a, "b": b, "same": bool(label)}) + "\n" for (a, b), label in pairs)

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
 from ...core.arguments import is_whole, short_repr
+from ...core.read_settings import ReadSettings
 from ...core.refs import parse_members, parse_ref
 from ...core.registries import open_registry
 from ...data.source import DataSource
@@ -34,6 +36,7 @@ def merge(
     validation: str | Path | None = None,
     text: Sequence[str] | str = (),
     label: str = "label",
+    reading: ReadSettings | Mapping[str, Any] | None = None,
     max_rows: int | None = None,
     base: str | None = None,
     device: str = "cpu",
@@ -78,6 +81,7 @@ def merge(
         validation: Of the search, as ``train`` takes it.
         text: Of the search, as ``train`` takes it.
         label: Of the search, as ``train`` takes it.
+        reading: Of the search, as ``train`` takes it.
         max_rows: Of the search: the number of rows to score on, the first ones.
         base: Of the search: where to load the base from; by default from where it was at training.
         device: Of the search: the device to compute on.
@@ -100,12 +104,12 @@ def merge(
     check_name(name)
     refs = parse_members(members)
     head_ref = None if head_of is None else parse_ref(head_of)
-    source = DataSource.of(data, validation, text, label)
+    source = DataSource.of(data, validation, text, label, reading)
     if search:
         _check_searched(how, weights, max_rows)
     elif (source, max_rows, base, device) != (DataSource.of(None, None, (), "label"), None, None, "cpu"):
         raise SettingsError(
-            "data, validation, text, label, max_rows, base and device are for a search, which is not set",
+            "data, validation, text, label, reading, max_rows, base and device are for a search, which is not set",
             advice=Advice(Action.SET_ARGUMENTS, {"search": True}),
         )
     recipe = Recipe.of(how, weights, members=len(refs), density=density, scale=scale, rank=rank, seed=seed)

@@ -17,6 +17,9 @@ from .errors import InvalidNameError, SettingsError
 LATEST: Final = "latest"
 BEST: Final = "best"
 
+GREATEST_NUMBER: Final = 999_999_999
+"""The greatest number that a version can have, since a ref is read with nine digits."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 _RUN = re.compile(r"[0-9a-f]{12}")
@@ -55,21 +58,10 @@ def check_metric(text: str) -> str:
     Raises:
         InvalidNameError: It is empty, over 200 characters, or has other characters than letters, digits and ``_.-/``.
     """
-    if len(text) > 200 or not _METRIC.fullmatch(text):
+    if not isinstance(text, str) or len(text) > 200 or not _METRIC.fullmatch(text):
         raise InvalidNameError(
             f"metric name {_quoted(text)} is not valid: use letters, digits and '_.-', parted by '/'"
         )
-    return text
-
-
-def check_length(what: str, text: str, most: int) -> str:
-    """Return ``text`` if it is no longer than ``most`` characters.
-
-    Raises:
-        SettingsError: It is.
-    """
-    if len(text) > most:
-        raise SettingsError(f"{what} {_quoted(text)} is {len(text):,} characters long: at most {most} are allowed")
     return text
 
 
@@ -79,7 +71,7 @@ def check_run(text: str) -> str:
     Raises:
         InvalidNameError: It is something else.
     """
-    if not _RUN.fullmatch(text):
+    if not isinstance(text, str) or not _RUN.fullmatch(text):
         raise InvalidNameError(f"run {_quoted(text)} is not valid: it must be 12 hexadecimal digits")
     return text
 
@@ -90,7 +82,7 @@ def check_filename(text: str) -> str:
     Raises:
         SettingsError: It is empty, has a separator or a character that is not printable, or is over 255 bytes.
     """
-    plain = text not in ("", ".", "..") and text.isprintable() and not set("/\\") & {*text}
+    plain = isinstance(text, str) and text not in ("", ".", "..") and text.isprintable() and not set("/\\") & {*text}
     if not plain or len(text.encode()) > 255:
         raise SettingsError(f"file name {_quoted(text)} is not valid: use a plain name without a path")
     return text
@@ -102,10 +94,8 @@ def check_tag(key: str, value: str | None) -> None:
     Raises:
         InvalidNameError: The key breaks the rules, or the value is over 5,000 characters or has control characters.
     """
-    if len(key) > 200 or not _METRIC.fullmatch(key):
+    if not isinstance(key, str) or len(key) > 200 or not _METRIC.fullmatch(key):
         raise InvalidNameError(f"tag {_quoted(key)} is not valid: use letters, digits and '_.-', parted by '/'")
-    if value is not None and not isinstance(value, str):
-        raise InvalidNameError(f"the value of the tag '{key}' is no text: {value!a}")
     if value is not None:
         _check_text(f"the value of the tag '{key}'", value, 5_000)
 
@@ -116,12 +106,15 @@ def check_note(text: str) -> str:
     Raises:
         InvalidNameError: It is over 65,536 characters, or has control characters other than line breaks and tabs.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if isinstance(text, str):
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     _check_text("the note", text, 65_536)
     return text
 
 
 def _check_text(what: str, text: str, most: int) -> None:
+    if not isinstance(text, str):
+        raise InvalidNameError(f"{what} is no text: {_quoted(text)}")
     if len(text) > most:
         raise InvalidNameError(f"{what} is {len(text):,} characters long: at most {most:,} are allowed")
     for character in text:

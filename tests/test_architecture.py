@@ -20,7 +20,7 @@ LAYERS = ("registry", "sdk", "cli")
 ROOMS = {
     "registry": (
         ("errors",),
-        ("records", "refs"),
+        ("records", "refs", "values"),
         ("storage",),
         ("database",),
         ("metrics",),

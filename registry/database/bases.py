@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..errors import SettingsError
 from ..records import Base
-from ..refs import check_length
+from ..values import check_text, check_whole, refused
 from . import tables as t
 
 _COLUMNS = tuple(column for column in t.base.c if column.name != "id")
@@ -20,14 +19,9 @@ def base_id(connection: sa.Connection, base: Base) -> int:
     A row without a former fingerprint gets that of ``base``; nothing else of a row ever changes.
 
     Raises:
-        SettingsError: A fingerprint is not a sha256, or a count is negative.
+        SettingsError: As ``check_base``.
     """
-    for fingerprint in (base.fingerprint, base.former_fingerprint):
-        if fingerprint is not None and not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
-            raise SettingsError(f"the base's fingerprint {fingerprint[:80]!a} is not a sha256")
-    check_length("the base's model type", base.model_type, 64)
-    if min(base.hidden_size, base.layers, base.parameters, base.size) < 0:
-        raise SettingsError(f"the base '{base.name}' has a size below 0: {base}")
+    check_base(base)
     b = t.base.c
     row = connection.execute(sa.select(b.id, b.former_fingerprint).where(b.fingerprint == base.fingerprint)).first()
     if row is not None:
@@ -36,6 +30,23 @@ def base_id(connection: sa.Connection, base: Base) -> int:
         return int(row.id)
     values = {column.name: getattr(base, column.name) for column in _COLUMNS}
     return int(connection.execute(t.base.insert().values(values).returning(t.base.c.id)).scalar_one())
+
+
+def check_base(base: Base) -> None:
+    """Refuse a base of which a field is not what it must be.
+
+    Raises:
+        SettingsError: A fingerprint is not a sha256, or a count is negative or beyond what its column takes.
+    """
+    for fingerprint in (base.fingerprint, base.former_fingerprint):
+        if fingerprint is not None and not re.fullmatch(
+            r"[0-9a-f]{64}", check_text("base.fingerprint", fingerprint, 64)
+        ):
+            raise refused("base.fingerprint", fingerprint, "a sha256: 64 lower-case hexadecimal digits")
+    check_text("base.name", base.name, 4_096)
+    check_text("base.model_type", base.model_type, 64)
+    for field, most in (("hidden_size", 2**31), ("layers", 2**31), ("parameters", 2**63), ("size", 2**63)):
+        check_whole(f"base.{field}", getattr(base, field), 0, most - 1)
 
 
 def same_base_ids(test: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> sa.Select[tuple[int]]:

@@ -14,6 +14,7 @@ from ..errors import SettingsError
 from ..records import Base, Origin, Page, Run, RunStatus
 from ..refs import check_name
 from . import listing, liveness, runs
+from .checks import check_origin
 from .recorder import RunRecorder
 
 
@@ -68,7 +69,7 @@ class RunsPart(RegistryPart):
         if origin is None and if_newest is not None:
             raise SettingsError(f"if_newest is '{if_newest}', but the run has no origin to compare: give an origin")
         if origin is not None:
-            runs.check_origin(origin)
+            check_origin(origin)
         uid, started = secrets.token_hex(6), now()
         with self.database.writing() as connection:
             before = None if origin is None else runs.reserve(connection, origin, if_newest)

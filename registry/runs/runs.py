@@ -15,7 +15,6 @@ from ..errors import (
     Action,
     Advice,
     ConflictError,
-    InvalidNameError,
     ReservedError,
     RunNotFoundError,
     SettingsError,
@@ -23,8 +22,9 @@ from ..errors import (
 )
 from ..metrics import cutting
 from ..records import Base, Origin, Run, RunStatus
-from ..refs import Ref, check_length, check_name
+from ..refs import Ref
 from . import liveness
+from .checks import check_fields
 from .listing import SILENCE, newest_of, records
 
 _UID_PREFIX: Final = re.compile(r"[0-9a-f]{1,12}")
@@ -57,7 +57,23 @@ def insert(
     heartbeat_at: datetime,
     origin: Origin | None = None,
 ) -> int:
-    """Insert a run, and return the id of its row."""
+    """Insert a run, and return the id of its row.
+
+    Raises:
+        InvalidNameError, SettingsError: As ``check_fields``.
+    """
+    check_fields(
+        adapter=adapter,
+        task=task,
+        method=method,
+        settings=settings,
+        data=data,
+        environment=environment,
+        seed=seed,
+        error=error,
+        times=(started_at, heartbeat_at) if ended_at is None else (started_at, ended_at, heartbeat_at),
+        origin=origin,
+    )
     row: int = connection.execute(
         t.run.insert()
         .values(
@@ -83,21 +99,6 @@ def insert(
         .returning(t.run.c.id)
     ).scalar_one()
     return row
-
-
-def check_origin(origin: Origin) -> None:
-    """Check that an origin can be stored.
-
-    Raises:
-        InvalidNameError: Its kind breaks the rule for names, or its name or item is empty or has characters that
-            cannot be printed.
-        SettingsError: One of them is too long.
-    """
-    check_length("the origin's kind", check_name(origin.kind, "origin kind"), 32)
-    for what, text in (("name", origin.name), ("item", origin.item)):
-        if not text.strip() or not text.isprintable():
-            raise InvalidNameError(f"the origin's {what} {text[:80]!a} is not valid: use printable characters")
-        check_length(f"the origin's {what}", text, 200)
 
 
 def reserve(connection: sa.Connection, origin: Origin, if_newest: str | None) -> datetime | None:

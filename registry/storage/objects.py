@@ -100,8 +100,8 @@ def check_digest(text: str) -> str:
     Raises:
         StoreError: It is not 64 lower-case hexadecimal digits.
     """
-    if not _DIGEST.fullmatch(text):
-        raise StoreError(f"digest {text[:80]!a} is not valid: it must be 64 lower-case hexadecimal digits")
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        raise StoreError(f"digest {str(text)[:80]!a} is not valid: it must be 64 lower-case hexadecimal digits")
     return text
 
 

@@ -1,9 +1,9 @@
 """Add the versions of a bundle to a registry: all of them, or none."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,13 +17,14 @@ from ..registry import Registry
 from ..runs import runs
 from ..versions import catalog
 from .batches import batched
-from .bundle import Bundle
+from .bundle import INDEX, Bundle
 from .bundle_records import BundledRun, BundledVersion, read_point, read_run, read_version
 
 _BATCH: Final = 10_000
 """Metric points in memory at a time."""
 
 _Runs = Mapping[str, BundledRun]
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
     """Add the versions of a bundle, with runs, metric histories, lineage, tags and notes.
 
     A version that the registry has already (the same adapter, content and run) stays unchanged, so a second import
-    changes nothing. A new version keeps its number if the adapter never had that or a greater one, and otherwise gets
-    the next number. An alias is set if its name is free; none is moved.
+    changes nothing. A new version keeps its number if the adapter never had that or a greater one and it is at most
+    999,999 (``catalog.GREATEST_KEPT``), and otherwise gets the next number. An alias is set if its name is free; none
+    is moved.
 
     Args:
         registry: The registry.
@@ -62,12 +64,13 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
     with Bundle(path) as bundle:
         versions, bundled_runs = _read_records(bundle)
         _check_complete(bundle, versions, bundled_runs)
-        for digest in bundle.objects:
+        objects = sorted({file.sha256 for version in versions for file in version.new.files})
+        for digest in objects:
             registry.store.put_stream(bundle.stream(f"objects/{digest}"), digest)
         with registry.database.writing() as connection:
             imported = [_import(connection, bundle, version, bundled_runs) for version in versions]
             # Garbage collection may have removed the new objects before the lock was taken; now it waits.
-            for digest in bundle.objects:
+            for digest in objects:
                 if not registry.store.has(digest):
                     registry.store.put_stream(bundle.stream(f"objects/{digest}"), digest)
     return imported
@@ -75,13 +78,27 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
 
 def _read_records(bundle: Bundle) -> tuple[list[BundledVersion], _Runs]:
     index = bundle.index()
-    try:
-        versions = [read_version(record) for record in index["versions"]]
-        return versions, {run.uid: run for run in map(read_run, index["runs"])}
-    except KeyError as error:
-        raise BundleError(f"the bundle {bundle.label} has a record that lacks the field {error}") from error
-    except (PointsmanError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BundleError(f"the bundle {bundle.label} has an invalid record: {error}") from error
+    versions = list(_records(bundle, index, "versions", read_version))
+    return versions, {run.uid: run for run in _records(bundle, index, "runs", read_run)}
+
+
+def _records(
+    bundle: Bundle, index: Mapping[str, Any], field: str, read: Callable[[Mapping[str, Any]], _Record]
+) -> Iterator[_Record]:
+    """Read the records in one field of the index."""
+    if not isinstance(index.get(field), list):
+        raise BundleError(f"{INDEX} in the bundle {bundle.label} lacks the list '{field}'")
+    for position, record in enumerate(index[field]):
+        try:
+            yield read(record)
+        except KeyError as error:
+            raise BundleError(
+                f"the bundle {bundle.label} has a record, {field}[{position}], that lacks the field {error}"
+            ) from error
+        except (PointsmanError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"the bundle {bundle.label} has an invalid record, {field}[{position}]: {error}"
+            ) from error
 
 
 def _check_complete(bundle: Bundle, versions: Sequence[BundledVersion], bundled_runs: _Runs) -> None:
@@ -89,12 +106,17 @@ def _check_complete(bundle: Bundle, versions: Sequence[BundledVersion], bundled_
 
     The histories are read here and again when they are imported, so that damage is reported before the first write.
     """
-    objects = set(bundle.objects)
     for version in versions:
         new = version.new
         for file in new.files:
-            if file.sha256 not in objects:
+            size = bundle.objects.get(file.sha256)
+            if size is None:
                 raise BundleError(f"the bundle {bundle.label} lacks the file {file.name} of {new.name}: {file.sha256}")
+            if size != file.size:
+                raise BundleError(
+                    f"the bundle {bundle.label} says that the file {file.name} of {new.name} has {file.size} bytes: "
+                    f"it has {size}"
+                )
         if new.run is not None and new.run not in bundled_runs:
             raise BundleError(f"the bundle {bundle.label} lacks the run {new.run} that made {new.name}")
     for uid in bundled_runs:
@@ -117,7 +139,9 @@ def _import(connection: sa.Connection, bundle: Bundle, version: BundledVersion, 
     except PointsmanError as error:
         raise BundleError(f"the bundle {bundle.label} has an invalid version: {error}") from error
     aliases = [alias for alias in version.aliases if _set_free_alias(connection, ref, alias)]
-    details = {"bundle": bundle.path.name, "from": version.ref, "digest": new.digest, "run": new.run}
+    # The name of a file need not be Unicode.
+    name = bundle.path.name.encode(errors="backslashreplace").decode()
+    details = {"bundle": name, "from": version.ref, "digest": new.digest, "run": new.run}
     events.record(connection, "import", ref, {**details, "aliases": aliases})
     return Imported(source=version.ref, ref=str(ref), new=True, aliases=tuple(aliases))
 
@@ -142,7 +166,11 @@ def _find(connection: sa.Connection, new: catalog.NewVersion) -> Ref | None:
 
 def _insert_run(connection: sa.Connection, bundle: Bundle, run: BundledRun) -> None:
     """Add a run with its points, unless the registry has it."""
-    if connection.scalar(sa.select(t.run.c.id).where(t.run.c.uid == run.uid)) is not None:
+    r = t.run.c
+    here = connection.execute(sa.select(r.adapter_name, r.task, r.seed, r.started_at).where(r.uid == run.uid)).first()
+    if here is not None:
+        if here != (run.adapter, *(run.fields[name] for name in ("task", "seed", "started_at"))):
+            raise BundleError(f"the bundle {bundle.label} has a run {run.uid}, which is another run here")
         return
     run_id = runs.insert(connection, uid=run.uid, adapter=run.adapter, **run.fields)
     for batch in batched(_points(bundle, run.uid), _BATCH):
@@ -152,11 +180,13 @@ def _insert_run(connection: sa.Connection, bundle: Bundle, run: BundledRun) -> N
 def _points(bundle: Bundle, uid: str) -> Iterator[LoggedPoint]:
     """The points of a run, in the order they were logged."""
     name = f"history/{uid}.jsonl"
-    for line in bundle.lines(name):
+    for number, line in enumerate(bundle.lines(name), 1):
         try:
             yield read_point(line)
         except (ValueError, TypeError, RecursionError, PointsmanError) as error:
-            raise BundleError(f"{name} in the bundle {bundle.label} has an invalid line: {line[:80]!a}") from error
+            raise BundleError(
+                f"{name} in the bundle {bundle.label} has an invalid line, number {number}: {line[:80]!a}: {error}"
+            ) from error
 
 
 def _set_free_alias(connection: sa.Connection, ref: Ref, alias: str) -> bool:

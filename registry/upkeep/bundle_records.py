@@ -1,7 +1,8 @@
 """The records of a bundle: versions, runs and metric points as JSON, written and read.
 
-A bundle may come from anywhere, so the readers check every field. They raise KeyError, TypeError, ValueError and the
-like, or an error of pointsman's, for a record that is not valid; the caller says where it stands.
+A bundle may come from anywhere. What is read passes the checks of whatever is made here (``versions.checks`` and
+``runs.checks``). The readers raise KeyError, TypeError, ValueError and the like, or an error of pointsman's, for a
+record that is not valid; the caller says where it stands.
 """
 
 import json
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..database.bases import check_base
 from ..errors import BundleError
 from ..records import Base, File, LoggedPoint, Parent, Run, RunStatus, Version
-from ..refs import Ref, check_alias, check_filename, check_metric, check_name, check_note, check_run, check_tag
-from ..runs import runs
+from ..refs import GREATEST_NUMBER, check_alias, check_metric, check_note, check_run
+from ..runs.checks import check_fields
 from ..storage.objects import check_digest
+from ..values import check_number, check_object, check_seconds, check_text, check_time, check_whole, refused
 from ..versions import catalog
+from ..versions.checks import check_kind
 from .older_bundles import split_origin, version_kind
 
 
@@ -72,47 +76,37 @@ def version_record(version: Version, parents: Sequence[Parent]) -> dict[str, Any
 
 def read_version(record: Mapping[str, Any]) -> BundledVersion:
     """Read what ``version_record`` wrote, also in an earlier release."""
+    config = check_object("config", record["config"])
+    files = [File(name=file["name"], sha256=file["sha256"], size=file["size"]) for file in _list(record, "files")]
+    parents = [
+        Parent(ref=parent["ref"], digest=parent["digest"], role=parent["role"], present=False)
+        for parent in _list(record, "parents")
+    ]
+    metrics = check_object("metrics", record["metrics"])
     new = catalog.NewVersion(
-        name=check_name(record["name"]),
-        files=[
-            File(name=check_filename(file["name"]), sha256=check_digest(file["sha256"]), size=_integer(file["size"]))
-            for file in record["files"]
-        ],
-        task=_task(record["task"]),
-        kind=catalog.check_kind(record.get("kind", version_kind(record["method"], record["config"]))),
-        method=_text(record["method"], 64),
-        config=dict(record["config"]),
+        name=record["name"],
+        files=files,
+        task=record["task"],
+        kind=check_kind(record.get("kind", version_kind(record["method"], config))),
+        method=record["method"],
+        config=config,
         base=_base(record["base"]),
-        max_length=_integer(record["max_length"]),
-        parameters=_integer(record["parameters"]),
-        metrics={
-            check_metric(key): math.nan if value is None else float(value) for key, value in record["metrics"].items()
-        },
+        max_length=record["max_length"],
+        parameters=record["parameters"],
+        metrics={key: math.nan if value is None else value for key, value in metrics.items()},
         primary_metric=record["primary_metric"],
-        run=None if record["run"] is None else check_run(record["run"]),
-        parents=[
-            Parent(
-                ref=str(Ref.parse(_text(parent["ref"], 80))),
-                digest=check_digest(parent["digest"]),
-                role=_text(parent["role"], 32),
-                present=False,
-            )
-            for parent in record["parents"]
-        ],
-        created_at=_time(record["created_at"]),
-        tags=dict(record["tags"]),
+        run=record["run"],
+        parents=parents,
+        created_at=_time("created_at", record["created_at"]),
+        tags=record["tags"],
         note=None if record["note"] is None else check_note(record["note"]),
     )
-    for key, value in new.tags.items():
-        check_tag(key, _text(value, 5_000))
-    if not new.files or len({file.name for file in new.files}) < len(new.files):
-        raise BundleError(f"{new.name} has no files, or two with one name")
-    if new.digest != record["digest"]:
-        raise BundleError(f"{new.name}@{record['number']} has the digest {new.digest}, not {record['digest']}")
-    number = _integer(record["number"])
-    if not 0 < number < 10**9:
-        raise BundleError(f"{new.name} has the number {number}, which is not from 1 to 999999999")
-    return BundledVersion(number=number, new=new, aliases=tuple(check_alias(alias) for alias in record["aliases"]))
+    if new.digest != check_digest(record["digest"]):
+        raise BundleError(f"its digest is {new.digest}, not {record['digest']}")
+    number = check_whole("number", record["number"], 1, GREATEST_NUMBER)
+    return BundledVersion(
+        number=number, new=new, aliases=tuple(check_alias(alias) for alias in _list(record, "aliases"))
+    )
 
 
 def run_record(run: Run) -> dict[str, Any]:
@@ -138,25 +132,25 @@ def run_record(run: Run) -> dict[str, Any]:
 
 def read_run(record: Mapping[str, Any]) -> BundledRun:
     """Read what ``run_record`` wrote, also in an earlier release."""
+    check_object("settings", record["settings"])
     origin, settings = split_origin(record)
-    if origin is not None:
-        runs.check_origin(origin)
-    fields = {
-        "task": check_name(record["task"], "task name"),
-        "method": _text(record["method"], 64),
-        "base": _base(record["base"]),
+    times = {
+        field: None if field == "ended_at" and record[field] is None else _time(field, record[field])
+        for field in ("started_at", "ended_at", "heartbeat_at")
+    }
+    checked = {
+        "task": record["task"],
+        "method": record["method"],
         "settings": settings,
-        "data": dict(record["data"]),
-        "environment": dict(record["environment"]),
-        "seed": _integer(record["seed"], low=-(2**63)),
-        "status": RunStatus(record["status"]),
-        "error": None if record["error"] is None else _text(record["error"], 1 << 20),
-        "started_at": _time(record["started_at"]),
-        "ended_at": None if record["ended_at"] is None else _time(record["ended_at"]),
-        "heartbeat_at": _time(record["heartbeat_at"]),
+        "data": record["data"],
+        "environment": record["environment"],
+        "seed": record["seed"],
+        "error": record["error"],
         "origin": origin,
     }
-    return BundledRun(uid=check_run(record["uid"]), adapter=check_name(record["adapter"]), fields=fields)
+    check_fields(adapter=record["adapter"], times=[time for time in times.values() if time is not None], **checked)
+    fields = {**checked, **times, "base": _base(record["base"]), "status": RunStatus(record["status"])}
+    return BundledRun(uid=check_run(record["uid"]), adapter=record["adapter"], fields=fields)
 
 
 def point_line(key: str, step: int, epoch: float | None, wall_time: float, value: float | None) -> bytes:
@@ -169,47 +163,40 @@ def point_line(key: str, step: int, epoch: float | None, wall_time: float, value
 def read_point(line: bytes) -> LoggedPoint:
     """Read what ``point_line`` wrote."""
     key, step, epoch, wall_time, value = json.loads(line.decode())
-    if epoch is not None:
-        epoch = float(epoch)
-    number = math.nan if value is None else float(value)
-    return LoggedPoint(check_metric(key), _integer(step), number, epoch, float(wall_time))
-
-
-def _task(value: Any) -> dict[str, Any]:
-    task = dict(value)
-    check_name(task["name"], "task name")
-    return task
-
-
-def _base(value: Mapping[str, Any]) -> Base:
-    former = value.get("former_fingerprint")
-    return Base(
-        fingerprint=check_digest(value["fingerprint"]),
-        name=_text(value["name"], 4_096),
-        model_type=_text(value["model_type"], 64),
-        hidden_size=_integer(value["hidden_size"]),
-        layers=_integer(value["layers"]),
-        parameters=_integer(value["parameters"]),
-        size=_integer(value["size"]),
-        former_fingerprint=None if former is None else check_digest(former),
+    return LoggedPoint(
+        key=check_metric(key),
+        step=check_whole("step", step),
+        value=math.nan if value is None else check_number("value", value),
+        epoch=None if epoch is None else check_number("epoch", epoch, finite=True),
+        wall_time=check_seconds("time", wall_time),
     )
 
 
-def _text(value: Any, max_length: int) -> str:
-    if not isinstance(value, str) or len(value) > max_length:
-        raise TypeError(f"expected a text of at most {max_length} characters")
+def _base(value: Mapping[str, Any]) -> Base:
+    base = Base(
+        fingerprint=value["fingerprint"],
+        name=value["name"],
+        model_type=value["model_type"],
+        hidden_size=value["hidden_size"],
+        layers=value["layers"],
+        parameters=value["parameters"],
+        size=value["size"],
+        former_fingerprint=value.get("former_fingerprint"),
+    )
+    check_base(base)
+    return base
+
+
+def _list(record: Mapping[str, Any], field: str) -> list[Any]:
+    value = record[field]
+    if not isinstance(value, list):
+        raise refused(field, value, "a list")
     return value
 
 
-def _integer(value: Any, low: int = 0) -> int:
-    # bool is an int in Python, and not in a bundle.
-    if type(value) is not int or not low <= value < 2**63:
-        raise TypeError(f"expected a whole number from {low} to 2**63 - 1")
-    return value
-
-
-def _time(value: Any) -> datetime:
-    time = datetime.fromisoformat(_text(value, 64))
-    if time.tzinfo is None:
-        raise ValueError("expected a time with its time zone")
-    return time
+def _time(field: str, value: Any) -> datetime:
+    try:
+        time = datetime.fromisoformat(check_text(field, value, 64))
+    except ValueError:
+        raise refused(field, value, "a time in the format of ISO 8601") from None
+    return check_time(field, time)

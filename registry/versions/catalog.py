@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,14 +22,24 @@ from ..errors import (
     ConflictError,
     InUseError,
     RunNotFoundError,
-    SettingsError,
     VersionNotFoundError,
     unknown,
 )
 from ..metrics.points import key_ids
 from ..records import Base, File, Parent, VersionKind
-from ..refs import BEST, LATEST, Ref, check_length
+from ..refs import BEST, GREATEST_NUMBER, LATEST, Ref, check_run
+from ..storage.objects import check_digest
+from ..values import check_text, check_time, check_whole
+from . import checks
 from . import manifest as manifests
+
+GREATEST_KEPT: Final = 999_999
+"""The greatest number that an import keeps; a version with a greater one gets the next number.
+
+A number is never given twice, so what a bundle says of a number holds for ever: with version 999,999,999 of an adapter,
+the next one could not be named. From here, numbers are given one at a time only. So however many bundles come in, more
+than 998 million versions of an adapter can still be made, and who has trained a million keeps every number.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +64,32 @@ class NewVersion:
     note: str | None
 
     def __post_init__(self) -> None:
-        check_length("the method", self.method, 64)
+        checks.check_fields(
+            name=self.name,
+            files=[file.name for file in self.files],
+            task=self.task,
+            kind=self.kind,
+            method=self.method,
+            config=self.config,
+            base=self.base,
+            max_length=self.max_length,
+            parameters=self.parameters,
+            metrics=self.metrics,
+            primary_metric=self.primary_metric,
+            tags=self.tags,
+            note=self.note,
+        )
+        for file in self.files:
+            check_digest(file.sha256)
+            check_whole(f"the size of the file '{file.name}'", file.size)
+        check_whole("the size of all files", sum(file.size for file in self.files))
         for parent in self.parents:
-            check_length("the role", parent.role, 32)
-        for what, value in (("max_length", self.max_length), ("parameters", self.parameters)):
-            if value < 0:
-                raise SettingsError(f"{what} {value} is not valid: it must be at least 0")
+            check_text("the role", parent.role, 32)
+            check_text("a parent's ref", str(Ref.parse(parent.ref)), 80)
+            check_digest(parent.digest)
+        if self.run is not None:
+            check_run(self.run)
+        check_time("created_at", self.created_at)
 
     @property
     def digest(self) -> str:
@@ -90,31 +120,20 @@ class VersionRow(NamedTuple):
     digest: str
 
 
-def check_kind(kind: str) -> VersionKind:
-    """Return the kind of a version.
-
-    Raises:
-        SettingsError: It is unknown; the message lists the known ones.
-    """
-    try:
-        return VersionKind(kind)
-    except ValueError:
-        raise unknown(SettingsError, "kind of version", str(kind), VersionKind) from None
-
-
 def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | None = None) -> Ref:
     """Add a version and return its ref.
 
     Args:
         connection: A transaction that writes.
         new: The version.
-        number: The version's number, if it is above every number that the adapter ever had; else it gets the next one.
+        number: The version's number, if it is above every number that the adapter ever had and at most
+            ``GREATEST_KEPT``; else it gets the next one.
+
+    Raises:
+        NotFoundError: The run does not exist.
+        ConflictError: The run has made a version already, or the adapter has had the greatest number.
     """
     metrics = {key: float(value) for key, value in new.metrics.items()}
-    if new.primary_metric is not None and new.primary_metric not in metrics:
-        raise SettingsError(f"primary metric '{new.primary_metric}' is not among the metrics: {', '.join(metrics)}")
-    if infinite := [key for key, value in metrics.items() if math.isinf(value)]:
-        raise SettingsError(f"metric '{infinite[0]}' is infinite: a version's metrics must be finite or NaN")
     manifest = new.manifest
     digest = manifests.digest(manifest)
     adapter_id, number = _next_number(connection, new.name, number)
@@ -297,12 +316,17 @@ def _free_run(connection: sa.Connection, uid: str) -> int:
 
 def _next_number(connection: sa.Connection, name: str, wanted: int | None) -> tuple[int, int]:
     a = t.adapter.c
+    wanted = None if wanted is None or wanted > GREATEST_KEPT else wanted
     row = connection.execute(sa.select(a.id, a.last_number).where(a.name == name)).first()
     if row is None:
         number = wanted or 1
         values = {"name": name, "last_number": number, "created_at": now()}
         return connection.execute(t.adapter.insert().values(values).returning(a.id)).scalar_one(), number
     number = wanted if wanted is not None and wanted > row.last_number else row.last_number + 1
+    if number > GREATEST_NUMBER:
+        raise ConflictError(
+            f"the adapter '{name}' has had a version {GREATEST_NUMBER}, the greatest number there is: use another name"
+        )
     connection.execute(t.adapter.update().where(a.id == row.id).values(last_number=number))
     return row.id, number
 

@@ -16,11 +16,11 @@ from ..database.part import RegistryPart
 from ..errors import ConflictError, SettingsError, StoreError
 from ..metrics import summaries
 from ..records import Base, ComparedField, File, Lineage, Page, Version, VersionKind
-from ..refs import BEST, LATEST, Ref, check_filename, check_metric, check_name, check_note, check_tag
+from ..refs import BEST, LATEST, Ref, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
 from ..storage.files import write_atomically
-from . import catalog, compare, lineage, listing
+from . import catalog, checks, compare, lineage, listing
 
 
 class VersionsPart(RegistryPart):
@@ -71,23 +71,28 @@ class VersionsPart(RegistryPart):
         Raises:
             InvalidNameError: A name breaks the rules.
             SettingsError: No files, a file name with a path in it, an unknown kind, an infinite metric, a primary
-                metric that is not among the metrics, or something that is not JSON.
+                metric that is not among the metrics, a number out of range, something that is not JSON, or a fusion or
+                composition that does not name its members as ``name@number``.
             NotFoundError: The run or a parent does not exist.
             ConflictError: The run has made a version already.
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
-        check_name(name)
-        check_name(str(task.get("name", "")), "task name")
-        for metric in metrics or {}:
-            check_metric(metric)
-        for key, value in (tags or {}).items():
-            check_tag(key, value)
-        if note is not None:
-            note = check_note(note)
-        if not files:
-            raise SettingsError(f"a version of '{name}' needs at least one file")
-        for filename in files:
-            check_filename(filename)
+        note = None if note is None else check_note(note)
+        checks.check_fields(
+            name=name,
+            files=files,
+            task=task,
+            kind=kind,
+            method=method,
+            config=config,
+            base=base,
+            max_length=max_length,
+            parameters=parameters,
+            metrics=metrics or {},
+            primary_metric=primary_metric,
+            tags=tags or {},
+            note=note,
+        )
         stored = [
             File(name=filename, sha256=self.store.put(content), size=len(content))
             for filename, content in sorted(files.items())
@@ -97,7 +102,7 @@ class VersionsPart(RegistryPart):
                 name=name,
                 files=stored,
                 task=task,
-                kind=catalog.check_kind(kind),
+                kind=VersionKind(kind),
                 method=method,
                 config=config,
                 base=base,

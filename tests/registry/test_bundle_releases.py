@@ -77,16 +77,22 @@ def test_a_bundle_of_a_newer_release_may_say_more(registry, kinds, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index["versions"][0].update(kind="odd"), "an invalid record: unknown kind of version 'odd'"),
+        (
+            lambda index: index["versions"][0].update(kind="odd"),
+            r"an invalid record, versions\[0\]: unknown kind of version 'odd'",
+        ),
         (
             lambda index: index["runs"][0]["origin"].update(name=""),
-            "an invalid record: the origin's name '' is not valid",
+            r"an invalid record, runs\[0\]: the origin's name '' is not valid",
         ),
-        (lambda index: index["runs"][0]["origin"].update(kind=7), "an invalid record: "),
-        (lambda index: index["runs"][0].update(origin={"kind": "trial"}), "a record that lacks the field 'name'$"),
+        (lambda index: index["runs"][0]["origin"].update(kind=7), r"an invalid record, runs\[0\]: origin kind"),
+        (
+            lambda index: index["runs"][0].update(origin={"kind": "trial"}),
+            r"a record, runs\[0\], that lacks the field 'name'$",
+        ),
         (
             lambda index: index["versions"][0]["base"].update(former_fingerprint="x"),
-            "an invalid record: digest 'x' is not",
+            r"an invalid record, versions\[0\]: base.fingerprint is 'x': it must be a sha256",
         ),
     ],
 )

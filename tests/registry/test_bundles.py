@@ -298,6 +298,9 @@ def run(**fields):
     return lambda index: index["runs"][0].update(fields)
 
 
+record = r"has an invalid record, versions\[0\]: "
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -357,14 +360,17 @@ def test_an_index_that_cannot_be(registry, bundle, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index["versions"][0].pop("config"), "has a record that lacks the field 'config'"),
-        (first(number=0), "has an invalid record: sst2 has the number 0, which is not from 1 to 999999999"),
-        (first(number=True), r"has an invalid record: expected a whole number from 0 to 2\*\*63 - 1"),
-        (first(created_at="2026-11-01T00:00:00"), "has an invalid record: expected a time with its time zone"),
-        (first(method="x" * 65), "has an invalid record: expected a text of at most 64 characters"),
-        (first(files=[]), "has an invalid record: sst2 has no files, or two with one name"),
+        (
+            lambda index: index["versions"][0].pop("config"),
+            r"has a record, versions\[0\], that lacks the field 'config'",
+        ),
+        (first(number=0), record + "number is 0: it must be a whole number from 1 to 999,999,999$"),
+        (first(number=True), record + "number is True: it must be a whole number from 1 to 999,999,999$"),
+        (first(created_at="2026-11-01T00:00:00"), record + "created_at is '2026-11-01T00:00:00': it must be a time "),
+        (first(method="x" * 65), record + "method 'x*' is 65 characters long: at most 64 are allowed$"),
+        (first(files=[]), record + "a version of 'sst2' needs at least one file$"),
         (first(run="0" * 12), "lacks the run 000000000000 that made sst2"),
-        (first(primary_metric="nosuch"), "has an invalid version: primary metric 'nosuch' is not among the metrics: "),
+        (first(primary_metric="nosuch"), record + "primary metric 'nosuch' is not among the metrics: "),
         (lambda index: index.update(format=2), "has another format than 1, which this pointsman reads"),
     ],
 )
@@ -394,7 +400,7 @@ def test_a_history_that_cannot_be(registry, bundle, line):
     contents = read_members(bundle)
     (name,) = [name for name in contents if name.startswith("history/")]
     write_members(bundle, {**contents, name: contents[name] + line.encode() + b"\n"})
-    refused(registry, bundle, "has an invalid line: ")
+    refused(registry, bundle, "has an invalid line, number 403: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{", b"\xff", b'{"format": 1}', b"[" * 1_000_000])

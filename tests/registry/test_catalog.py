@@ -407,7 +407,8 @@ def test_an_export_to_a_file_is_refused(registry, add, tmp_path):
 
 @pytest.mark.parametrize("kind", list(VersionKind))
 def test_a_version_keeps_its_kind_and_its_digest_does_not_depend_on_it(registry, add, kind):
-    plain, version = add(), add(kind=kind.value)
+    config = {"composition": {"fuse": ["a@1", "b@1"]}}
+    plain, version = add(config=config), add(config=config, kind=kind.value)
     assert (plain.kind, version.kind, registry.version("sst2@2").kind) == (VersionKind.ADAPTER, kind, kind)
     assert plain.digest == version.digest
     assert [found.ref for found in registry.versions(f"kind = {kind} and number = 2")] == ["sst2@2"]
@@ -433,5 +434,5 @@ def test_a_base_is_given_its_former_fingerprint_once(registry, add, base):
     add(base=replace(base, former_fingerprint="12" * 32))
     add(base=base)
     assert {version.base.former_fingerprint for version in registry.versions()} == {"ef" * 32}
-    with pytest.raises(SettingsError, match="the base's fingerprint 'none' is not a sha256"):
+    with pytest.raises(SettingsError, match=r"base\.fingerprint is 'none': it must be a sha256"):
         add(base=replace(base, former_fingerprint="none"))

@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from pointsman.registry import ComparedField
 
 from .options import json_option
 from .output import emit_csv, emit_json, note
@@ -32,8 +35,24 @@ def command(context: click.Context, refs: tuple[str, ...], diff: bool, as_csv: b
         emit_csv(["field", *refs], [(row.name, *map(_plain, row.values)) for row in rows])
     elif rows:
         table(["field", *refs], [(row.name, *map(_cell, row.values)) for row in rows])
+        _explain(refs, rows)
     else:
         note("nothing differs")
+
+
+def _explain(refs: tuple[str, ...], rows: Sequence[ComparedField]) -> None:
+    """Say which scores cannot be compared, since they are of other rows than the first version's."""
+    fields = {row.name: row.values for row in rows}
+    evaluations = fields.get("scored on.fingerprint")
+    if evaluations is None or len(set(evaluations)) == 1:
+        return
+    counts = fields.get("scored on.rows", ("other",) * len(refs))
+    others = [
+        f"{ref} ({'unknown' if evaluation is None else counts[place]} rows)"
+        for place, (ref, evaluation) in enumerate(zip(refs, evaluations, strict=True))
+        if evaluation != evaluations[0]
+    ]
+    note(f"scored on other rows than {refs[0]}: {', '.join(others)}; their scores cannot be compared with its")
 
 
 def _plain(value: Any) -> Any:

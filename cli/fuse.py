@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import device_option, json_option, own_rows_options, reading_of
+from .options import device_option, json_option, metric_options, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -20,6 +20,7 @@ from .train_options import method_fields, settings_of, settings_options
 @click.option("--base", help="Where to load the base from. [default: where it was at training]")
 @click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
+@metric_options
 @click.option(
     "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Field of the fusion layer; the value is JSON."
 )
@@ -58,7 +59,8 @@ def command(
     quiet_libraries()
     from pointsman.sdk import fuse
 
-    named: dict[str, Any] = {key: given[key] for key in ("base", "data", "text", "label", "validation") if key in given}
+    names = ("base", "data", "text", "label", "validation", "primary", "positive")
+    named: dict[str, Any] = {key: given[key] for key in names if key in given}
     named |= reading_of(given)
     with Watcher() as watcher:
         version = fuse(

@@ -2,6 +2,7 @@
 
 import click
 
+from .best import scored_rows
 from .options import json_option
 from .output import emit_csv, emit_json, note, version_json
 from .runtime import open_registry
@@ -26,7 +27,8 @@ TABLE_ROWS = 100
             "\b",
             "  AND OR NOT ( )   = != < <= > >=   IN (...)   LIKE '%...'   IS [NOT] NULL",
             "  name number (version) task method base fingerprint digest run seed parent",
-            "  alias note parameters size max_length score primary_metric created",
+            "  alias note parameters size max_length score primary_metric evaluation",
+            "  evaluation_rows created",
             "  tags.KEY  config.FIELD  settings.FIELD",
             "  eval/accuracy: its own score; metrics.NAME for a name without /",
             "  last(M) best(M) first(M) min(M) max(M) mean(M) count(M): M in its run",
@@ -105,7 +107,20 @@ def command(
         emit_json([version_json(version) for version in versions])
     elif as_csv:
         emit_csv(
-            ["ref", "task", "method", "base", "metric", "score", "parameters", "size", "aliases", "created"],
+            [
+                "ref",
+                "task",
+                "method",
+                "base",
+                "metric",
+                "score",
+                "parameters",
+                "size",
+                "aliases",
+                "created",
+                "rows",
+                "evaluation",
+            ],
             [
                 (
                     version.ref,
@@ -118,6 +133,8 @@ def command(
                     version.size,
                     " ".join(version.aliases),
                     version.created_at.isoformat(),
+                    None if version.evaluation is None else version.evaluation.rows,
+                    None if version.evaluation is None else version.evaluation.fingerprint,
                 )
                 for version in versions
             ],
@@ -127,8 +144,11 @@ def command(
         score = metric or "score"
         # Where the table is sorted by a metric, its name heads the column and no row repeats it.
         named = [] if metric else ["metric"]
+        # Where versions are sorted by their scores, it is said which of these can be compared.
+        rows = scored_rows(versions) if metric or sort == "score" else {}
+        scored = ["rows"] if any(version.evaluation for version in versions) and rows else []
         table(
-            ["adapter", "task", "method", "base", *named, score, "parameters", "size", "aliases", "made"],
+            ["adapter", "task", "method", "base", *named, score, *scored, "parameters", "size", "aliases", "made"],
             [
                 (
                     version.ref,
@@ -137,6 +157,7 @@ def command(
                     version.base.name,
                     *(version.primary_metric or "-" for _ in named),
                     number(version.metrics.get(metric) if metric else version.score),
+                    *(rows[version.ref] for _ in scored),
                     count(version.parameters),
                     size(version.size),
                     ", ".join(version.aliases) or "-",
@@ -144,8 +165,10 @@ def command(
                 )
                 for version in versions
             ],
-            right=(score, "parameters", "size"),
+            right=(score, "rows", "parameters", "size"),
         )
+        if scored and len({*rows.values()} - {"-"}) > 1:
+            note("scores can be compared where the metric and the rows are the same")
     elif versions.total:
         note(f"page {page} is empty: {count(versions.total, 'version')} in all")
     elif any(value is not None for value in (name, where, task, base, method)):

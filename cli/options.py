@@ -80,6 +80,19 @@ def own_rows_options(command: Any) -> Any:
     return command
 
 
+def metric_options(command: Any) -> Any:
+    """Add the options for how a task is scored."""
+    options: list[Callable[[Any], Any]] = [
+        click.option(
+            "--primary", metavar="METRIC", help="Metric that picks the best version, as f1. [default: the task's own]"
+        ),
+        click.option("--positive", metavar="LABEL", help="Class that F1 is of, in your own task. [default: the rarer]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -15,6 +15,7 @@ from pointsman.sdk.core.composition import parse, refs
 from pointsman.sdk.switching.resolve.lookup import resolve
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
+from .best import version_of
 from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
 from .runtime import open_registry, quiet_libraries
@@ -78,7 +79,8 @@ def command(
 def _resolve(registry: Registry, ref: str) -> ResolvedRef:
     """Resolve the ref or composition before any model library is loaded."""
     composition = parse(ref)
-    return resolve(composition, registry, registry.version(refs(composition)[0]).base)
+    versions = [version_of(registry, member) for member in refs(composition)]
+    return resolve(composition, registry, versions[0].base)
 
 
 def _cells(answer: "Prediction | tuple[Prediction, ...]") -> Iterator[str]:

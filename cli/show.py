@@ -6,6 +6,7 @@ import click
 
 from pointsman.registry import Base, Run, Version
 
+from .best import version_of
 from .details import Section, composition_text, config_section, data_rows, environment_rows, settings_section
 from .lineage import print_lineage
 from .options import json_option
@@ -13,7 +14,7 @@ from .output import emit_json, printable, version_json
 from .runtime import open_registry
 from .summaries import print_metrics, size_rows
 from .tables import pairs, table
-from .units import duration, local, size
+from .units import count, duration, local, size
 
 
 @click.command("show", short_help="Everything about a version; --tree is its lineage.")
@@ -32,7 +33,7 @@ def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: 
     if tree:
         print_lineage(registry, ref, as_json=as_json)
         return
-    version = registry.version(ref)
+    version = version_of(registry, ref)
     run = None if version.run is None else registry.run(version.run)
     if as_json:
         emit_json({**version_json(version), "run": run})
@@ -42,7 +43,9 @@ def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: 
         _print_run(run, every)
     if version.metrics:
         click.echo()
-        print_metrics(version.metrics)
+        if version.evaluation is not None:
+            click.echo(f"scored on {count(version.evaluation.rows, 'row')}, {version.evaluation.fingerprint[:12]}")
+        print_metrics(version.metrics, version.task)
     click.echo()
     table(
         ["file", "size", "sha256"],

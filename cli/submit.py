@@ -10,6 +10,7 @@ import click
 from pointsman.registry import Base, Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 
+from .best import version_of
 from .options import base_option, device_option, json_option, precision_option
 from .output import emit_json, note, plain
 from .runtime import open_registry, quiet_libraries
@@ -52,7 +53,7 @@ def command(
     every row of theirs.
     """
     registry = open_registry(context)
-    versions = [registry.version(ref) for ref in refs] or _best(registry)
+    versions = [version_of(registry, ref) for ref in refs] or _best(registry, synthetic=data == "sample")
     _check_one_base(versions)
     quiet_libraries()
     from pointsman.sdk import Switcher, submit
@@ -75,15 +76,20 @@ def command(
     _explain(made, [version.ref for version in versions if _learned_synthetic(registry, version)])
 
 
-def _best(registry: Registry) -> list[Version]:
-    """The best version of each adapter that has the name of a GLUE task and was trained on it."""
+def _best(registry: Registry, *, synthetic: bool) -> list[Version]:
+    """The best version of each adapter that has the name of a GLUE task and was trained on it.
+
+    Args:
+        registry: The registry.
+        synthetic: Whether one that learned synthetic rows may be preferred to one that learned GLUE's.
+    """
     from pointsman.sdk.tasks import GLUE
 
     names = [name for name, task in GLUE.items() if task.trainable]
     versions = []
     for name in names:
         try:
-            versions.append(registry.version(f"{name}@best"))
+            versions.append(version_of(registry, _best_ref(registry, name, synthetic=synthetic)))
         except AdapterNotFoundError:
             continue
     if chosen := [version for version in versions if version.task["name"] == version.name]:
@@ -91,6 +97,15 @@ def _best(registry: Registry) -> list[Version]:
     raise AdapterNotFoundError(
         f"no adapter has the name of the GLUE task that it was trained on ({', '.join(names)}): name the versions"
     )
+
+
+def _best_ref(registry: Registry, name: str, *, synthetic: bool) -> str:
+    """The best as the newest version is scored, or as the newest that learned GLUE's rows."""
+    if not synthetic and _learned_synthetic(registry, registry.version(f"{name}@best")):
+        for version in registry.versions(name=name, sort="created"):
+            if version.score is not None and not _learned_synthetic(registry, version):
+                return f"{name}@best@{version.number}"
+    return f"{name}@best"
 
 
 def _check_one_base(versions: Sequence[Version]) -> None:

@@ -1,6 +1,7 @@
 """What several commands print of a version: its scores, and its size beside the base's."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pointsman.registry import Version
 
@@ -9,11 +10,18 @@ from .units import count, number, share, size
 
 
 def score_rows(version: Version) -> list[tuple[str, str]]:
-    """Each metric with its value; the primary metric says so."""
+    """Each metric with its value; the primary metric says so, and F1 of which class it is."""
     return [
-        (f"{key} (primary)" if key == version.primary_metric else key, number(value))
+        (f"{name} (primary)" if key == version.primary_metric else name, number(value))
         for key, value in version.metrics.items()
+        for name in [metric_name(key, version.task)]
     ]
+
+
+def metric_name(key: str, task: Mapping[str, Any]) -> str:
+    """A metric with the class that it is of, if the task says so: ``eval/f1 of 'fraud'``."""
+    of_class = task.get("positive") is not None and key.rpartition("/")[2] == "f1"
+    return f"{key} of '{task['positive']}'" if of_class else key
 
 
 def size_rows(version: Version) -> list[tuple[str, str]]:
@@ -25,6 +33,7 @@ def size_rows(version: Version) -> list[tuple[str, str]]:
     ]
 
 
-def print_metrics(metrics: Mapping[str, float]) -> None:
-    """Print metrics as a table."""
-    table(["metric", "value"], [(key, number(value)) for key, value in metrics.items()], right=("value",))
+def print_metrics(metrics: Mapping[str, float], task: Mapping[str, Any]) -> None:
+    """Print metrics of a task as a table."""
+    rows = [(metric_name(key, task), number(value)) for key, value in metrics.items()]
+    table(["metric", "value"], rows, right=("value",))

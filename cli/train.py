@@ -8,7 +8,7 @@ import click
 from pointsman.registry import Registry, Run, Version
 
 from .advice import at_home, hint
-from .options import device_option, json_option, own_rows_options, reading_of
+from .options import device_option, json_option, metric_options, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -23,6 +23,7 @@ from .units import duration
 @click.option("--base", help="Base: minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
+@metric_options
 @click.option("--name", help="Adapter to add the version to. [default: the task's name]")
 @click.option("--method", help="Method, see 'registry methods'; several as lora+seq_bn. [default: seq_bn]")
 @click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Field of the method; the value is JSON.")
@@ -103,7 +104,7 @@ def _train(registry: Registry, task: str | None, like: Run | None, given: dict[s
     """Train TASK with the given options, or like a run with these changed."""
     from pointsman.sdk import train, train_like
 
-    named = ("base", "method", "name", "data", "validation", "text", "label")
+    named = ("base", "method", "name", "data", "validation", "text", "label", "primary", "positive")
     arguments = {
         **{key: given[key] for key in named if key in given},
         **reading_of(given),
@@ -145,6 +146,7 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
         [
             ("registered", version.ref),
             *score_rows(version),
+            *_positive_row(registry, version),
             *size_rows(version),
             ("time", duration(seconds)),
         ]
@@ -157,6 +159,14 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
             click.echo(hint(advice))
     example = '"one text" "another"' if len(version.task["text"]) == 2 else '"some text"'
     click.echo(f"\nnext: {at_home(f'registry predict {version.name} {example}')}")
+
+
+def _positive_row(registry: Registry, version: Version) -> list[tuple[str, str]]:
+    """The class that F1 is of, where the training chose it."""
+    positive = version.task.get("positive")
+    if positive is None or version.run is None or registry.run(version.run).data["given"].get("positive") is not None:
+        return []
+    return [("positive class", f"'{positive}', as the rarer one of the training rows; --positive names another")]
 
 
 def _compare(registry: Registry, before: Run, version: Version) -> None:

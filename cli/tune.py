@@ -11,7 +11,7 @@ from pointsman.registry.errors import Action, Advice, SettingsError, TrainingErr
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
 from .advice import at_home, hint
-from .options import device_option, json_option, own_rows_options, with_reading
+from .options import device_option, json_option, metric_options, own_rows_options, with_reading
 from .output import emit_json, note
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--base", required=True, help="Base: minilm, a directory, or a name on the Hugging Face hub.")
 @click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @own_rows_options
+@metric_options
 @click.option("--method", default="seq_bn", show_default=True, help="Method, see 'registry methods'.")
 @click.option("--space", "texts", multiple=True, metavar="NAME=VALUES", help="Values to search; may be repeated.")
 @click.option("--study", metavar="NAME", help="Study that the trials belong to. [default: TASK-METHOD]")
@@ -213,7 +214,7 @@ def _train_command(task: str, result: "TuneResult", best: "Trial", given: Mappin
     from pointsman.sdk.tuning.fields import SETTINGS
 
     words = ["registry", "train", task]
-    for name in ("base", "data", "validation", "text", "label", "method", "device"):
+    for name in ("base", "data", "validation", "text", "label", "primary", "positive", "method", "device"):
         values = given.get(name, ())
         for value in values if isinstance(values, tuple) else (values,):
             if (name, value) not in _DEFAULTS:

@@ -3,7 +3,9 @@
 from .errors import Action, Advice, PointsmanError
 from .records import (
     Base,
+    Best,
     ComparedField,
+    Evaluation,
     Event,
     File,
     Lineage,
@@ -27,7 +29,9 @@ __all__ = [
     "Action",
     "Advice",
     "Base",
+    "Best",
     "ComparedField",
+    "Evaluation",
     "Event",
     "File",
     "Lineage",

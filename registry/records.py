@@ -68,6 +68,15 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a score was computed on: two scores of one metric can be compared where this is the same."""
+
+    fingerprint: str
+    """sha256 of the rows' texts and labels, in order; of a version of an earlier release, of all of its data."""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """An immutable version of an adapter."""
 
@@ -99,6 +108,8 @@ class Version:
     """The refs that its parents had when it was made."""
     run: str | None
     created_at: datetime
+    evaluation: Evaluation | None = None
+    """What ``score`` was computed on; None if that is unknown."""
 
     @property
     def ref(self) -> str:
@@ -274,3 +285,14 @@ class Page(Sequence[_T], Generic[_T]):
     def __getitem__(self, index: slice) -> tuple[_T, ...]: ...
     def __getitem__(self, index: int | slice) -> _T | tuple[_T, ...]:
         return self.items[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best version of an adapter, and those that it was not compared with."""
+
+    version: Version
+    compared: int
+    """The number of versions that it is the best of, itself included; 0 if it has no score."""
+    left_out: Page[Version]
+    """Versions with a score of another metric or on other rows, newest first."""

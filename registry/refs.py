@@ -3,7 +3,9 @@
 sst2               the latest version of the adapter sst2
 sst2@3             its version 3
 sst2@latest        the same as sst2
-sst2@best          the version with the best primary metric
+sst2@best          the best of the versions scored as the newest one is: with its primary metric, on the same rows
+sst2@best@3        the best of the versions scored as version 3 is (or an alias in place of the number)
+sst2@best@any      the version with the greatest score, whatever it is of
 sst2@production    the version that the alias production points to
 """
 
@@ -16,6 +18,7 @@ from .errors import InvalidNameError, SettingsError
 
 LATEST: Final = "latest"
 BEST: Final = "best"
+ANY: Final = "any"
 
 GREATEST_NUMBER: Final = 999_999_999
 """The greatest number that a version can have, since a ref is read with nine digits."""
@@ -126,11 +129,13 @@ def _check_text(what: str, text: str, most: int) -> None:
 class Ref:
     """A parsed ref: an adapter's name, and which of its versions is meant.
 
-    ``selector`` is a version number, or ``"latest"``, ``"best"`` or an alias.
+    ``selector`` is a version number, or ``"latest"``, ``"best"`` or an alias. ``scored_as`` is for ``"best"`` only: the
+    selector of the version whose metric and rows count, or ``"any"``; None: those of the newest version with a score.
     """
 
     name: str
     selector: int | str = LATEST
+    scored_as: int | str | None = None
 
     @classmethod
     def parse(cls, text: "str | Ref") -> "Ref":
@@ -143,22 +148,36 @@ class Ref:
             return text
         if not isinstance(text, str):
             raise InvalidNameError(f"a ref is a text such as sst2@3; found {_quoted(text)}")
-        name, at, selector = text.partition("@")
+        name, at, rest = text.partition("@")
         check_name(name)
         if not at:
             return cls(name)
-        if _NUMBER.fullmatch(selector):
-            return cls(name, int(selector))
-        if selector in (LATEST, BEST):
-            return cls(name, selector)
-        if not _NAME.fullmatch(selector) or _RESERVED_ALIAS.fullmatch(selector):
+        selector, also, scored_as = rest.partition("@")
+        if not also:
+            return cls(name, _selector(selector, text))
+        if selector != BEST or scored_as == BEST:
             raise InvalidNameError(
-                f"ref {_quoted(text)} is not valid: after '@' write a version's number, 'latest', 'best' or an alias"
+                f"ref {_quoted(text)} is not valid: a second '@' follows 'best' only, and names a version or 'any'"
             )
-        return cls(name, selector)
+        return cls(name, BEST, _selector(scored_as, text))
 
     def __str__(self) -> str:
-        return self.name if self.selector == LATEST else f"{self.name}@{self.selector}"
+        if self.selector == LATEST:
+            return self.name
+        return f"{self.name}@{self.selector}" + ("" if self.scored_as is None else f"@{self.scored_as}")
+
+
+def _selector(text: str, ref: str) -> int | str:
+    """Read what stands after an '@'."""
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    if text in (LATEST, BEST):
+        return text
+    if not _NAME.fullmatch(text) or _RESERVED_ALIAS.fullmatch(text):
+        raise InvalidNameError(
+            f"ref {_quoted(ref)} is not valid: after '@' write a version's number, 'latest', 'best' or an alias"
+        )
+    return text
 
 
 def _quoted(value: object) -> str:

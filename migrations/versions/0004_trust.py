@@ -3,6 +3,10 @@
 Revision: 0004
 """
 
+import re
+from typing import Any
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
@@ -10,9 +14,12 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+KINDS = "kind in ('adapter', 'fusion', 'composition')"
+
 
 def upgrade() -> None:
     _compare_bytes()
+    _evaluations()
 
 
 TEXTS: dict[str, dict[str, int | None]] = {
@@ -58,3 +65,47 @@ def _compare_bytes() -> None:
             for name, length in columns.items()
         ]
         op.execute(f"ALTER TABLE {table} {', '.join(changes)}")
+
+
+def _evaluations() -> None:
+    """What a score was computed on: of older versions, the fingerprint of all data stands in for that of the rows."""
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    op.drop_index(op.f("ix_version_adapter_id_score"), "version")
+    # Made anew on SQLite, so that the statement that made it is the one that a new database has.
+    with op.batch_alter_table("version", recreate="always" if sqlite else "never") as batch:
+        collation = None if sqlite else "C"
+        batch.add_column(sa.Column("evaluation", sa.String(length=64, collation=collation), nullable=True))
+        batch.add_column(sa.Column("evaluation_rows", sa.BigInteger(), nullable=True))
+        if sqlite:
+            batch.create_check_constraint(op.f("ck_version_kind"), KINDS)  # Alembic leaves it out of the new table
+    version = sa.table(
+        "version",
+        sa.column("id", sa.Integer),
+        sa.column("run_id", sa.Integer),
+        sa.column("primary_metric", sa.String),
+        sa.column("evaluation", sa.String),
+        sa.column("evaluation_rows", sa.BigInteger),
+    )
+    run = sa.table("run", sa.column("id", sa.Integer), sa.column("data", sa.JSON))
+    connection = op.get_bind()
+    scored = sa.select(version.c.id, run.c.data).join(run, version.c.run_id == run.c.id)
+    for row in connection.execute(scored.where(version.c.primary_metric.is_not(None))).all():
+        if (evaluation := _evaluation(row.data)) is not None:
+            connection.execute(version.update().where(version.c.id == row.id).values(evaluation))
+    op.create_index(op.f("ix_version_evaluation"), "version", ["evaluation"], unique=False)
+    op.create_index(
+        "ix_version_best",
+        "version",
+        ["adapter_id", "primary_metric", "evaluation", "evaluation_rows", "score"],
+        unique=False,
+    )
+
+
+def _evaluation(data: Any) -> dict[str, Any] | None:
+    """The columns of a version whose run recorded these data; None where they do not say enough."""
+    fingerprint = data.get("fingerprint") if isinstance(data, dict) else None
+    rows = data.get("rows") if isinstance(data, dict) else None
+    scored = rows.get("eval") if isinstance(rows, dict) else None
+    if not isinstance(fingerprint, str) or not re.fullmatch(r"[0-9a-f]{64}", fingerprint) or type(scored) is not int:
+        return None
+    return {"evaluation": fingerprint, "evaluation_rows": scored}

@@ -115,9 +115,13 @@ version = _table(
     sa.Column("note", _text()),
     # Not in the manifest: it follows from the method and the configuration, which are in it.
     sa.Column("kind", _text(16), nullable=False),
+    # What the score was computed on; NULL if that is unknown. Not in the manifest: a score is not content.
+    sa.Column("evaluation", _text(64), index=True),
+    sa.Column("evaluation_rows", sa.BigInteger),
     sa.CheckConstraint("kind in ('adapter', 'fusion', 'composition')", name="kind"),
     sa.UniqueConstraint("adapter_id", "number"),
-    sa.Index(None, "adapter_id", "score"),
+    # Answers `@best`: the greatest score among those of one metric on the same rows.
+    sa.Index("ix_version_best", "adapter_id", "primary_metric", "evaluation", "evaluation_rows", "score"),
     # Answers "the newest versions of this task" and their number.
     sa.Index(None, "task_name", "created_at"),
 )

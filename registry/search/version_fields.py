@@ -1,7 +1,7 @@
 """The fields of a query over versions.
 
-name task method kind base fingerprint primary_metric digest run note    text
-number parameters size max_length score seed                             numbers; version is the number
+name task method kind base fingerprint primary_metric evaluation digest run note    text
+number parameters size max_length score evaluation_rows seed             numbers; version is the number
 created                      a time: 2026-11-01, 2026-11-01T12:00, 7d ago
 alias, parent                any alias of the version; any ref that it was made from
 tags.KEY                     text
@@ -37,6 +37,8 @@ _FIELDS: Final = {
     "base": Place(TEXT, through(_v.base_id, _b.name)),
     "fingerprint": Place(TEXT, lambda test: _v.base_id.in_(same_base_ids(test)), several=True),
     "primary_metric": Place(TEXT, own(_v.primary_metric)),
+    "evaluation": Place(TEXT, own(_v.evaluation)),
+    "evaluation_rows": Place(NUMBER, own(_v.evaluation_rows)),
     "digest": Place(TEXT, own(_v.digest)),
     "note": Place(TEXT, own(_v.note)),
     "run": Place(TEXT, through(_v.run_id, _r.uid)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -78,8 +79,8 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
 
 def _read_records(bundle: Bundle) -> tuple[list[BundledVersion], _Runs]:
     index = bundle.index()
-    versions = list(_records(bundle, index, "versions", read_version))
-    return versions, {run.uid: run for run in _records(bundle, index, "runs", read_run)}
+    bundled_runs = {run.uid: run for run in _records(bundle, index, "runs", read_run)}
+    return list(_records(bundle, index, "versions", partial(read_version, runs=bundled_runs))), bundled_runs
 
 
 def _records(

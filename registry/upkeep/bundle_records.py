@@ -14,13 +14,14 @@ from typing import Any
 
 from ..database.bases import check_base
 from ..errors import BundleError
-from ..records import Base, File, LoggedPoint, Parent, Run, RunStatus, Version
+from ..records import Base, Evaluation, File, LoggedPoint, Parent, Run, RunStatus, Version
 from ..refs import GREATEST_NUMBER, check_alias, check_metric, check_note, check_run
 from ..runs.checks import check_fields
 from ..storage.objects import check_digest
 from ..values import check_number, check_object, check_seconds, check_text, check_time, check_whole, refused
 from ..versions import catalog
 from ..versions.checks import check_kind
+from ..versions.evaluations import derived
 from .older_bundles import split_origin, version_kind
 
 
@@ -71,11 +72,12 @@ def version_record(version: Version, parents: Sequence[Parent]) -> dict[str, Any
         "parents": [{"ref": parent.ref, "digest": parent.digest, "role": parent.role} for parent in parents],
         "run": version.run,
         "created_at": version.created_at.isoformat(),
+        "evaluation": None if version.evaluation is None else vars(version.evaluation),
     }
 
 
-def read_version(record: Mapping[str, Any]) -> BundledVersion:
-    """Read what ``version_record`` wrote, also in an earlier release."""
+def read_version(record: Mapping[str, Any], runs: Mapping[str, BundledRun]) -> BundledVersion:
+    """Read what ``version_record`` wrote, also in an earlier release, whose runs say what scores were computed on."""
     config = check_object("config", record["config"])
     files = [File(name=file["name"], sha256=file["sha256"], size=file["size"]) for file in _list(record, "files")]
     parents = [
@@ -100,6 +102,7 @@ def read_version(record: Mapping[str, Any]) -> BundledVersion:
         created_at=_time("created_at", record["created_at"]),
         tags=record["tags"],
         note=None if record["note"] is None else check_note(record["note"]),
+        evaluation=_evaluation(record, runs),
     )
     if new.digest != check_digest(record["digest"]):
         raise BundleError(f"its digest is {new.digest}, not {record['digest']}")
@@ -185,6 +188,16 @@ def _base(value: Mapping[str, Any]) -> Base:
     )
     check_base(base)
     return base
+
+
+def _evaluation(record: Mapping[str, Any], runs: Mapping[str, BundledRun]) -> Evaluation | None:
+    if "evaluation" not in record:
+        run = runs.get(record["run"])
+        return None if run is None else derived(run.fields["data"])
+    if record["evaluation"] is None:
+        return None
+    given = check_object("evaluation", record["evaluation"])
+    return Evaluation(fingerprint=given["fingerprint"], rows=given["rows"])
 
 
 def _list(record: Mapping[str, Any], field: str) -> list[Any]:

@@ -26,11 +26,11 @@ from ..errors import (
     unknown,
 )
 from ..metrics.points import key_ids
-from ..records import Base, File, Parent, VersionKind
-from ..refs import BEST, GREATEST_NUMBER, LATEST, Ref, check_run
+from ..records import Base, Evaluation, File, Parent, VersionKind
+from ..refs import ANY, BEST, GREATEST_NUMBER, LATEST, Ref, check_run
 from ..storage.objects import check_digest
 from ..values import check_text, check_time, check_whole
-from . import checks
+from . import best, checks, evaluations
 from . import manifest as manifests
 
 GREATEST_KEPT: Final = 999_999
@@ -62,6 +62,7 @@ class NewVersion:
     created_at: datetime
     tags: Mapping[str, str]
     note: str | None
+    evaluation: Evaluation | None = None
 
     def __post_init__(self) -> None:
         checks.check_fields(
@@ -90,6 +91,7 @@ class NewVersion:
         if self.run is not None:
             check_run(self.run)
         check_time("created_at", self.created_at)
+        evaluations.check(self.evaluation)
 
     @property
     def digest(self) -> str:
@@ -138,6 +140,10 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
     digest = manifests.digest(manifest)
     adapter_id, number = _next_number(connection, new.name, number)
     score = None if new.primary_metric is None else _null(metrics[new.primary_metric])
+    run_id = None if new.run is None else _free_run(connection, new.run)
+    evaluation = evaluations.settled(
+        connection, new.evaluation, adapter_id=adapter_id, run_id=run_id, metric=new.primary_metric
+    )
     version_id = connection.execute(
         t.version.insert()
         .values(
@@ -157,8 +163,10 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
             primary_metric=new.primary_metric,
             score=score,
             note=new.note,
-            run_id=None if new.run is None else _free_run(connection, new.run),
+            run_id=run_id,
             created_at=new.created_at,
+            evaluation=None if evaluation is None else evaluation.fingerprint,
+            evaluation_rows=None if evaluation is None else evaluation.rows,
         )
         .returning(t.version.c.id)
     ).scalar_one()
@@ -200,6 +208,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
 
     Raises:
         AdapterNotFoundError, VersionNotFoundError: It does not exist; the message lists the known ones.
+        SettingsError: The best is to be scored as a version that has no score.
     """
     v, a = t.version.c, t.adapter.c
     query = (
@@ -210,7 +219,7 @@ def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
     if ref.selector == LATEST:
         query = query.order_by(v.number.desc())
     elif ref.selector == BEST:
-        query = query.order_by(v.score.desc().nulls_last(), v.number.desc())
+        query = best.ranked(query, best_group(connection, ref))
     elif isinstance(ref.selector, int):
         query = query.where(v.number == ref.selector)
     else:
@@ -233,6 +242,16 @@ def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:
     raise unknown(
         VersionNotFoundError, "version", str(ref), known, advice=Advice(Action.LIST_VERSIONS, {"adapter": ref.name})
     )
+
+
+def best_group(connection: sa.Connection, ref: Ref) -> best.Group | None:
+    """The group of versions that a ref with ``best`` chooses from; None: all.
+
+    Raises:
+        VersionNotFoundError, SettingsError: The version that it is to be scored as does not exist, or has no score.
+    """
+    like = None if ref.scored_as in (None, ANY) else resolve(connection, Ref(ref.name, ref.scored_as)).id
+    return best.group(connection, ref, like)
 
 
 def _advice(connection: sa.Connection, name: str, known: Sequence[str]) -> Advice:

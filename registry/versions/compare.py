@@ -32,7 +32,7 @@ def compare(columns: Sequence[Column]) -> list[ComparedField]:
 
 _SECTIONS = (
     "task", "base", "method", "parameters", "size", "max_length", "made from", "seed", "status",
-    "config", "settings", "data", "environment", "metrics",
+    "config", "settings", "data", "environment", "scored on", "metrics",
 )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def _of_version(version: Version | None) -> dict[str, Any]:
         "max_length": version.max_length,
         "made from": ", ".join(version.parents) or None,
         **_flat("config", version.config),
+        **_flat("scored on", {} if version.evaluation is None else vars(version.evaluation)),
         **{f"metrics.{name}": value for name, value in version.metrics.items()},
     }
 

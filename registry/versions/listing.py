@@ -12,8 +12,9 @@ from ..database.backends import select_bound_numbers
 from ..database.bases import base_columns, base_record
 from ..errors import MetricNotFoundError, unknown
 from ..metrics.points import key_id
-from ..records import Base, File, Page, Version, VersionKind
+from ..records import Base, Evaluation, File, Page, Version, VersionKind
 from ..refs import check_metric
+from . import best
 
 SORTS: Final = ("name", "created", "score", "parameters", "size")
 """The sort orders besides metrics."""
@@ -41,6 +42,7 @@ def page(
         connection: A transaction.
         where: Conditions over the table ``version`` only.
         sort: One of ``SORTS``, or a metric. Names ascend, all else descends, versions without a value come last.
+            Scores that can be compared, of one metric on the same rows, stand together: the newest version's first.
         reverse: The opposite order; versions without a value still come last.
         newest_only: Only the version with the highest number of each adapter.
         limit: At most this many.
@@ -143,7 +145,12 @@ class _Pages:
         """Select the matching ids, with the keys of a sort order that is not a metric."""
         if sort != "name":
             column = {"created": _v.created_at, "score": _v.score, "parameters": _v.parameters, "size": _v.size}[sort]
-            return sa.select(_v.id).where(*self.conditions()), (_Key(column, not reverse), _Key(_v.id, not reverse))
+            keys: tuple[_Key, ...] = (_Key(column, not reverse), _Key(_v.id, not reverse))
+            if sort == "score":
+                # Scores that can be compared stand together: those of the newest version first, and no score last.
+                newest = sa.func.max(_v.id).over(partition_by=best.COLUMNS)
+                keys = (_Key(sa.case((_v.score.is_(None), 1), else_=0), False), _Key(newest, not reverse), *keys)
+            return sa.select(_v.id).where(*self.conditions()), keys
         keys = (_Key(_a.name, reverse), _Key(_v.number, reverse))
         if self.unrestricted or total > _FEW:
             # Reads the adapters in the order of their names until the page is full. ``+ 0`` keeps SQLite from starting
@@ -277,6 +284,9 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
                 parents=tuple(text for _, text, *_ in parts["parent"]),
                 run=row.run_uid,
                 created_at=row.created_at,
+                evaluation=None
+                if row.evaluation is None
+                else Evaluation(fingerprint=row.evaluation, rows=row.evaluation_rows),
             )
         )
     return versions

@@ -15,7 +15,7 @@ from ..database.paging import check_page
 from ..database.part import RegistryPart
 from ..errors import ConflictError, SettingsError, StoreError
 from ..metrics import summaries
-from ..records import Base, ComparedField, File, Lineage, Page, Version, VersionKind
+from ..records import Base, Best, ComparedField, Evaluation, File, Lineage, Page, Version, VersionKind
 from ..refs import BEST, LATEST, Ref, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
@@ -44,6 +44,7 @@ class VersionsPart(RegistryPart):
         parents: Sequence[tuple[str, str]] = (),
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
+        evaluation: Evaluation | None = None,
     ) -> Version:
         """Store the next version of the adapter ``name``, durably.
 
@@ -64,6 +65,7 @@ class VersionsPart(RegistryPart):
             parents: ``(role, ref)`` of the versions it was made from.
             tags: Text by key.
             note: Text for people.
+            evaluation: What the primary metric was computed on: ``@best`` compares only scores on the same rows.
 
         Returns:
             The version.
@@ -115,6 +117,7 @@ class VersionsPart(RegistryPart):
                 created_at=now(),
                 tags=tags or {},
                 note=note,
+                evaluation=evaluation,
             )
             ref = catalog.insert_version(connection, new)
             log.record(connection, "add", ref, {"digest": new.digest, "run": run})
@@ -137,6 +140,36 @@ class VersionsPart(RegistryPart):
         with self.database.reading() as connection:
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, Ref.parse(ref)).id])
         return version
+
+    def best(self, ref: str | Ref, *, limit: int = 5) -> Best:
+        """Return the best version of an adapter, and the versions that it was not compared with.
+
+        Args:
+            ref: An adapter's name, or a ref with ``best``: ``sst2``, ``sst2@best``, ``sst2@best@3``, ``sst2@best@any``.
+            limit: The number of versions to name at most of those that were left out.
+
+        Raises:
+            SettingsError: It is a ref to one version, or the limit is below 1.
+            NotFoundError: There is no such adapter or version.
+
+        Examples:
+            >>> registry.best("sst2").left_out.total
+            2
+        """
+        parsed = Ref.parse(ref)
+        if parsed.selector == LATEST:
+            parsed = Ref(parsed.name, BEST)
+        if parsed.selector != BEST:
+            raise SettingsError(f"'{parsed}' is one version: write {parsed.name}@best, or {parsed.name}@best@N")
+        check_page(limit, 0)
+        with self.database.reading() as connection:
+            row, chosen = catalog.resolve(connection, parsed), catalog.best_group(connection, parsed)
+            (version,) = listing.by_ids(connection, [row.id])
+            scored = (t.version.c.adapter_id == row.adapter_id, t.version.c.score.is_not(None))
+            inside, outside = ([], sa.false()) if chosen is None else (chosen.inside, chosen.outside)
+            compared = connection.scalar(sa.select(sa.func.count()).select_from(t.version).where(*scored, *inside))
+            left_out = listing.page(connection, where=[*scored, outside], sort="created", limit=limit)
+        return Best(version=version, compared=compared or 0, left_out=left_out)
 
     def versions(
         self,
@@ -163,7 +196,8 @@ class VersionsPart(RegistryPart):
                 older release computed.
             method: Only versions of this adapter method.
             sort: ``name`` (and number), ``created``, ``score``, ``parameters``, ``size``, or a metric, as in
-                ``eval/accuracy``. Names ascend, all else descends, versions without a value come last.
+                ``eval/accuracy``. Names ascend, all else descends, versions without a value come last. Scores of one
+                metric on the same rows stand together, those that are scored as the newest version is first.
             reverse: The opposite order.
             newest_only: Only the newest version of each adapter.
             limit: At most this many.

@@ -34,6 +34,8 @@ def fuse(
     text: Sequence[str] | str = (),
     label: str = "label",
     reading: ReadSettings | Mapping[str, Any] | None = None,
+    primary: str | None = None,
+    positive: str | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
     report: Report = quiet,
@@ -60,6 +62,8 @@ def fuse(
         text: As for ``train``.
         label: As for ``train``.
         reading: As for ``train``.
+        primary: As for ``train``.
+        positive: As for ``train``.
         registry: Where the members are, and where the version is registered; by default the default registry.
         settings: The settings; or give single ones as ``options``.
         report: As for ``train``.
@@ -86,7 +90,7 @@ def fuse(
             base=absolute_name(base or versions[0].base.name),
             method=FUSE,
             config=fuse_config([version.ref for version in versions], overrides),
-            source=DataSource.of(data, validation, text, label, reading),
+            source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),
             name=name,
             settings=settings,
             requested=settings.requested,

@@ -1,6 +1,6 @@
 """The data of tasks: GLUE from the hub or a directory, synthetic rows, tables of the user's own."""
 
-from .loading import available_splits, load_table_data, load_table_split, load_task_data, split_names
+from .loading import available_splits, load_table_data, load_table_rows, load_task_data, split_names
 from .splits import Split, TaskData
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "TaskData",
     "available_splits",
     "load_table_data",
-    "load_table_split",
+    "load_table_rows",
     "load_task_data",
     "split_names",
 ]

@@ -167,8 +167,8 @@ def load_table_data(
     )
 
 
-def load_table_split(task: Task, path: str | Path, *, reading: ReadSettings | None = None) -> Split:
-    """Load rows from a file for a task that exists, to evaluate on.
+def load_table_rows(task: Task, path: str | Path, *, reading: ReadSettings | None = None) -> TaskData:
+    """Load rows from a file for a task that exists, to evaluate on: the split ``rows``.
 
     Args:
         task: The task, whose columns the file has.
@@ -179,10 +179,17 @@ def load_table_split(task: Task, path: str | Path, *, reading: ReadSettings | No
         DataError: As ``load_table_data``; a label that is none of the task's among it.
 
     Examples:
-        >>> load_table_split(Task.from_dict(version.task), "more.csv").labels()
+        >>> load_table_rows(Task.from_dict(version.task), "more.csv").splits["rows"].labels()
     """
     like = LabelType(source="the task", classes=task.labels or None)
-    return Split.from_table(task, _rows(task, read_own_rows(path, task.text, task.label, reading, like=like)))
+    found = read_own_rows(path, task.text, task.label, reading, like=like)
+    return TaskData(
+        task=task,
+        splits={"rows": Split.from_table(task, _rows(task, found))},
+        source=found.table.path.name,
+        notes=(found.note,),
+        skipped=found.skipped,
+    )
 
 
 def _check_delimited(reading: ReadSettings, paths: Sequence[str | Path]) -> None:

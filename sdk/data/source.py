@@ -7,13 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pointsman.registry.errors import SettingsError
+import numpy as np
+
+from pointsman.registry.errors import SettingsError, unknown
 
 from ..core.arguments import as_list, short_repr
 from ..core.read_settings import ReadSettings
 from ..tasks import GLUE
 from .loading import load_table_data, load_task_data
-from .splits import TaskData
+from .splits import TaskData, measured_by
 
 LOG: Final = logging.getLogger(__name__)
 """Gets what is read from files of the user's own, and what was guessed, as INFO; rows left out as WARNING."""
@@ -37,6 +39,10 @@ class DataSource:
     """The label column of a task of the user's own."""
     reading: ReadSettings = field(default_factory=ReadSettings)
     """How the files of a task of the user's own are read."""
+    primary: str | None = None
+    """The primary metric; None: the task's own."""
+    positive: str | None = None
+    """The class that F1 is of, in a task of the user's own with two classes; None: the rarer in the training rows."""
 
     @classmethod
     def of(
@@ -46,6 +52,9 @@ class DataSource:
         text: Sequence[str] | str,
         label: str,
         reading: ReadSettings | Mapping[str, Any] | None = None,
+        *,
+        primary: str | None = None,
+        positive: str | None = None,
     ) -> Self:
         """Check the arguments and make paths absolute, since a run may be resumed from another directory.
 
@@ -55,9 +64,11 @@ class DataSource:
             text: The text columns, or the only one.
             label: The label column.
             reading: How files are read, as settings or as some of their fields; None: the defaults.
+            primary: The primary metric, or None.
+            positive: The class that F1 is of, or None.
 
         Raises:
-            SettingsError: An argument is not a path, not a column's name, or no setting of reading.
+            SettingsError: An argument is not a path, not a name, or no setting of reading.
         """
         for argument, path in (("data", data), ("validation", validation)):
             if not isinstance(path, str | PathLike | None):
@@ -65,12 +76,17 @@ class DataSource:
         columns = [text] if isinstance(text, str) else as_list(text)
         if columns is None or not all(isinstance(column, str) for column in [*columns, label]):
             raise SettingsError(f"text and label must name columns; found {short_repr(text)} and {short_repr(label)}")
+        for argument, name in (("primary", primary), ("positive", positive)):
+            if not isinstance(name, str | None):
+                raise SettingsError(f"{argument} must be a name; found {short_repr(name)}")
         return cls(
             data=data if data is None or data == "sample" else str(Path(data).absolute()),
             validation=None if validation is None else str(Path(validation).absolute()),
             text=tuple(columns),
             label=label,
             reading=ReadSettings.of(reading),
+            primary=primary,
+            positive=positive,
         )
 
     @property
@@ -87,6 +103,8 @@ class DataSource:
             text=tuple(given["text"]),
             label=given["label"],
             reading=ReadSettings.from_dict(given.get("reading", {})),
+            primary=given.get("primary"),
+            positive=given.get("positive"),
         )
 
     def load(self, task: str) -> TaskData:
@@ -97,6 +115,29 @@ class DataSource:
             SettingsError: The source has options that the task does not take, or the task has no training rows.
             TaskNotFoundError: The task is unknown, and the source is not a file.
         """
+        if task in GLUE and self.positive is not None:
+            raise SettingsError(
+                f"'{task}' is a task of GLUE, whose F1 is of class 1; for a task of your own, choose another name"
+            )
+        data = self._load(task)
+        if task in GLUE:
+            return self._measured_glue(data)
+        positive = self.positive
+        if positive is None and len(data.task.labels) == 2:
+            first, second = np.bincount(data.splits["train"].labels(), minlength=2)
+            positive = data.task.labels[0 if first < second else 1]
+        return measured_by(data, primary=self.primary, positive=positive)
+
+    def _measured_glue(self, data: TaskData) -> TaskData:
+        """GLUE's own metrics, of which another may be the primary one."""
+        task = data.task
+        if self.primary is None:
+            return data
+        if self.primary.removeprefix("eval/") not in task.metrics:
+            raise unknown(SettingsError, f"metric of '{task.name}'", self.primary, task.metrics)
+        return measured_by(data, primary=self.primary, positive=None)
+
+    def _load(self, task: str) -> TaskData:
         if task in GLUE and (self.text or self.validation or self.label != "label"):
             raise SettingsError(
                 f"'{task}' is a task of GLUE: its text columns, label column and validation file are fixed; "
@@ -118,8 +159,13 @@ class DataSource:
             validation=None if self.validation is None else Path(self.validation),
             reading=self.reading,
         )
-        for row in data.skipped:
-            LOG.warning("left out: %s", row)
-        for note in data.notes:
-            LOG.info(note)
+        tell(data)
         return data
+
+
+def tell(data: TaskData) -> None:
+    """Log what was read from files of the user's own, and each row that was left out."""
+    for row in data.skipped:
+        LOG.warning("left out: %s", row)
+    for note in data.notes:
+        LOG.info(note)

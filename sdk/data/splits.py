@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -104,6 +104,14 @@ class Split:
         """sha256 of the texts and labels in order, independent of the file they came from."""
         return _digest(self._table)
 
+    @cached_property
+    def content(self) -> str:
+        """sha256 of the texts and labels in order, with classes by their names, whatever their ids are."""
+        if self.task.is_regression:
+            return self.fingerprint
+        labels = pa.array(self.task.labels).take(self._table[self.task.label].combine_chunks())
+        return _digest(self._table.select(list(self.task.text)).append_column(self.task.label, labels))
+
     @property
     def _table(self) -> pa.Table:
         return self.dataset.data.table
@@ -152,6 +160,16 @@ class TaskData:
         head = [self.task.name, self.task.text, self.task.labels]
         rows = sorted((name, split.fingerprint) for name, split in self.splits.items())
         return hashlib.sha256(json.dumps([head, rows]).encode()).hexdigest()
+
+
+def measured_by(data: TaskData, *, primary: str | None, positive: str | None) -> TaskData:
+    """The same data with another primary metric or positive class of the task.
+
+    Raises:
+        SettingsError: As for ``Task.measured_by``.
+    """
+    task = data.task.measured_by(primary=primary, positive=positive)
+    return replace(data, task=task, splits={name: replace(split, task=task) for name, split in data.splits.items()})
 
 
 def _at_least_one(rows: int) -> int:

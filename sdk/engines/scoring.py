@@ -1,5 +1,6 @@
 """Score the adapter in a model: a task's metrics on labelled rows."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -7,6 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import torch
+
+from pointsman.registry import Evaluation
 
 from ..data.splits import Split
 from ..data.tokens import TokenRows
@@ -96,6 +99,17 @@ class Scorer:
         return outputs
 
 
+def evaluation_of(task: Task, split: Split) -> Evaluation:
+    """What a score of a task's primary metric on a split is computed on, and so with which others it compares.
+
+    F1 of one class does not compare with F1 of the other on the same rows.
+    """
+    fingerprint = split.content
+    if task.primary == "f1":
+        fingerprint = hashlib.sha256(f"{fingerprint} f1 {task.labels[task.positive_id]}".encode()).hexdigest()
+    return Evaluation(fingerprint=fingerprint, rows=len(split))
+
+
 def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:
     """The task's metrics of a head's outputs, and the mean loss, in the unit of the labels.
 
@@ -108,5 +122,5 @@ def measure(task: Task, logits: torch.Tensor, split: Split) -> dict[str, float]:
     if labels.is_floating_point():
         # The square of a score may be too large for float32.
         logits, labels = logits.double(), labels.double()
-    scores = compute(task.metrics, kind.scored(logits).numpy(), labels.numpy())
+    scores = compute(task.metrics, kind.scored(logits).numpy(), labels.numpy(), positive=task.positive_id)
     return {**scores, "loss": float(kind.loss(logits, labels))}

@@ -316,7 +316,7 @@ class Switcher:
         if len(resolved.routes_of_row(0, resolved.required_rows or 1)) > 1:
             raise CompositionError(f"{ref} gives more than one answer to an input")
         task, *others = (route.task for route in resolved.routes.values())
-        if any(other != task for other in others):
+        if any((other.name, other.text, other.labels) != (task.name, task.text, task.labels) for other in others):
             names = dict.fromkeys(route.task.name for route in resolved.routes.values())
             raise CompositionError(f"{ref} answers for several tasks: {', '.join(names)}")
         return task

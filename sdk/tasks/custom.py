@@ -16,6 +16,8 @@ def custom_task(
     label: str,
     labels: Sequence[str] = (),
     description: str = "",
+    primary: str | None = None,
+    positive: str | None = None,
 ) -> Task:
     """Make a task of the user's own.
 
@@ -23,10 +25,12 @@ def custom_task(
         name: Its name, none of GLUE's.
         text: One or two text columns.
         label: The column of the label or score.
-        labels: The class names by id, of a classification: its metrics are accuracy (primary), F1 of class 1 where
-            there are two classes and macro F1 where there are more, and Matthews' correlation. Without them it is a
-            regression: Pearson (primary), Spearman and the mean absolute error.
+        labels: The class names by id, of a classification: its metrics are accuracy (primary), F1 of the positive
+            class where there are two classes and macro F1 where there are more, and Matthews' correlation. Without
+            them it is a regression: Pearson (primary), Spearman and the mean absolute error.
         description: One line for people; by default made of the columns.
+        primary: Another primary metric, which picks the best checkpoint and version.
+        positive: The class that F1 is of, by name; by default the second.
 
     Raises:
         SettingsError: The name is one of GLUE's, or a field does not fit.
@@ -41,7 +45,7 @@ def custom_task(
         raise SettingsError(f"task {name!r}: text takes a list of one or two columns; found the string {text!r}")
     metrics = KINDS["classification" if labels else "regression"].default_metrics(len(labels))
     target = f"{len(labels)} classes of" if labels else "a score of"
-    return Task(
+    task = Task(
         name=name,
         description=description or f"{target} {' and '.join(text)}, by the column {label}",
         text=tuple(text),
@@ -50,3 +54,4 @@ def custom_task(
         metrics=metrics,
         primary=metrics[0],
     )
+    return task.measured_by(primary=primary, positive=positive)

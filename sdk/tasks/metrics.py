@@ -19,9 +19,9 @@ def _accuracy(predicted: Array, right: Array) -> float:
     return float(accuracy_score(right, predicted))
 
 
-def _f1(predicted: Array, right: Array) -> float:
-    # Of class 1 against the rest, so that a stray third id counts as a miss and raises nothing.
-    return float(f1_score(right == 1, predicted == 1, zero_division=0.0))
+def _f1(predicted: Array, right: Array, positive: int = 1) -> float:
+    # Of the class against the rest, so that a stray third id counts as a miss and raises nothing.
+    return float(f1_score(right == positive, predicted == positive, zero_division=0.0))
 
 
 def _f1_macro(predicted: Array, right: Array) -> float:
@@ -70,16 +70,19 @@ _REGRESSION: Mapping[str, Callable[[Array, Array], float]] = MappingProxyType(
 )
 
 
-def compute(task_metrics: Sequence[str], predictions: Array, references: Array) -> dict[str, float]:
+def compute(
+    task_metrics: Sequence[str], predictions: Array, references: Array, *, positive: int = 1
+) -> dict[str, float]:
     """Compute metrics of predictions against references.
 
     Args:
         task_metrics: The metrics' names, which the result has in the same order.
-        predictions: ``(rows,)``: class ids as integers for ``accuracy``, ``f1`` (of class 1; 0 where neither side has
+        predictions: ``(rows,)``: class ids as integers for ``accuracy``, ``f1`` (of one class; 0 where neither side has
             any), ``f1_macro`` (over the classes that occur) and ``matthews_correlation`` (0 where either side is
             constant); scores as floats for ``pearson``, ``spearmanr`` (both NaN where a side is constant, a prediction
             is not finite, or there are fewer than two rows), ``mae`` and ``mse``.
         references: The right ones, likewise.
+        positive: The id of the class that ``f1`` is of.
 
     Raises:
         SettingsError: A metric is unknown.
@@ -99,17 +102,17 @@ def compute(task_metrics: Sequence[str], predictions: Array, references: Array) 
         )
     if not len(right):
         raise DataError("no rows to score; give at least one")
-    return {name: _one(name, predicted, right) for name in task_metrics}
+    return {name: _one(name, predicted, right, positive) for name in task_metrics}
 
 
-def _one(name: str, predicted: Array, right: Array) -> float:
+def _one(name: str, predicted: Array, right: Array, positive: int) -> float:
     if name in _CLASSIFICATION:
         for what, array in (("predictions", predicted), ("references", right)):
             if array.dtype.kind not in "iub":
                 raise DataError(f"{name} takes class ids as integers; found {what} of {array.dtype}; take the argmax")
         if (right < 0).any():
             raise DataError(f"{name}: row {int(np.argmax(right < 0))} has no label; score a split that has labels")
-        return _CLASSIFICATION[name](predicted, right)
+        return _f1(predicted, right, positive) if name == "f1" else _CLASSIFICATION[name](predicted, right)
     # In float64, so that float16 and float32 scores lose nothing in the sums.
     scores, truth = predicted.astype(np.float64), right.astype(np.float64)
     if not np.isfinite(truth).all():

@@ -1,18 +1,18 @@
 """What an adapter learns: a task with its text columns, labels or score, and metrics."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import SettingsError, unknown
 
 from .kinds import kind_of
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
         "accuracy": "share of rows whose predicted class is the right one",
-        "f1": "F1 of the positive class, which is class 1",
+        "f1": "F1 of the positive class out of two",
         "f1_macro": "F1 averaged over the classes, each counting the same",
         "matthews_correlation": "Matthews' correlation coefficient, -1 to 1",
         "pearson": "Pearson's correlation of scores, -1 to 1",
@@ -63,6 +63,8 @@ class Task:
     """The splits that it is evaluated on; the first one picks the best checkpoint."""
     bounds: tuple[float, float] | None = None
     """Lowest and highest score of a regression, where they are known."""
+    positive: str | None = None
+    """The class that F1 is of, by name; None: the second, class 1."""
     scored_with: str | None = None
     """The task whose adapter this one is scored on, for a task without training data of its own."""
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -106,6 +108,13 @@ class Task:
             raise SettingsError(
                 f"task {self.name!r}: f1 is of the positive class out of two; found {len(self.labels)}; use f1_macro"
             )
+        if self.positive is not None and len(self.labels) != 2:
+            raise SettingsError(
+                f"task {self.name!r}: a positive class is one of two; found {self.positive!r}, and {len(self.labels)} "
+                "classes; the primary metric f1_macro counts every class the same"
+            )
+        if self.positive is not None and self.positive not in self.labels:
+            raise unknown(SettingsError, f"class of '{self.name}' to be positive", str(self.positive), self.labels)
         if self.primary not in self.metrics or self.primary in ERRORS:
             able = [name for name in self.metrics if name not in ERRORS]
             raise SettingsError(
@@ -143,9 +152,35 @@ class Task:
         return kind_of(self).outputs(self)
 
     @property
+    def positive_id(self) -> int:
+        """The id of the class that F1 is of."""
+        return 1 if self.positive is None else self.labels.index(self.positive)
+
+    @property
     def labels_text(self) -> str:
         """The labels for a message: ``negative, positive``, or ``a score`` for a regression."""
         return ", ".join(self.labels) or "a score"
+
+    def measured_by(self, *, primary: str | None = None, positive: str | None = None) -> "Task":
+        """The same task with another primary metric or another positive class; None leaves each as it is.
+
+        Args:
+            primary: One of the metrics of its kind, also as ``eval/f1``; it is printed first.
+            positive: The class that F1 is of.
+
+        Raises:
+            SettingsError: The metric or the class is unknown, or does not fit the task.
+
+        Examples:
+            >>> task.measured_by(primary="f1", positive="fraud").metrics
+            ('f1', 'accuracy', 'matthews_correlation')
+        """
+        primary = self.primary if primary is None else primary.removeprefix("eval/")
+        metrics = self.metrics
+        if primary != self.primary:
+            metrics = (primary, *(name for name in self.metrics if name != primary))
+        positive = self.positive if positive is None else positive
+        return replace(self, metrics=metrics, primary=primary, positive=positive)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, in types that JSON has; ``from_dict`` reads it back."""

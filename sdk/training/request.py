@@ -133,6 +133,8 @@ class TrainRequest:
         text: Sequence[str] | str | None = None,
         label: str | None = None,
         reading: ReadSettings | Mapping[str, Any] | None = None,
+        primary: str | None = None,
+        positive: str | None = None,
         name: str | None = None,
         **options: Any,
     ) -> Self:
@@ -158,8 +160,11 @@ class TrainRequest:
                 source.text if text is None else text,
                 label or source.label,
                 ReadSettings.of(reading, source.reading),
+                primary=source.primary,
+                positive=source.positive,
             )
         other_rows = source != self.source or "max_train_rows" in options
+        source = replace(source, primary=primary or source.primary, positive=positive or source.positive)
         dependencies = {
             "average": "schedule" in options,
             "learning_rate": new_method != self.method,

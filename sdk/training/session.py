@@ -28,7 +28,7 @@ from ..data.batches import LengthBuckets
 from ..data.splits import Split
 from ..engines.bert_training import supports_training
 from ..engines.heads import restore_unit
-from ..engines.scoring import Scorer
+from ..engines.scoring import Scorer, evaluation_of
 from ..engines.slots import add_head, slot_name
 from ..methods.fusion import FUSE
 from ..patches.bf16 import HalvedBase
@@ -290,6 +290,7 @@ def _register(
         primary_metric=prepared.primary_metric,
         run=run,
         parents=prepared.subject.parents,
+        evaluation=evaluation_of(prepared.data.task, prepared.evaluations["eval"]),
     )
 
 

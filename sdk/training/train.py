@@ -31,6 +31,8 @@ def train(
     text: Sequence[str] | str = (),
     label: str = "label",
     reading: ReadSettings | Mapping[str, Any] | None = None,
+    primary: str | None = None,
+    positive: str | None = None,
     name: str | None = None,
     registry: Registry | None = None,
     settings: TrainSettings | None = None,
@@ -56,6 +58,8 @@ def train(
         label: Its label column.
         reading: How files of a task of your own are read: quotes, delimiter, encoding, bad rows, the kind of labels; as
             ``ReadSettings``, or a mapping of some of its fields.
+        primary: The metric that picks the best checkpoint and version, as ``f1``; by default the task's own.
+        positive: The class that F1 is of, in a task of your own with two classes; by default the rarer one.
         name: The adapter's name; by default the task's.
         registry: The registry; None: the default one.
         settings: The settings; or give single settings as ``options``.
@@ -79,7 +83,7 @@ def train(
         base=base,
         method=method,
         overrides=overrides,
-        source=DataSource.of(data, validation, text, label, reading),
+        source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),
         name=name,
         settings=TrainSettings.given(settings, options),
         origin=origin,
@@ -139,7 +143,7 @@ def train_like(
         report: As for ``train``.
         callbacks: As for ``train``.
         **changes: ``base``, ``method``, ``overrides``, ``data``, ``validation``, ``text``, ``label``, ``reading`` (a
-            mapping changes single fields of it), ``name``, and fields of ``TrainSettings``.
+            mapping changes single fields of it), ``primary``, ``positive``, ``name``, and fields of ``TrainSettings``.
 
     Returns:
         The new version.

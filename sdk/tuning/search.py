@@ -87,6 +87,7 @@ class Search:
             named={"task": fixed.task, "method": fixed.method, "adapter": adapter},
             space={name: str(dimension) for name, dimension in space.dimensions.items()},
             fixed=json.loads(json.dumps(shared)),
+            measured={"primary": source.primary, "positive": source.positive},
         )
         self._study.check(self._definition)
         rows = len(self._data.splits["train"])

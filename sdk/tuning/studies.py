@@ -73,6 +73,8 @@ class StudyDefinition:
     """Every dimension as text."""
     fixed: Mapping[str, Any]
     """Settings, and fields of the method's configuration."""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """The requested primary metric and positive class."""
 
     def origin(self, study: str, trial: Trial) -> Origin:
         """The origin of a trial's run."""
@@ -91,6 +93,7 @@ class StudyDefinition:
             *_pairs({"task": run.task, "method": run.method, "adapter": run.adapter}, self.named),
             *((f"space of {name}", *values) for name, *values in _pairs(details["space"], self.space)),
             *_pairs(details["fixed"], self.fixed),
+            *((name, (run.data.get("given") or {}).get(name), value) for name, value in self.measured.items()),
         )
         differences += [
             f"{name}: {_format(recorded)} in the study, {_format(requested)} now"

@@ -98,6 +98,8 @@ def tune(
     text: Sequence[str] | str = (),
     label: str = "label",
     reading: ReadSettings | Mapping[str, Any] | None = None,
+    primary: str | None = None,
+    positive: str | None = None,
     name: str | None = None,
     study: str | None = None,
     seed: int = 0,
@@ -128,6 +130,8 @@ def tune(
         text: As for ``train``.
         label: As for ``train``.
         reading: As for ``train``.
+        primary: As for ``train``; trials are ranked and pruned by it.
+        positive: As for ``train``.
         name: The adapter to make versions of; by default ``TASK-tune``.
         study: The name of the study; by default ``TASK-METHOD``.
         seed: The seed of the sampler, and of every training unless ``seed`` is a dimension.
@@ -171,7 +175,7 @@ def tune(
             fixed,
             searched,
             base=base,
-            source=DataSource.of(data, validation, text, label, reading),
+            source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),
             adapter=adapter,
             study=study,
             seed=seed,

@@ -61,6 +61,7 @@ def test_every_module_of_a_command_is_offered() -> None:
     helpers = {
         "__init__",
         "advice",
+        "best",
         "details",
         "lineage",
         "main",

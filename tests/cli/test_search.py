@@ -105,8 +105,8 @@ def test_a_query_that_cannot_be(query: str, said: str, run: Any, ready: Path) ->
     [
         ([], EVERY),
         (["--reverse"], EVERY[::-1]),
-        (["--sort", "score"], ["sst2@2", "sst2@3", "sst2@1", "cola@1", "mix@1"]),
-        (["--sort", "score", "--reverse"], ["cola@1", "sst2@1", "sst2@3", "sst2@2", "mix@1"]),
+        (["--sort", "score"], ["cola@1", "sst2@2", "sst2@3", "sst2@1", "mix@1"]),
+        (["--sort", "score", "--reverse"], ["sst2@1", "sst2@3", "sst2@2", "cola@1", "mix@1"]),
         (["--sort", "eval/accuracy"], ["sst2@2", "sst2@3", "sst2@1", "mix@1", "cola@1"]),
         (["--sort", "eval/accuracy", "--reverse"], ["sst2@1", "sst2@3", "sst2@2", "cola@1", "mix@1"]),
         (["--sort", "created"], ["mix@1", "cola@1", "sst2@3", "sst2@2", "sst2@1"]),
@@ -115,7 +115,7 @@ def test_a_query_that_cannot_be(query: str, said: str, run: Any, ready: Path) ->
     ids=" ".join,
 )
 def test_order(arguments: list[str], expected: list[str], run: Any, ready: Path) -> None:
-    """What lacks the field comes last, whichever way round."""
+    """What lacks the field comes last, whichever way round; scores of one metric stand together, the newest first."""
     assert refs(run("list", "--all", "--json", *arguments, home=ready)) == expected
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pointsman.registry import Ref, Registry, Version
+from pointsman.registry import Evaluation, Ref, Registry, Version
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
@@ -119,12 +119,12 @@ def merge(
         if recipe.how == "svd":
             recipe = replace(recipe, rank=recipe.rank or sources[0].version.config["r"])
         head = member_of_head(sources, head_ref, opened, recipe)
-        merged, metrics = Merged.of(name, sources, recipe, head), None
+        merged, metrics, evaluation = Merged.of(name, sources, recipe, head), None, None
         if search:
             from .search import best_of  # noqa: PLC0415 - imports transformers, which merging itself does not need
 
-            merged, metrics = best_of(merged, source, max_rows=max_rows, base=base, device=device)
-        return _add(opened, merged, metrics)
+            merged, metrics, evaluation = best_of(merged, source, max_rows=max_rows, base=base, device=device)
+        return _add(opened, merged, metrics, evaluation)
 
 
 def _check_searched(how: str, weights: Sequence[float] | None, max_rows: int | None) -> None:
@@ -138,7 +138,9 @@ def _check_searched(how: str, weights: Sequence[float] | None, max_rows: int | N
         raise SettingsError(f"max_rows must be a whole number, at least 1; found {short_repr(max_rows)}")
 
 
-def _add(registry: Registry, merged: Merged, metrics: Mapping[str, float] | None) -> Version:
+def _add(
+    registry: Registry, merged: Merged, metrics: Mapping[str, float] | None, evaluation: Evaluation | None
+) -> Version:
     like = merged.like
     return registry.add_version(
         merged.name,
@@ -153,4 +155,5 @@ def _add(registry: Registry, merged: Merged, metrics: Mapping[str, float] | None
         primary_metric=None if metrics is None else f"eval/{like.task['primary']}",
         parents=[("member", member.ref) for member in merged.members],
         tags=merged.tags,
+        evaluation=evaluation,
     )

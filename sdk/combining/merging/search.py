@@ -6,13 +6,14 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final
 
+from pointsman.registry import Evaluation
 from pointsman.registry.errors import DataError, SettingsError
 
 from ...bases.load import load_base
 from ...core.same_base import check_base
 from ...data.source import DataSource
 from ...data.tokens import tokenise
-from ...engines.scoring import Scorer
+from ...engines.scoring import Scorer, evaluation_of
 from ...engines.slots import insert_adapter, remove_slot, slot_name
 from ...methods.support import reads_padding
 from ...tasks import Task
@@ -40,8 +41,8 @@ def grid(members: int) -> list[tuple[float, ...]]:
 
 def best_of(
     merged: Merged, source: DataSource, *, max_rows: int | None, base: str | None, device: str
-) -> tuple[Merged, dict[str, float]]:
-    """The merge with the weights that score best by the task's primary metric, and its metrics.
+) -> tuple[Merged, dict[str, float], Evaluation]:
+    """The merge with the weights that score best by the task's primary metric, its metrics, and what they are of.
 
     Of weights with equal scores, the first in ``grid`` wins.
 
@@ -87,7 +88,7 @@ def best_of(
         if best is None or score > best[0]:
             best = score, tried, metrics
     assert best is not None
-    return best[1:]
+    return *best[1:], evaluation_of(task, rows)
 
 
 def _distribute(parts: int, members: int) -> Iterator[tuple[int, ...]]:

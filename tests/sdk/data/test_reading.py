@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pointsman.registry.errors import Action, Advice, DataError, SettingsError
 from pointsman.sdk import GLUE
 from pointsman.sdk.core.read_settings import ReadSettings
-from pointsman.sdk.data import TaskData, load_table_data, load_table_split
+from pointsman.sdk.data import TaskData, load_table_data, load_table_rows
 from pointsman.sdk.data.source import DataSource
 from pointsman.sdk.data.table_files import read_table
 
@@ -618,7 +618,7 @@ def test_settings_are_kept_and_read_back() -> None:
 
 def test_rows_of_a_task_that_exists(tmp_path: Path) -> None:
     task = load(save(tmp_path / "own.tsv", LINES)).task
-    split = load_table_split(task, save(tmp_path / "more.tsv", ["a\t1", "b\t0"]))
+    split = load_table_rows(task, save(tmp_path / "more.tsv", ["a\t1", "b\t0"])).splits["rows"]
     assert (split.texts(), split.labels().tolist()) == ([("a",), ("b",)], [1, 0])
     with pytest.raises(DataError, match="'2': not among the labels"):
-        load_table_split(task, save(tmp_path / "more.tsv", ["a\t2"]))
+        load_table_rows(task, save(tmp_path / "more.tsv", ["a\t2"]))

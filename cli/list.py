@@ -1,5 +1,7 @@
 """registry list: adapters and their versions, with search."""
 
+from pathlib import PurePath
+
 import click
 
 from .best import scored_rows
@@ -154,7 +156,7 @@ def command(
                     version.ref,
                     version.task["name"],
                     version.method,
-                    version.base.name,
+                    _short(version.base.name),
                     *(version.primary_metric or "-" for _ in named),
                     number(version.metrics.get(metric) if metric else version.score),
                     *(rows[version.ref] for _ in scored),
@@ -179,3 +181,8 @@ def command(
         last = versions.offset + len(versions)
         more = f"; more: --page {page + 1}, --limit N" if last < versions.total else ""
         note(f"{versions.offset + 1} to {last} of {count(versions.total)}{more}")
+
+
+def _short(base: str) -> str:
+    """The name of a base, of a directory its last part."""
+    return PurePath(base).name if PurePath(base).is_absolute() else base

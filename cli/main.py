@@ -14,7 +14,7 @@ import click
 from pointsman.registry.errors import PointsmanError
 
 from .advice import HOME, hint
-from .output import no_color, printable
+from .output import no_color, printable, replace_unknown_letters
 
 SECTIONS: Final = {
     "Train and use": ("train", "tune", "glue", "predict", "evaluate", "submit", "tasks", "methods", "demo"),
@@ -74,6 +74,7 @@ def cli(context: click.Context, home: Path | None) -> None:
 def main() -> None:
     """Run the program: exit 0 when done, 1 when refused or failed, 2 on wrong usage."""
     signal.signal(signal.SIGTERM, _interrupt)
+    replace_unknown_letters()
     try:
         status: Any = cli.main(standalone_mode=False, prog_name=Path(sys.argv[0]).name)
         sys.stdout.flush()

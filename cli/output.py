@@ -5,6 +5,7 @@ Tables and trees are in ``tables``, numbers with their units in ``units``.
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import os
@@ -30,8 +31,11 @@ def emit_json(value: Any) -> None:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON that keeps letters of every script and escapes only what a terminal would act on."""
-    text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    """A value as JSON that keeps letters of every script and escapes only what a terminal would act on.
+
+    Where standard output has an encoding of fewer letters, JSON's escapes stand for all but those of ASCII.
+    """
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=not _knows_every_letter(), allow_nan=False)
     if text.isprintable():
         return text
     return "".join(json.dumps(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
@@ -72,6 +76,17 @@ def _harmless(cell: Any) -> Any:
 def version_json(version: "Version") -> dict[str, Any]:
     """A version as JSON, with its ref."""
     return {**plain(version), "ref": version.ref}
+
+
+def _knows_every_letter() -> bool:
+    return (sys.stdout.encoding or "ascii").lower().startswith(("utf", "gb18030"))
+
+
+def replace_unknown_letters() -> None:
+    """From now on, letters that the encoding of an output lacks are printed as their escapes, and raise no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:

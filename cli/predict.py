@@ -1,21 +1,19 @@
 """registry predict: the predictions of an adapter for texts."""
 
-import io
 import itertools
-import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
 from pointsman.registry import Registry
-from pointsman.registry.errors import SettingsError
 from pointsman.sdk.core.composition import parse, refs
 from pointsman.sdk.switching.resolve.lookup import resolve
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
 from .best import version_of
+from .inputs import TextCommand, rows_of_arguments, rows_of_lines
 from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
 from .runtime import open_registry, quiet_libraries
@@ -24,9 +22,11 @@ if TYPE_CHECKING:
     from pointsman.sdk import Prediction
 
 
-@click.command("predict", short_help="Predict with a version.")
+@click.command("predict", cls=TextCommand, short_help="Predict with a version.")
 @click.argument("ref")
 @click.argument("texts", nargs=-1)
+@click.option("--jsonl", is_flag=True, help="Standard input is JSON lines, whose texts may have line breaks.")
+@click.option("--encoding", metavar="NAME", help="Encoding of standard input. [default: utf-8]")
 @base_option
 @click.option(
     "--drop-layers",
@@ -44,6 +44,8 @@ def command(
     context: click.Context,
     ref: str,
     texts: tuple[str, ...],
+    jsonl: bool,
+    encoding: str | None,
     base: str | None,
     drop_layers: int,
     precision: str,
@@ -53,14 +55,26 @@ def command(
     """Predict with version REF, or a composition as "average(a, b)": TEXTS as arguments, or lines on standard input.
 
     A task of sentence pairs takes two arguments for each pair, or lines with a tab between the texts, or JSON lines:
-    each a list of two texts or an object with the task's columns. Each printed line has the label, its probability (or
-    the score) and the text; parallel(a, b) has a label and a probability for each member.
+    each a list of two texts or an object with the task's columns. With --jsonl every line is JSON: a text, a list or an
+    object. Each printed line has the label, its probability (or the score) and the text; parallel(a, b) has a label and
+    a probability for each member. A text that begins with a dash goes after --:
+
+    \b
+    registry predict reviews -- "-1 star"
+    registry predict reviews --jsonl --json < rows.jsonl > answers.json
     """
+    if texts and (jsonl or encoding is not None):
+        option = "--jsonl" if jsonl else "--encoding"
+        raise click.UsageError(f"{option} is for standard input, and the texts are arguments: omit it or them")
     registry = open_registry(context)
     resolved = _resolve(registry, ref)
     columns = next(iter(resolved.routes.values())).task.text
     stored = next(iter(resolved.versions.values())).base.name
-    rows = _from_arguments(texts, columns) if texts else _from_lines(sys.stdin, columns)
+    rows = (
+        rows_of_arguments(texts, columns)
+        if texts
+        else rows_of_lines(sys.stdin, columns, encoding=encoding, jsonl=jsonl)
+    )
     quiet_libraries()
     from pointsman.sdk import Switcher
 
@@ -73,7 +87,8 @@ def command(
             return
         for row, answer in answers:
             cells = (*_cells(answer), *row)
-            click.echo("\t".join(printable(cell).replace("\n", "\\n") for cell in cells))  # one line a row
+            line = "\t".join(printable(cell).replace("\n", "\\n") for cell in cells)  # one line a row
+            click.echo(line, file=sys.stdout)  # not what click takes for it where its encoding is ASCII
 
 
 def _resolve(registry: Registry, ref: str) -> ResolvedRef:
@@ -94,55 +109,6 @@ def _plain(answer: "Prediction | tuple[Prediction, ...]") -> dict[str, object]:
     if isinstance(answer, tuple):
         return {"answers": [plain(prediction) for prediction in answer]}
     return dict(plain(answer))
-
-
-def _from_arguments(texts: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if len(texts) % len(columns):
-        raise click.UsageError(
-            f"this task takes sentence pairs ({', '.join(columns)}): give two texts for each; found {len(texts)} texts"
-        )
-    for number, text in enumerate(texts, start=1):
-        _check_unicode(text, f"text {number}")
-    return (tuple(texts[i : i + len(columns)]) for i in range(0, len(texts), len(columns)))
-
-
-def _from_lines(lines: TextIO, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if isinstance(lines, io.TextIOWrapper):
-        lines.reconfigure(
-            errors="surrogateescape"
-        )  # so that a wrong byte is refused where the number of its line is known
-    for index, line in enumerate(lines, start=1):
-        text = line.rstrip("\r\n")
-        row = (text,) if len(columns) == 1 else _pair(text, columns, index)
-        for cell in row:
-            _check_unicode(cell, f"line {index}")
-        yield row
-
-
-def _check_unicode(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SettingsError(f"{where} is not valid Unicode: {error}; write it in UTF-8") from error
-
-
-def _pair(line: str, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
-    if line.lstrip().startswith(("[", "{")):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None  # a text may well begin with a bracket
-        if isinstance(value, dict) and all(isinstance(value.get(column), str) for column in columns):
-            return tuple(value[column] for column in columns)
-        if isinstance(value, list) and len(value) == len(columns) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-    parts = tuple(line.split("\t"))
-    if len(parts) != len(columns):
-        raise SettingsError(
-            f"line {number} is not a pair ({', '.join(columns)}): write the two texts with a tab between, "
-            f"or as JSON; found {line[:80]!r}"
-        )
-    return parts
 
 
 def _print_json(items: Iterable[object]) -> None:

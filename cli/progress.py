@@ -1,5 +1,6 @@
 """Progress of a training."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from pointsman.registry import Action, Advice
@@ -9,7 +10,14 @@ from .output import note
 from .units import duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pointsman.sdk import Progress
+
+
+def is_live(console: "Console") -> bool:
+    """Whether a bar can be drawn on standard error: for rich, FORCE_COLOR makes a terminal of any file."""
+    return console.is_terminal and sys.stderr.isatty()
 
 
 class Watcher:
@@ -25,6 +33,7 @@ class Watcher:
         from rich.progress import Progress as Bar
 
         self._console = Console(stderr=True, highlight=False)
+        self._live = is_live(self._console)
         self._bar = Bar(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -34,7 +43,7 @@ class Watcher:
             TextColumn("{task.fields[speed]}/s"),
             TextColumn("{task.fields[left]} left"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self._live,
         )
         self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
         self._scores = ""
@@ -54,7 +63,7 @@ class Watcher:
     def report(self, progress: "Progress") -> None:
         """Show a training's progress; a training calls it."""
         self._run = progress.run
-        if self._console.is_terminal:
+        if self._live:
             self._on_terminal(progress)
         else:
             self._in_lines(progress)

@@ -13,6 +13,7 @@ from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 from .best import version_of
 from .options import base_option, device_option, json_option, precision_option
 from .output import emit_json, note, plain
+from .progress import is_live
 from .runtime import open_registry, quiet_libraries
 from .tables import table
 from .units import count
@@ -157,6 +158,6 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not is_live(console), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,15 +1,20 @@
 """Tables, lists of names with values, and trees, for people."""
 
+import re
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
 from .output import no_color, printable
 
 _GAP: Final = 2
-"""Blanks between two columns."""
+"""Blanks between two columns; one where the table would not fit otherwise."""
+
+_PIECE: Final = re.compile(r"@?[^ /_,@-]*[ /_,-]*")
+"""A part of a text that is not torn, if that can be helped, with the separators after it."""
 
 _LINE: Final = 100
 """Characters in a line of ``pairs``, names included."""
@@ -23,20 +28,20 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     from rich.text import Text
 
     console = Console(highlight=False, color_system=None if no_color() else "auto")
-    piped = not console.is_terminal
+    piped = not sys.stdout.isatty()  # and not what rich takes for a terminal, which with FORCE_COLOR is any file
     cells = [[printable(cell).replace("\n", "\\n" if piped else "\n") for cell in row] for row in rows]
     widest = 10_000 if piped else console.width
-    widths = [min(widest, max(_width(cell) for cell in column)) for column in zip(headers, *cells, strict=True)]
-    if not piped:
-        # A pipe gets every row on one line, however long.
-        least = [width if header in right else _width(header) for header, width in zip(headers, widths, strict=True)]
-        _narrow(widths, least, console.width)
-    console.width = max(console.width, sum(widths) + _GAP * len(widths))
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
+    columns = list(zip(headers, *cells, strict=True))
+    widths, gap = [min(widest, max(map(_width, column))) for column in columns], _GAP
+    if not piped:  # a pipe gets every row on one line, however long
+        gap = _fit(widths, columns, [header in right for header in headers], console.width)
+    console.width = max(console.width, sum(widths) + gap * len(widths))
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
     for header, width in zip(headers, widths, strict=True):
-        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", width=width)
+        justify: Literal["left", "right"] = "right" if header in right else "left"
+        drawn.add_column(Text(_folded(header, width)), justify=justify, overflow="fold", width=width)
     for row in cells:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(_folded(cell, width)) for cell, width in zip(row, widths, strict=True)))
     console.print(drawn)
 
 
@@ -46,15 +51,62 @@ def _width(text: str) -> int:
     return max(map(cell_len, text.split("\n")))
 
 
+def _fit(widths: list[int], columns: Sequence[Sequence[str]], numbers: Sequence[bool], limit: int) -> int:
+    """Narrow columns until the table fits, if it can; no column is dropped, and no number or header is torn.
+
+    Texts are broken between their pieces, and inside of them only if nothing else helps.
+
+    Args:
+        widths: The widths of the columns, which are changed.
+        columns: The columns, each with its header first.
+        numbers: Which columns are of numbers.
+        limit: Characters in a line.
+
+    Returns:
+        The blanks between two columns.
+    """
+    whole = [
+        max(max(map(_width, column[1:]), default=0) if number else 0, *map(_longest_piece, column))
+        for column, number in zip(columns, numbers, strict=True)
+    ]
+    torn = [
+        least if number else _longest_piece(column[0])
+        for least, number, column in zip(whole, numbers, columns, strict=True)
+    ]
+    for gap, least in ((_GAP, whole), (1, whole), (1, torn)):
+        _narrow(widths, least, limit - gap * (len(widths) - 1))
+        if sum(widths) + gap * (len(widths) - 1) <= limit:
+            return gap
+    return 1
+
+
 def _narrow(widths: list[int], least: Sequence[int], limit: int) -> None:
-    """Narrow the widest columns until the table fits or every column has its least width; no column is dropped."""
-    excess = sum(widths) + _GAP * (len(widths) - 1) - limit
+    """Narrow the widest columns until they fit or every column has its least width."""
+    excess = sum(widths) - limit
     while excess > 0:
         wide = [column for column, width in enumerate(widths) if width > least[column]]
         if not wide:
             return
         widths[max(wide, key=lambda column: widths[column])] -= 1
         excess -= 1
+
+
+def _longest_piece(text: str) -> int:
+    return max(_width(piece.rstrip()) for piece in _PIECE.findall(text))
+
+
+def _folded(text: str, width: int) -> str:
+    """Text in lines of a width, broken after blanks and the separators of names where that is possible."""
+    if _width(text) <= width:
+        return text
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines.append("")
+        for piece in _PIECE.findall(line):
+            if lines[-1] and _width((lines[-1] + piece).rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def pairs(rows: Iterable[tuple[str, str]], *, wrap: bool = False) -> None:

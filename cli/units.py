@@ -40,8 +40,12 @@ def duration(seconds: float) -> str:
 
 
 def ago(time: datetime) -> str:
-    """The time since ``time``: 2h05m ago."""
-    return f"{duration((datetime.now(UTC) - time).total_seconds())} ago"
+    """The time since ``time``, in its greatest unit: 2h ago."""
+    seconds = max((datetime.now(UTC) - time).total_seconds(), 0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit} ago"
+    return f"{seconds:.0f}s ago"
 
 
 def local(time: datetime) -> str:

@@ -1,9 +1,13 @@
 """registry list: filters, order, and what programs get."""
 
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pointsman.registry import Base, Registry
 
 
 def refs(result: Any) -> list[str]:
@@ -81,3 +85,37 @@ def test_nothing_to_list(run: Any, trained: Path) -> None:
     none = run("list", "nosuch", home=trained)
     assert (none.code, none.out, none.err) == (0, "", "no adapter matches\n")
     assert run("list", "--json").out == "[]\n"
+
+
+def test_names_are_broken_between_their_parts(trained: Path, on_a_terminal: Any) -> None:
+    text = on_a_terminal("--home", trained, "list", NO_COLOR="1", COLUMNS="80")
+    assert {"compacter", "accuracy", "pearson", "sst2@2", "tiny-"} <= set(text.split())
+
+
+def test_the_table_fits_a_terminal(own: Path, add_version: Any, on_a_terminal: Any) -> None:
+    """Whatever names are in it; numbers stay whole."""
+    with Registry(own) as registry:
+        base = Base(**{**asdict(registry.version("sst2").base), "name": "sentence-transformers/all-MiniLM-L6-v2"})
+        add_version(
+            registry,
+            "customer-complaints-by-product",
+            base=base,
+            method="lora",
+            task={"name": "customer-complaints", "description": "x", "text": ["text"], "labels": ["a", "b"]},
+            metrics={"eval/matthews_correlation": 0.1234},
+            primary_metric="eval/matthews_correlation",
+            parameters=12_345_678,
+        )
+        registry.set_alias("customer-complaints-by-product", "production")
+    for arguments in (["list"], ["list", "--all", "--sort", "eval/matthews_correlation"]):
+        text = on_a_terminal("--home", own, *arguments, NO_COLOR="1", COLUMNS="80")
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+        assert {"0.1234", "12,345,678", "@1"} <= set(text.split())
+
+
+def test_colours_in_a_file_change_no_layout(run: Any, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run("list", home=trained).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = run("list", home=trained).out
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain

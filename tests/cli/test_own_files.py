@@ -100,3 +100,13 @@ def test_reading_is_for_files_of_ones_own(run: Any, tiny_base: Path, odd: Path) 
     run("train", "sst2", "--base", tiny_base, "--data", "sample", "--quoting", "none").refused("files of your own")
     run("train", "odd", "--base", tiny_base, "--data", odd, "--encoding", "klingon").refused("utf-8", "'klingon'")
     run("train", "odd", "--base", tiny_base, "--data", odd, "--delimiter", "ab").refused("one character", "'ab'")
+
+
+def test_no_progress_bar_in_a_file(run: Any, tiny_base: Path, odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever colours are asked for, a file gets lines."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    done = run("train", "odd", "--base", tiny_base, "--data", odd, *OPTIONS, *STEPS)
+    assert done.code == 0, done.err
+    assert "step 2/2" in done.err
+    assert "\x1b" not in done.err

@@ -1,7 +1,9 @@
 """registry predict: texts as arguments and as lines, in every form that pairs can have."""
 
+import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -125,7 +127,7 @@ def test_a_text_with_line_breaks_and_tabs_stays_on_its_line(run: Any, trained: P
 
 @pytest.mark.parametrize("flag", [[], ["--json"]])
 def test_bytes_that_are_no_text(flag: list[str], run: Any, trained: Path) -> None:
-    run("predict", "sst2", *flag, stdin=b"a good film\na \xff film\n", home=trained).refused("line 2", "Unicode")
+    run("predict", "sst2", *flag, stdin=b"a good film\na \xff film\n", home=trained).refused("line 2", "not UTF-8")
     run("predict", "mrpc", *flag, stdin='["\\ud800", "b"]\n', home=trained).refused("line 1", "Unicode")
     run("predict", "sst2", *flag, "a film", "a \udcff film", home=trained).refused("text 2", "Unicode")
 
@@ -216,3 +218,91 @@ def test_a_reader_that_has_seen_enough(start: Callable[..., Any], trained: Path,
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 1
+
+
+def test_json_lines_keep_line_breaks(run: Any, trained: Path) -> None:
+    """Each a text, a list or an object; blank lines are none."""
+    texts = ["one\ntwo", "a\u2028b", "[1] c", "\r"]
+    expected = run("predict", "sst2", *texts, "--json", home=trained).json
+    lines = [
+        json.dumps(texts[0]),
+        f'{{"idx": 3, "sentence": "{texts[1]}"}}',
+        "",
+        f'  ["{texts[2]}"]',
+        json.dumps(texts[3]),
+    ]
+    found = run("predict", "sst2", "--jsonl", "--json", stdin="\n".join(lines), home=trained).json
+    assert [answer["text"] for answer in found] == [[text] for text in texts] == [answer["text"] for answer in expected]
+    assert [answer["score"] for answer in found] == pytest.approx([answer["score"] for answer in expected])
+    (line,) = run("predict", "sst2", "--jsonl", stdin='"one\\ntwo"\n', home=trained).lines
+    assert line.split("\t")[2] == "one\\ntwo"
+    (answer,) = run("predict", "mrpc", "--jsonl", "--json", stdin='["a\\nb", "c"]', home=trained).json
+    assert answer["text"] == ["a\nb", "c"]
+
+
+@pytest.mark.parametrize(
+    ("ref", "line", "said"),
+    [
+        ("sst2", "a film", ["line 2 is not JSON", "one JSON value a line"]),
+        ("sst2", "[" * 100_000, ["line 2 is nested too deeply"]),
+        ("sst2", '["a", "b"]', ["line 2 is no row", "a string, a list of one, or an object with sentence"]),
+        ("sst2", '{"text": "a"}', ["line 2 is no row", "an object with sentence", "found '{"]),
+        ("sst2", '{"sentence": 1}', ["line 2 is no row"]),
+        ("sst2", "3", ["line 2 is no row"]),
+        ("sst2", '"\\ud800"', ["line 2", "Unicode"]),
+        ("mrpc", "a\tb", ["line 2 is not JSON"]),
+        ("mrpc", '"a"', ["line 2 is no row", "a list of 2 strings, or an object with sentence1, sentence2"]),
+    ],
+)
+def test_a_line_of_json_that_is_no_row(ref: str, line: str, said: list[str], run: Any, trained: Path) -> None:
+    first = '["a", "b"]' if ref == "mrpc" else '"a"'
+    run("predict", ref, "--jsonl", stdin=f"{first}\n{line}\n", home=trained).refused(*said)
+
+
+@pytest.mark.parametrize("jsonl", [False, True])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8"])
+def test_input_in_another_encoding(encoding: str, jsonl: bool, run: Any, trained: Path) -> None:
+    lines = "".join(f'"{text}"\n' if jsonl else f"{text}\n" for text in ("café", "naïve"))
+    flags = ["--jsonl"] if jsonl else []
+    stdin = (b"\xef\xbb\xbf" if encoding == "utf-8" else b"") + lines.encode(encoding)
+    result = run("predict", "sst2", *flags, "--encoding", encoding, stdin=stdin, home=trained)
+    assert [line.split("\t")[2] for line in result.lines] == ["café", "naïve"]
+    if encoding != "utf-8":
+        refused = run("predict", "sst2", *flags, stdin=stdin, home=trained)
+        refused.refused("line 1 is not UTF-8", "name its encoding, such as cp1252", "try: --encoding …")
+
+
+def test_options_of_standard_input(run: Any, trained: Path) -> None:
+    run("predict", "sst2", "--encoding", "klingon", stdin="a\n", home=trained).refused("encoding", "'klingon'")
+    run("predict", "sst2", "a", "--jsonl", home=trained).refused("--jsonl is for standard input", code=2)
+    run("predict", "sst2", "a", "--encoding", "utf-16", home=trained).refused("--encoding is for standard", code=2)
+    run("predict", "sst2", "--encoding", "utf-16", stdin=b"\xff\xfea", home=trained).refused("line 1 is not UTF-16")
+
+
+@pytest.mark.parametrize("text", ["-1 star", "-1", "- bad", "--- no ---", "-x"])
+def test_a_text_that_begins_with_a_dash(text: str, run: Any, trained: Path) -> None:
+    said = run("predict", "sst2", text, home=trained).refused("goes after '--'", code=2)
+    command = shlex.split(said.rpartition("try: ")[2])
+    assert command == ["registry", "--home", str(trained), "predict", "sst2", "--", text]
+    assert run(*command[1:]).lines[0].endswith(f"\t{text}")
+
+
+def test_a_mistyped_option_gets_no_such_hint(run: Any, trained: Path) -> None:
+    assert "--'" not in run("predict", "sst2", "a", "--jsno", home=trained).refused("--json", code=2)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_letters_that_the_output_lacks_are_replaced(
+    flag: list[str], encoding: str, run: Any, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In what is printed for people, and in JSON, which stays JSON."""
+    text, written = "é 漢 \U0001f600", io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert run("predict", "sst2", text, *flag, home=trained).code == 0
+    printed = written.getvalue().decode(encoding)
+    if flag:
+        assert json.loads(printed)[0]["text"] == [text]
+    else:
+        replaced = text.encode(encoding, "backslashreplace").decode(encoding)
+        assert printed.rstrip("\n").split("\t")[2] == replaced

@@ -63,6 +63,7 @@ def test_every_module_of_a_command_is_offered() -> None:
         "advice",
         "best",
         "details",
+        "inputs",
         "lineage",
         "main",
         "options",

@@ -3,8 +3,12 @@
 import contextlib
 import hashlib
 import json
+import os
+import select
+import signal
 import sqlite3
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,6 +140,34 @@ def interrupted_before(number: int, interruption: type[BaseException] = Keyboard
         yield seen
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", count)
+
+
+def in_child(target: Callable[[], object], *, seconds: float = 60) -> None:
+    """Fork, and run a function in the child; fails with its traceback if it raises, or does not end in time."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(reader)
+            target()
+            status = 0
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode()[-60_000:])
+        finally:
+            os._exit(status)
+    os.close(writer)
+    said = b""
+    ended = False
+    while not ended and select.select([reader], [], [], seconds)[0]:  # the child's end closes the pipe
+        said += (part := os.read(reader, 65_536))
+        ended = not part
+    os.close(reader)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended, f"the child has not ended after {seconds} seconds"
+    assert status == 0, said.decode()
 
 
 def make_tiny_base(directory: Path, *, seed: int) -> Path:

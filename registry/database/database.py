@@ -22,6 +22,7 @@ from ..errors import (
     ReadOnlyError,
     SettingsError,
 )
+from . import forks
 from .backends import WRITE, Sqlite, backend
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
@@ -36,6 +37,8 @@ SCRIPTS: Final = "pointsman.migrations:."
 
 class Database:
     """The database of a registry, in the schema that this release needs.
+
+    After a fork, parent and child go on with connections of their own.
 
     Args:
         place: A SQLite file, created with its directory if it does not exist, or the URL of a PostgreSQL database.
@@ -63,6 +66,7 @@ class Database:
         """The copy from before the upgrade; None if the database was not upgraded."""
         self._backups = backups
         self._engine = self.backend.connect()
+        forks.watch(self)
         try:
             self._open(upgrade, create)
         except BaseException:
@@ -70,20 +74,20 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every pooled connection; a later transaction opens a new one."""
         self._engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Open a transaction that reads one state of the database."""
-        with self._translating_errors(), self._engine.connect() as connection, connection.begin():
+        with self._connecting(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error."""
         with (
-            self._translating_errors(),
+            self._connecting(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
             connection.begin(),
         ):
@@ -136,7 +140,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", SCRIPTS)
         with (
-            self._translating_errors(),
+            self._connecting(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
             self.backend.rebuilding_tables(connection),
             connection.begin(),
@@ -149,7 +153,7 @@ class Database:
     def copy(self, path: Path) -> None:
         """Copy one state of the database into the new SQLite file ``path``, also while others write."""
         if isinstance(self.backend, Sqlite):
-            with self._translating_errors(), self._engine.connect() as connection:
+            with self._connecting(), self._engine.connect() as connection:
                 self.backend.copy(connection, path)
             return
         with closing(_Empty(path)) as copy:
@@ -201,9 +205,11 @@ class Database:
         return path
 
     @contextmanager
-    def _translating_errors(self) -> Iterator[None]:
+    def _connecting(self) -> Iterator[None]:
+        """Hold up forks while a connection is in use, and translate the errors of its driver."""
         try:
-            yield
+            with forks.no_fork():
+                yield
         except UnicodeEncodeError as error:
             raise SettingsError(f"text must be valid Unicode: {error}") from error
         except OverflowError as error:

@@ -3,6 +3,7 @@
 import logging
 import math
 import operator
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,12 +36,14 @@ class RunRecorder:
     *failed* with its message. What was logged before is kept in every case.
 
     A process that was taken for dead, on a machine that was asleep or cut off, may find that another has taken up its
-    run. Then it can write nothing more: ``log``, ``flush`` and ``finish`` raise ConflictError.
+    run. Then it can write nothing more: ``log``, ``flush`` and ``finish`` raise ConflictError. So they do in a process
+    that was forked from this one, which leaves the run to its parent.
     """
 
     def __init__(self, database: Database, uid: str) -> None:
         self.uid = uid
         self._database = database
+        self._pid = os.getpid()
         # Two locks: whoever logs never waits for whoever waits for the database.
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -66,8 +69,9 @@ class RunRecorder:
         Raises:
             InvalidNameError: A metric's name breaks the rules; nothing was logged.
             SettingsError: The step is negative, or the run has ended.
-            ConflictError: Another process has taken up the run.
+            ConflictError: Another process has taken up the run, or this one was forked from the one that records it.
         """
+        self._check_process()
         step = operator.index(step)
         if step < 0 or step >= 2**63:
             raise SettingsError(f"step {step} is not valid: it must be at least 0 and fit 64 bits")
@@ -89,8 +93,9 @@ class RunRecorder:
 
         Raises:
             DatabaseError: It could not be written; nothing is lost, and it can be called again.
-            ConflictError: Another process has taken up the run.
+            ConflictError: As for ``log``.
         """
+        self._check_process()
         self._write(lambda connection: None)
 
     def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
@@ -98,8 +103,9 @@ class RunRecorder:
 
         Raises:
             DatabaseError: It could not be written; nothing is lost, and it can be called again.
-            ConflictError: Another process has taken up the run.
+            ConflictError: As for ``log``.
         """
+        self._check_process()
         # Messages quote file names, which need not be Unicode.
         text = None if error is None else error[:MOST_OF_AN_ERROR].encode(errors="backslashreplace").decode()
         with self._lock:
@@ -120,6 +126,8 @@ class RunRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._pid != os.getpid():
+            return  # a forked child that ends inside the block: the run goes on in its parent
         if error is None:
             self.finish()
         elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
@@ -128,6 +136,13 @@ class RunRecorder:
             self.finish(RunStatus.PRUNED, str(error) or type(error).__name__)
         else:
             self.finish(RunStatus.FAILED, str(error) or type(error).__name__)
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():  # before any lock: a thread that is not in this process may hold it
+            raise ConflictError(
+                f"run {self.uid} is recorded by the process {self._pid}, from which this one was forked: log there, or "
+                "start a run here"
+            )
 
     def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
         """Write the buffer in one transaction; if it fails, the buffer stays as it is."""

@@ -13,6 +13,7 @@ from pointsman.registry import Base
 from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError
 
 from ..core.devices import torch_device
+from ..core.forked import check_torch
 from ..patches import install
 from .find import absolute_name, find_base
 from .fingerprint import describe
@@ -48,10 +49,12 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None, b
     Raises:
         BaseNotFoundError: Neither a directory with a model, nor cached, nor available from the hub.
         UnusableBaseError: Its weights are missing or incomplete, or ``adapters`` does not support its architecture.
+        SettingsError: This process was forked from one that has loaded a base, and torch would hang here.
 
     Examples:
         >>> load_base("bert-base-uncased", device="cuda")
     """
+    check_torch()
     source = find_base(name)
     target = torch_device(device)
     config = _load_config(name, source)

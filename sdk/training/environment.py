@@ -2,12 +2,13 @@
 
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
 import torch
+
+from .commit import commit
 
 PACKAGES: Final = ("pointsman", "torch", "transformers", "adapters", "datasets", "tokenizers", "safetensors")
 
@@ -28,7 +29,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": str(device),
         "precision": precision,
-        "git": _commit(),
+        "git": commit(),
     }
 
 
@@ -37,18 +38,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = ({**environment, **(environment.get("packages") or {})} for environment in (before, now))
     names = ("processor", "device", "precision", "threads", *PACKAGES)
     return [f"{name}: {old.get(name)}, now {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-
-
-def _commit() -> dict[str, Any] | None:
-    """The commit of the working directory, and whether files differ from it; None outside a git repository."""
-    try:
-        commit, status = (
-            subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "changed": bool(status)}
 
 
 def _processor() -> str:

@@ -27,7 +27,7 @@ def run(bench: str, data: str) -> dict[str, Any]:
     split = load_task_data("sst2", data).splits["train" if data == "sample" else "validation"]
     texts = list(dict.fromkeys(row[0] for row in split.texts()))[:SENTENCES]
     names = [f"a{number}" for number in range(ADAPTERS)]
-    tokenizer = AutoTokenizer.from_pretrained(find_base("minilm"))
+    tokenizer = AutoTokenizer.from_pretrained(str(find_base("minilm").files.directory))
     most = DROPPED[-1]
     with registered(ADAPTERS) as registry, Switcher("minilm", registry=registry) as switcher:
         model = plain(registry, ADAPTERS)

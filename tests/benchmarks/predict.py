@@ -25,11 +25,11 @@ def run(bench: str, data: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home, Registry(home) as registry:
         train("sst2", base="minilm", data=data, registry=registry, epochs=1, max_train_rows=2000, max_eval_rows=64)
         files = registry.export("sst2", Path(home) / "exported")
-        model = AutoAdapterModel.from_pretrained(find_base("minilm"))
+        model = AutoAdapterModel.from_pretrained(str(find_base("minilm").files.directory))
         model.set_active_adapters(model.load_adapter(str(files), use_safetensors=True))
         model.config.id2label = {0: "negative", 1: "positive"}
         pipeline = TextClassificationPipeline(
-            model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(find_base("minilm"))
+            model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(str(find_base("minilm").files.directory))
         )
         with Switcher("minilm", registry=registry, precision=precision) as switcher:
             switcher.predict("sst2", texts[:64])

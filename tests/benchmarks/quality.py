@@ -113,7 +113,7 @@ def _peer(task: str, data: str, *, seed: int, learning_rate: float) -> dict[str,
     from pointsman.sdk.engines.scoring import measure
 
     set_seed(seed)
-    base = find_base("minilm")
+    base = str(find_base("minilm").files.directory)
     tokenizer = AutoTokenizer.from_pretrained(base)
     loaded = load_task_data(task, data)
     model = AutoModelForSequenceClassification.from_pretrained(

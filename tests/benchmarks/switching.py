@@ -95,7 +95,7 @@ def plain(registry: Registry, count: int) -> Any:
     from transformers import logging as library
 
     library.set_verbosity_error()
-    model = AutoAdapterModel.from_pretrained(find_base("minilm")).eval()
+    model = AutoAdapterModel.from_pretrained(str(find_base("minilm").files.directory)).eval()
     for number in range(count):
         load_plain(model, registry, number)
     return model
@@ -207,7 +207,7 @@ def mixed_tutorial() -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     rows = texts()
-    tokenizer = AutoTokenizer.from_pretrained(find_base("minilm"))
+    tokenizer = AutoTokenizer.from_pretrained(str(find_base("minilm").files.directory))
     precision = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
     with registered(LOADED) as registry, Switcher("minilm", registry=registry, precision=precision) as switcher:
         asked = [(f"a{number % TASKS}", text) for number, text in enumerate(rows)]
@@ -238,9 +238,10 @@ def mixed_lora() -> dict[str, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     rows = texts()
-    tokenizer = AutoTokenizer.from_pretrained(find_base("minilm"))
+    tokenizer = AutoTokenizer.from_pretrained(str(find_base("minilm").files.directory))
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["query", "value"], inference_mode=True)
-    model = get_peft_model(AutoModel.from_pretrained(find_base("minilm")), config, adapter_name="a0")
+    plain = AutoModel.from_pretrained(str(find_base("minilm").files.directory))
+    model = get_peft_model(plain, config, adapter_name="a0")
     for number in range(1, TASKS):
         model.add_adapter(f"a{number}", config)
     model.eval()

@@ -161,7 +161,7 @@ def _recipe(data: str, learning_rate: float, seed: int) -> Outcome:
 
     began = time.monotonic()
     set_seed(seed)
-    base = find_base("minilm")
+    base = str(find_base("minilm").files.directory)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoAdapterModel.from_pretrained(base)
     model.add_adapter("sst2", config="pfeiffer")

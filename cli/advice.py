@@ -73,6 +73,7 @@ def _upgrade(arguments: Mapping[str, Any]) -> str:
 
 
 _COMMANDS: Final[Mapping[Action, Callable[[Mapping[str, Any]], str]]] = {
+    Action.ADOPT_STORE: lambda _: "registry db adopt-store",
     Action.BENCHMARK: lambda _: "registry glue --base …",
     Action.COLLECT_GARBAGE: lambda _: "registry gc --apply",
     Action.FUSE: lambda given: _join("registry", "fuse", "…", "--of", ",".join(given["members"]), "--task", "…"),

@@ -1,4 +1,4 @@
-"""registry db: upgrade the registry's database."""
+"""registry db: upgrade the registry's database, and adopt its object store."""
 
 import click
 
@@ -6,9 +6,10 @@ from pointsman.registry import Registry
 from pointsman.registry.database.database import REVISIONS
 
 from .output import note
+from .runtime import open_registry
 
 
-@click.group("db", short_help="Upgrade the database of an older pointsman.")
+@click.group("db", short_help="Upgrade an older database, or adopt an object store.")
 def command() -> None:
     """Maintain the registry's database."""
 
@@ -23,3 +24,20 @@ def upgrade(context: click.Context) -> None:
             note(f"{database.label} is up to date (schema {REVISIONS[-1]})")
         else:
             note(f"{database.label} now has schema {REVISIONS[-1]}; backup of the old one: {database.backup}")
+
+
+@command.command("adopt-store", short_help="Make the object store this registry's own.")
+@click.pass_context
+def adopt_store(context: click.Context) -> None:
+    """Make the object store this registry's own, after a backup was restored or files were moved.
+
+    A store belongs to one registry, and another one is refused before it adds or removes anything. Whoever had the
+    store is refused from now on. A store that holds nothing of this registry is not taken.
+    """
+    registry = open_registry(context)
+    from pointsman.registry import upkeep
+
+    adopted = upkeep.adopt_store(registry)
+    note(f"{adopted.store} belongs to this registry now ({adopted.registry[:12]})")
+    if adopted.preexisting:
+        note("it holds files that no version here needs: 'registry gc' leaves them alone without --preexisting")

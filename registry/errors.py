@@ -25,6 +25,7 @@
     │   └── DiskFullError         no space left on the disk
     ├── BundleError               a bundle that is damaged, hostile or no bundle
     ├── StoreError                the object store cannot serve the request
+    │   ├── ForeignStoreError     an object store that belongs to another registry
     │   ├── ObjectMissingError    a file that is not in the store
     │   └── ObjectCorruptError    a file that has another sha256 than its name
     ├── DataError                 a data set that cannot be used
@@ -53,6 +54,8 @@ _E = TypeVar("_E", bound="PointsmanError")
 class Action(StrEnum):
     """An operation that helps after an error."""
 
+    ADOPT_STORE = "adopt_store"
+    """Make the object store this registry's own."""
     BENCHMARK = "benchmark"
     """Train a benchmark's cells."""
     COLLECT_GARBAGE = "collect_garbage"
@@ -207,6 +210,10 @@ class BundleError(PointsmanError):
 
 class StoreError(PointsmanError):
     """The object store cannot serve the request."""
+
+
+class ForeignStoreError(StoreError):
+    """The object store belongs to another registry, or holds objects of nobody knows whom; nothing was changed."""
 
 
 class ObjectMissingError(StoreError):

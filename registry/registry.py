@@ -1,6 +1,7 @@
 """Registry: the face of the database and the object store; each room adds its methods in a part."""
 
 import os
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -11,6 +12,7 @@ from .database.database import DATABASE_NAME, Database
 from .errors import SettingsError
 from .runs.part import RunsPart
 from .storage.remote import open_store
+from .versions import ownership
 from .versions.history_part import HistoryPart
 from .versions.labels_part import LabelsPart
 from .versions.part import VersionsPart
@@ -40,7 +42,8 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         create: Make a registry where there is none, instead of refusing.
 
     Raises:
-        DatabaseError: The database cannot be used; each subclass is a reason.
+        DatabaseError: The database cannot be used; each subclass is a reason. One is that there is no database yet,
+            while the store holds objects.
         SettingsError: A URL is of an unknown kind, or its driver is not installed.
 
     Examples:
@@ -65,8 +68,13 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
         # Absolute, so that a program may change its directory while the registry is open.
         self.home = (Path(home) if home is not None else default_home()).absolute()
         self.store = open_store(str(store or self.home / "objects"), self.home / "cache" / "objects")
-        place = database or self.home / DATABASE_NAME
-        self.database = Database(place, backups=self.home, upgrade=upgrade, create=create)
+        self.database = Database(
+            database or self.home / DATABASE_NAME,
+            backups=self.home,
+            upgrade=upgrade,
+            create=create,
+            before_creation=partial(ownership.refuse_to_replace, self.store),
+        )
 
     def close(self) -> None:
         """Close the database."""
@@ -91,5 +99,7 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
 
         Raises:
             ReadOnlyError, BusyError: The database cannot be written.
+            ForeignStoreError: The object store belongs to another registry.
         """
         self.database.check_writable()
+        ownership.check_store(self.database, self.store)

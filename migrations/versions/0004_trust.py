@@ -3,7 +3,10 @@
 Revision: 0004
 """
 
+import hashlib
 import re
+import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,11 +18,14 @@ branch_labels = None
 depends_on = None
 
 KINDS = "kind in ('adapter', 'fusion', 'composition')"
+STATUSES = "status in ('running', 'finished', 'failed', 'interrupted', 'pruned')"
 
 
 def upgrade() -> None:
     _compare_bytes()
     _evaluations()
+    _owner_of_store()
+    _owner_of_run()
 
 
 TEXTS: dict[str, dict[str, int | None]] = {
@@ -109,3 +115,51 @@ def _evaluation(data: Any) -> dict[str, Any] | None:
     if not isinstance(fingerprint, str) or not re.fullmatch(r"[0-9a-f]{64}", fingerprint) or type(scored) is not int:
         return None
     return {"evaluation": fingerprint, "evaluation_rows": scored}
+
+
+def _text(length: int) -> sa.types.TypeEngine[str]:
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
+def _owner_of_store() -> None:
+    """Which registry this is, and which files are being removed from its store."""
+    identity = op.create_table(
+        "identity",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("registry", _text(32), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_identity_one")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
+    )
+    op.create_table(
+        "removal",
+        sa.Column("sha256", _text(64), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("done", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_removal")),
+        sqlite_with_rowid=False,
+    )
+    columns = (sa.column("at", sa.DateTime), *map(sa.column, ("id", "actor", "action", "subject")))
+    event = sa.table("event", *columns).c
+    connection = op.get_bind()
+    first = connection.execute(
+        sa.select(event.at, event.actor, event.action, event.subject).order_by(event.id).limit(1)
+    ).first()
+    # One old database is the same registry after each upgrade: a backup of before goes on with the same store.
+    registry = (
+        secrets.token_hex(16)
+        if first is None
+        else hashlib.sha256("\n".join([first.at.isoformat(), *map(str, first[1:])]).encode()).hexdigest()[:32]
+    )
+    created = datetime.now(UTC).replace(tzinfo=None) if first is None else first.at
+    connection.execute(identity.insert().values(id=1, registry=registry, created_at=created))
+
+
+def _owner_of_run() -> None:
+    """How often a run was taken up: who wrote it before can write no more."""
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    # Made anew on SQLite, so that the statement that made it is the one that a new database has.
+    with op.batch_alter_table("run", recreate="always" if sqlite else "never") as batch:
+        batch.add_column(sa.Column("fence", sa.Integer(), server_default=sa.text("0"), nullable=False))
+        if sqlite:  # Alembic leaves the checks of a table out when it makes it anew
+            batch.create_check_constraint(op.f("ck_run_status"), STATUSES)

@@ -2,9 +2,10 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from ..errors import (
     SettingsError,
 )
 from . import forks
+from . import tables as t
 from .backends import WRITE, Sqlite, backend
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
@@ -45,6 +47,8 @@ class Database:
         backups: The directory for the copy that is made before an upgrade; by default that of the SQLite file.
         upgrade: Upgrade the database of an older release, after a backup, instead of refusing it.
         create: Make the schema where there is none, instead of refusing.
+        before_creation: Called with the label before tables are made in an empty database; it may refuse with
+            NotARegistryError.
 
     Raises:
         NotARegistryError: The database is not a registry.
@@ -57,7 +61,13 @@ class Database:
     """
 
     def __init__(
-        self, place: str | Path, *, backups: Path | None = None, upgrade: bool = False, create: bool = True
+        self,
+        place: str | Path,
+        *,
+        backups: Path | None = None,
+        upgrade: bool = False,
+        create: bool = True,
+        before_creation: Callable[[str], None] | None = None,
     ) -> None:
         self.backend = backend(place)
         self.label = self.backend.label
@@ -65,6 +75,7 @@ class Database:
         self.backup: Path | None = None
         """The copy from before the upgrade; None if the database was not upgraded."""
         self._backups = backups
+        self._before_creation = before_creation
         self._engine = self.backend.connect()
         forks.watch(self)
         try:
@@ -76,6 +87,19 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; a later transaction opens a new one."""
         self._engine.dispose()
+
+    @cached_property
+    def identity(self) -> str:
+        """The id of the registry that this is: 32 hexadecimal digits, the same in every copy of the database.
+
+        Raises:
+            NotARegistryError: It has none.
+        """
+        with self.reading() as connection:
+            registry = connection.scalar(sa.select(t.identity.c.registry))
+        if registry is None:
+            raise NotARegistryError(f"{self.label} does not say which registry it is: restore a backup")
+        return str(registry)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -162,15 +186,16 @@ class Database:
                 tables = sa.MetaData()
                 tables.reflect(target, only=lambda name, _: name != "alembic_version")
                 for table in tables.sorted_tables:
+                    target.execute(table.delete())  # the rows that the migrations make
                     for rows in source.execute(table.select()).mappings().partitions(10_000):
                         target.execute(table.insert(), [dict(row) for row in rows])
 
     def _open(self, upgrade: bool, create: bool) -> None:
         if isinstance(self.backend, Sqlite) and create:
             _make_directory(self.backend.path.parent)
-        # SQLite makes a file that does not exist when it is opened.
-        missing = isinstance(self.backend, Sqlite) and not create and not os.path.lexists(self.backend.path)
-        revision = None if missing else self.revision()
+        revision = self._present_revision()
+        if revision is None:
+            revision = self._check_creation()
         if revision is None and not create:
             raise NotARegistryError(f"there is no registry yet at {self.label}: name the home of an existing one")
         if revision is None:
@@ -194,6 +219,24 @@ class Database:
             raise NewSchemaError(
                 f"{self.label} has schema {revision}, newer than this pointsman's {REVISIONS[-1]}: upgrade pointsman"
             )
+
+    def _present_revision(self) -> str | None:
+        """The revision, or None where there is no schema or no file: SQLite makes a file when it opens one."""
+        missing = isinstance(self.backend, Sqlite) and not os.path.lexists(self.backend.path)
+        return None if missing else self.revision()
+
+    def _check_creation(self) -> str | None:
+        """Ask whether a database may be made here; return the revision of one that was made meanwhile."""
+        try:
+            if self._before_creation is not None:
+                self._before_creation(self.label)
+        except NotARegistryError:
+            # Another process may have made it, and stored something already.
+            revision = self._present_revision()
+            if revision is None:
+                raise
+            return revision
+        return None
 
     def _back_up(self, revision: str) -> Path:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")

@@ -43,6 +43,16 @@ def _table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:
     return sa.Table(name, metadata, *items, **options)
 
 
+# One row: which registry this database is. The store of its files names it too (storage/owner.py), so that no other
+# database adds to it or removes from it. Copies of a database are one registry.
+identity = _table(
+    "identity",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("registry", _text(32), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
+)
+
 base = _table(
     "base",
     sa.Column("id", sa.Integer, primary_key=True),
@@ -88,6 +98,8 @@ run = _table(
     sa.Column("origin_name", _text(200)),
     sa.Column("origin_item", _text(200)),
     sa.Column("origin_details", sa.JSON(none_as_null=True)),
+    # Greater by one each time another process takes the run up: whoever recorded it before can write no more.
+    sa.Column("fence", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("status in ('running', 'finished', 'failed', 'interrupted', 'pruned')", name="status"),
     sa.Index(None, "origin_kind", "origin_name", "origin_item"),
 )
@@ -132,6 +144,15 @@ version_file = _table(
     sa.Column("name", _text(255), primary_key=True),
     sa.Column("sha256", _text(64), nullable=False, index=True),
     sa.Column("size", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Files that garbage collection removes or has removed from the store lately (versions/contents.py).
+removal = _table(
+    "removal",
+    sa.Column("sha256", _text(64), primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -46,6 +46,33 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     sync_directory(path.parent)
 
 
+def create_atomically(path: Path, content: bytes) -> bool:
+    """Write ``content`` to ``path`` if nothing has that name, fsynced; of several processes that try, one succeeds.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    temporary = temporary_beside(path)
+    write_atomically(temporary, [content])
+    try:
+        # Unlike a rename, a link fails where the name is taken.
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Some file systems have no links. There is a moment between the look and the rename.
+        if path.exists():
+            return False
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Fsync a directory; without it, a power cut can undo a rename in it."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import DiskFullError, StoreError
-from .files import measure_file, sync_directory, write_atomically
+from .files import create_atomically, measure_file, sync_directory, write_atomically
 from .objects import CHUNK, Stored, checked, digest_of, missing, path_of
+from .owner import LARGEST, OWNER_FILE
 
 
 class LocalStore:
@@ -50,9 +51,7 @@ class LocalStore:
             # The entry of a new directory must survive a power cut, too.
             sync_directory(self.root)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(f"no space is left for {self.root}; free some and try again") from error
-            raise StoreError(f"the object store {self.root} cannot be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
     def read(self, digest: str) -> bytes:
         """Return the content of ``digest``, its sha256 checked."""
@@ -98,6 +97,27 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"{self.root / file.path} cannot be removed: {error.strerror}") from error
 
+    def read_owner(self) -> bytes | None:
+        """Return the file that names the store's owner, as it is now; None if there is none."""
+        try:
+            with (self.root / OWNER_FILE).open("rb") as file:
+                return file.read(LARGEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{OWNER_FILE} in {self.root} cannot be read: {error.strerror}") from error
+
+    def write_owner(self, content: bytes, *, replace: bool = False) -> None:
+        """Write the file that names the store's owner; unless ``replace``, one that is there stays."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if replace:
+                write_atomically(self.root / OWNER_FILE, [content])
+            else:
+                create_atomically(self.root / OWNER_FILE, content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def path(self, digest: str) -> Path:
         """The path of the file of ``digest``, which need not exist.
 
@@ -105,6 +125,11 @@ class LocalStore:
             StoreError: ``digest`` is not 64 lower-case hexadecimal digits.
         """
         return self.root / path_of(digest)
+
+    def _unwritable(self, error: OSError) -> StoreError | DiskFullError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(f"no space is left for {self.root}; free some and try again")
+        return StoreError(f"the object store {self.root} cannot be written: {error.strerror}")
 
     def _unreadable(self, digest: str, error: OSError) -> StoreError:
         if isinstance(error, FileNotFoundError):

@@ -93,6 +93,17 @@ class Store(Protocol):
     def remove(self, file: Stored) -> None:
         """Remove a file; a missing file is no error."""
 
+    def read_owner(self) -> bytes | None:
+        """Return the file that names the store's owner (``storage.owner``), as it is now; None if there is none."""
+
+    def write_owner(self, content: bytes, *, replace: bool = False) -> None:
+        """Write the file that names the store's owner.
+
+        Args:
+            content: The content.
+            replace: Replace the file that is there; else that stays, also where several write at once.
+        """
+
 
 def check_digest(text: str) -> str:
     """Return ``text`` if it is a sha256.

@@ -5,12 +5,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ..errors import Action, Advice, ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from .bounded import LONGEST_REMOVAL, TIMEOUT_VARIABLE, BoundedCalls, timeout_seconds
 from .local import LocalStore
-from .objects import CHUNK, Store, Stored, checked, digest_of, missing, path_of
+from .objects import Store, Stored, checked, digest_of, missing, path_of
+from .owner import LARGEST, OWNER_FILE
+
+_BLOCK: Final = 4 << 20
+"""Bytes that are read in one request, or that each add one limit to the time of an upload."""
+
+_LISTING: Final = 20
+"""Limits that the listing of a whole store may take, once the server has answered."""
 
 
 def open_store(place: str, cache: Path) -> Store:
@@ -34,6 +42,7 @@ class RemoteStore:
     """Objects below a URL. An object is read once and then comes from the cache, its sha256 checked each time.
 
     An upload that was interrupted may leave a partial object: it fails its check, and the next ``put`` replaces it.
+    No request waits longer than ``POINTSMAN_STORE_TIMEOUT`` says, 30 s by default.
 
     Args:
         url: The root of the objects.
@@ -61,6 +70,7 @@ class RemoteStore:
             raise SettingsError(f"the object store {url} needs a driver: {error}", advice=advice) from error
         except ValueError as error:
             raise SettingsError(f"the object store {url} cannot be used: {error}") from error
+        self._call = BoundedCalls(self._fs, timeout_seconds())
 
     def put(self, content: bytes) -> str:
         """Store ``content`` durably and return its sha256."""
@@ -70,8 +80,8 @@ class RemoteStore:
             if self.measure(digest)[0] == digest:
                 return digest
         with self._translated("written"):
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(path, content)
+            self._call("makedirs", path.rpartition("/")[0], exist_ok=True)
+            self._call("pipe_file", path, content, limit=self._call.seconds * (1 + len(content) // _BLOCK))
         return digest
 
     def put_stream(self, chunks: Iterable[bytes], digest: str) -> None:
@@ -86,9 +96,7 @@ class RemoteStore:
             return self._cache.read(digest)
         except (ObjectMissingError, ObjectCorruptError):
             pass
-        with self._translated("read", digest):
-            content: bytes = self._fs.cat_file(self._path(digest))
-        list(checked([content], digest, f"object {digest} of {self.label}"))
+        content = b"".join(checked(self._blocks(digest), digest, f"object {digest} of {self.label}"))
         self._cache.put(content)
         return content
 
@@ -100,24 +108,23 @@ class RemoteStore:
     def has(self, digest: str) -> bool:
         """Whether an object is stored under ``digest``; its content is not checked."""
         with self._translated("read"):
-            return bool(self._fs.exists(self._path(digest)))
+            return bool(self._call("exists", self._path(digest)))
 
     def measure(self, digest: str) -> tuple[str, int]:
         """The real sha256 and the size in bytes of the object at the URL; the cache is not read."""
         hashed = hashlib.sha256()
         size = 0
-        with self._translated("read", digest), self._fs.open(self._path(digest), "rb") as file:
-            while chunk := file.read(CHUNK):
-                hashed.update(chunk)
-                size += len(chunk)
+        for block in self._blocks(digest):
+            hashed.update(block)
+            size += len(block)
         return hashed.hexdigest(), size
 
     def files(self) -> Iterator[Stored]:
         """Every file below the URL."""
         with self._translated("listed"):
             entries: dict[str, dict[str, Any]] = {}
-            if self._fs.exists(self._root):
-                entries = self._fs.find(self._root, detail=True)
+            if self._call("exists", self._root):
+                entries = self._call("find", self._root, detail=True, limit=_LISTING * self._call.seconds)
         for path, info in sorted(entries.items()):
             relative = path.removeprefix(self._root).strip("/")
             yield Stored(relative, digest_of(relative), int(info["size"]), _modified(info))
@@ -126,11 +133,48 @@ class RemoteStore:
         """Remove a file, also from the cache; a missing file is no error."""
         with self._translated("written"):
             try:
-                self._fs.rm_file(f"{self._root}/{file.path}")
+                limit = min(self._call.seconds, LONGEST_REMOVAL)
+                self._call("rm_file", f"{self._root}/{file.path}", limit=limit)
             except FileNotFoundError:
                 return
         if file.digest is not None and self._cache.has(file.digest):
             self._cache.remove(file)
+
+    def read_owner(self) -> bytes | None:
+        """Return the file that names the store's owner, as it is now; None if there is none."""
+        with self._translated("read"):
+            try:
+                content: bytes = self._call("cat_file", f"{self._root}/{OWNER_FILE}")
+            except FileNotFoundError:
+                return None
+        return content[:LARGEST]
+
+    def write_owner(self, content: bytes, *, replace: bool = False) -> None:
+        """Write the file that names the store's owner; unless ``replace``, one that is there stays."""
+        path, mode = f"{self._root}/{OWNER_FILE}", "overwrite" if replace else "create"
+        with self._translated("written"):
+            try:
+                try:
+                    self._call("pipe_file", path, content, mode=mode)
+                except FileNotFoundError:
+                    # Made only where it is missing: a bucket is there before this program may write into it.
+                    self._call("makedirs", self._root, exist_ok=True)
+                    self._call("pipe_file", path, content, mode=mode)
+            except Exception:
+                # Drivers have errors of their own for a file that is there, such as boto's for a failed condition.
+                if replace or not self._call("exists", path):
+                    raise
+
+    def _blocks(self, digest: str) -> Iterator[bytes]:
+        """The object as it is at the URL, in blocks, each of which is one request."""
+        path = self._path(digest)
+        with self._translated("read", digest):
+            size = self._call("info", path)["size"]
+            if size is None:  # a web server need not tell
+                yield self._call("cat_file", path)
+                return
+            for start in range(0, size, _BLOCK):
+                yield self._call("cat_file", path, start=start, end=min(start + _BLOCK, size))
 
     def _path(self, digest: str) -> str:
         return f"{self._root}/{path_of(digest)}"
@@ -146,6 +190,11 @@ class RemoteStore:
             raise StoreError(f"the object store {self.label} cannot be {verb}: {error}") from error
         except (ObjectMissingError, ObjectCorruptError, StoreError):
             raise
+        except TimeoutError as error:
+            raise StoreError(
+                f"the object store {self.label} cannot be {verb}: no answer within {self._call.seconds:g} s "
+                f"({TIMEOUT_VARIABLE} sets another limit)"
+            ) from error
         except Exception as error:  # every driver has errors of its own
             raise StoreError(f"the object store {self.label} cannot be {verb}: {error}") from error
 

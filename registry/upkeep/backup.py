@@ -14,6 +14,7 @@ from ..errors import ConflictError, StoreError
 from ..registry import Registry
 from ..storage.files import is_temporary, measure_file, temporary_beside, write_atomically
 from ..storage.local import LocalStore
+from ..versions.ownership import owner_of_copy
 
 MARK: Final = "backup.json"
 """The file that tells a backup from any other directory. It names the source and the sha256 of the database."""
@@ -75,6 +76,9 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         for digest, _ in files:
             copied += not store.has(digest)
             store.put_stream(registry.store.stream(digest), digest)
+        owner = owner_of_copy(registry.database, registry.store).content()
+        if store.read_owner() != owner:
+            store.write_owner(owner, replace=True)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         new = _sha256(temporary)

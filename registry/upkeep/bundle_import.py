@@ -16,7 +16,8 @@ from ..records import LoggedPoint
 from ..refs import Ref
 from ..registry import Registry
 from ..runs import runs
-from ..versions import catalog
+from ..versions import catalog, ownership
+from ..versions.contents import write_with_objects
 from .batches import batched
 from .bundle import INDEX, Bundle
 from .bundle_records import BundledRun, BundledVersion, read_point, read_run, read_version
@@ -56,6 +57,7 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
 
     Raises:
         BundleError: The bundle is damaged, hostile, or of another format; nothing of it was imported.
+        ForeignStoreError: The registry's object store belongs to another registry.
         DiskFullError, StoreError, DatabaseError: The registry cannot be written; no version was added.
 
     Examples:
@@ -66,15 +68,18 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
         versions, bundled_runs = _read_records(bundle)
         _check_complete(bundle, versions, bundled_runs)
         objects = sorted({file.sha256 for version in versions for file in version.new.files})
-        for digest in objects:
-            registry.store.put_stream(bundle.stream(f"objects/{digest}"), digest)
-        with registry.database.writing() as connection:
-            imported = [_import(connection, bundle, version, bundled_runs) for version in versions]
-            # Garbage collection may have removed the new objects before the lock was taken; now it waits.
+        ownership.own_store(registry.database, registry.store)
+
+        def store() -> None:
             for digest in objects:
-                if not registry.store.has(digest):
-                    registry.store.put_stream(bundle.stream(f"objects/{digest}"), digest)
-    return imported
+                registry.store.put_stream(bundle.stream(f"objects/{digest}"), digest)
+
+        return write_with_objects(
+            registry.database,
+            objects,
+            store,
+            lambda connection: [_import(connection, bundle, version, bundled_runs) for version in versions],
+        )
 
 
 def _read_records(bundle: Bundle) -> tuple[list[BundledVersion], _Runs]:

@@ -95,6 +95,7 @@ class _Examination:
         self.facts |= {"database": self.registry.database.label, "store": self.registry.store.label}
         self._check_disk()
         for check in (
+            self._identify,
             self._count_rows,
             self._check_database,
             self.registry.check_writable,
@@ -121,6 +122,9 @@ class _Examination:
         if free < LOW_DISK:
             self._add(Problem(subject="disk", text=f"only {free / 1e6:.0f} MB are free on the disk of {home}"))
 
+    def _identify(self) -> None:
+        self.facts["registry"] = self.registry.database.identity
+
     def _count_rows(self) -> None:
         with self.registry.database.reading() as connection:
             for name, table in (("versions", t.version), ("runs", t.run), ("bases", t.base)):
@@ -137,8 +141,10 @@ class _Examination:
         f = t.version_file.c
         with self.registry.database.reading() as connection:
             needed = dict(connection.execute(sa.select(f.sha256, sa.func.max(f.size)).group_by(f.sha256)).all())
-        sizes = {file.digest: file.size for file in self.registry.store.files()}
+        sizes = {file.digest: file.size for file in self.registry.store.files() if file.digest is not None}
         self.facts["files"] = f"{len(needed):,} ({sum(needed.values()) / 1e6:.1f} MB)"
+        others = [size for digest, size in sizes.items() if digest not in needed]
+        self.facts["objects without versions"] = f"{len(others):,} ({sum(others) / 1e6:.1f} MB)"
         if wrong := sum(sizes.get(digest) != size for digest, size in needed.items()):
             text = f"files missing or of the wrong size in {self.registry.store.label}: {wrong}"
             self._add(Problem(subject="store", text=text, advice=Advice(Action.VERIFY)))

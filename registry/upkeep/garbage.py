@@ -1,11 +1,12 @@
 """Garbage collection: find and remove files that no version needs."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -16,13 +17,14 @@ from ..records import RunStatus
 from ..registry import Registry
 from ..storage.files import is_temporary
 from ..storage.objects import Stored
-from .batches import batched
+from ..versions import ownership
+from ..versions.contents import REMOVING, end_removals, name_removals
 
 YOUNG: Final = timedelta(hours=1)
 """The age below which a file is never removed: it may belong to a version that is being added."""
 
 _BATCH: Final = 200
-"""Files removed under one write lock, so that writers do not wait long."""
+"""Files that are named before they are removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Garbage:
     files: tuple[Stored, ...]
     young: int
     """How many other files no version needs, but are too young to remove."""
+    preexisting: int = 0
+    """How many other files no version needs, but are older than this registry's hold on the store."""
     removed: bool
     """Whether ``files`` and ``checkpoints`` were removed."""
     checkpoints: tuple[str, ...] = ()
@@ -43,20 +47,25 @@ class Garbage:
         return sum(file.size for file in self.files)
 
 
-def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
+def collect_garbage(registry: Registry, *, apply: bool = False, preexisting: bool = False) -> Garbage:
     """Find files that no version needs, and remove them if told so.
 
     Garbage is: objects of versions that were removed or never completed, temporary files that a crash left, and the
     checkpoints of finished runs. Other files in the store stay, and so does every file that was written within the last
-    hour, or whose time lies in the future.
+    hour, or whose time lies in the future. Where the store held unknown objects when this registry took it, those stay
+    too: they may be those of another registry that uses an older release.
 
     Args:
         registry: The registry.
         apply: Remove them; by default nothing changes.
+        preexisting: Also the objects that were there, unknown, when this registry took the store.
 
     Raises:
+        ForeignStoreError: The store belongs to another registry; nothing was removed.
         StoreError, DatabaseError: The store or the database cannot be read or written.
     """
+    own = ownership.own_store if apply else ownership.check_store
+    owner = own(registry.database, registry.store)
     needed = _needed(registry)
     written_before = events.now() - YOUNG
     unneeded = [
@@ -65,9 +74,11 @@ def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
         if (file.digest is not None and file.digest not in needed) or is_temporary(file.path)
     ]
     old = [file for file in unneeded if file.modified < written_before]
-    garbage = old
+    foreign = owner.preexisting and not preexisting
+    ours = [file for file in old if not (foreign and file.digest is not None and file.modified < owner.claimed)]
+    garbage = ours
     if apply:
-        garbage = [file for batch in batched(old, _BATCH) for file in _remove(registry, batch)]
+        garbage = list(_remove_all(registry, ours))
         if garbage:
             details = {"files": len(garbage), "size": sum(file.size for file in garbage)}
             with registry.database.writing() as connection:
@@ -75,7 +86,13 @@ def collect_garbage(registry: Registry, *, apply: bool = False) -> Garbage:
     checkpoints = _finished_with_checkpoints(registry)
     for uid in checkpoints if apply else ():
         shutil.rmtree(registry.run_directory(uid), ignore_errors=True)
-    return Garbage(files=tuple(garbage), young=len(unneeded) - len(old), removed=apply, checkpoints=checkpoints)
+    return Garbage(
+        files=tuple(garbage),
+        young=len(unneeded) - len(old),
+        preexisting=len(old) - len(ours),
+        removed=apply,
+        checkpoints=checkpoints,
+    )
 
 
 def _finished_with_checkpoints(registry: Registry) -> tuple[str, ...]:
@@ -95,15 +112,39 @@ def _needed(registry: Registry) -> set[str]:
         return set(connection.scalars(sa.select(t.version_file.c.sha256).distinct()))
 
 
-def _remove(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:
-    """Remove files, except those that a version needs by now, and yield those removed.
+def _remove_all(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:
+    """Remove files, except those that a version needs by now, and yield those removed."""
+    pending = list(files)
+    while pending:
+        batch = _remove(registry, pending[:_BATCH])
+        yield from batch.removed
+        pending = pending[batch.seen :]
 
-    The write lock is held: whoever adds a version checks under the same lock that its files are still stored.
-    """
-    with registry.database.writing() as connection:
-        query = sa.select(t.version_file.c.sha256).where(t.version_file.c.sha256.in_([file.digest for file in files]))
-        needed = set(connection.scalars(query))
+
+class _Batch(NamedTuple):
+    seen: int
+    """How many files, from the first on, were removed or left for good."""
+    removed: list[Stored]
+
+
+def _remove(registry: Registry, files: Sequence[Stored]) -> _Batch:
+    """Remove files as long as it may last; whoever needs one of these meanwhile waits (``versions.contents``)."""
+    named = name_removals(registry.database, {file.digest for file in files if file.digest is not None})
+    until = time.monotonic() + REMOVING
+    seen, removed = 0, []
+    unsure: set[str | None] = set()
+    try:
         for file in files:
-            if file.digest is None or file.digest not in needed:
+            # The first one in any case, so that each batch makes progress.
+            if seen and time.monotonic() > until:
+                break
+            if file.digest is None or file.digest in named:
+                unsure = {file.digest}  # if it fails or is interrupted, the server may still remove it
                 registry.store.remove(file)
-                yield file
+                unsure = set()
+                removed.append(file)
+            seen += 1
+    finally:
+        with registry.database.writing() as connection:
+            end_removals(connection, named - unsure)
+    return _Batch(seen, removed)

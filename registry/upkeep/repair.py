@@ -12,6 +12,7 @@ from ..registry import Registry
 from ..storage.local import LocalStore
 from ..storage.objects import Store
 from ..storage.remote import open_store
+from ..versions import ownership
 from .bundle import Bundle
 from .problems import Problem
 
@@ -38,12 +39,13 @@ def repair(registry: Registry, problems: Iterable[Problem], sources: Sequence[st
     Raises:
         SettingsError: A source does not exist.
         BundleError: A source is a bundle that cannot be read.
-        StoreError: The registry's own store cannot be written.
+        StoreError: The registry's own store cannot be written, or belongs to another registry.
 
     Examples:
         >>> repair(registry, verify(registry).problems, ["backup"]).remaining
         ()
     """
+    ownership.own_store(registry.database, registry.store)
     repaired, remaining = [], []
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))

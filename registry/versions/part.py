@@ -1,5 +1,6 @@
 """The methods of ``Registry`` about adapters and their versions."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,8 @@ from ..refs import BEST, LATEST, Ref, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
 from ..storage.files import write_atomically
-from . import catalog, checks, compare, lineage, listing
+from . import catalog, checks, compare, lineage, listing, ownership
+from .contents import write_with_objects
 
 
 class VersionsPart(RegistryPart):
@@ -77,6 +79,7 @@ class VersionsPart(RegistryPart):
                 composition that does not name its members as ``name@number``.
             NotFoundError: The run or a parent does not exist.
             ConflictError: The run has made a version already.
+            ForeignStoreError: The object store belongs to another registry.
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
         note = None if note is None else check_note(note)
@@ -96,10 +99,15 @@ class VersionsPart(RegistryPart):
             note=note,
         )
         stored = [
-            File(name=filename, sha256=self.store.put(content), size=len(content))
+            File(name=filename, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             for filename, content in sorted(files.items())
         ]
-        with self.database.writing() as connection:
+
+        def store() -> None:
+            for content in files.values():
+                self.store.put(content)
+
+        def insert(connection: sa.Connection) -> Version:
             new = catalog.NewVersion(
                 name=name,
                 files=stored,
@@ -121,14 +129,12 @@ class VersionsPart(RegistryPart):
             )
             ref = catalog.insert_version(connection, new)
             log.record(connection, "add", ref, {"digest": new.digest, "run": run})
-            # A file that a removed version had stored already may have been collected since. Garbage is collected
-            # under the write lock, which this transaction holds.
-            for file in stored:
-                if not self.store.has(file.sha256):
-                    self.store.put(files[file.name])
             # Read before others can change or remove it.
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
-        return version
+            return version
+
+        ownership.own_store(self.database, self.store)
+        return write_with_objects(self.database, {file.sha256 for file in stored}, store, insert)
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.
@@ -257,8 +263,10 @@ class VersionsPart(RegistryPart):
             InUseError: Other versions were made from it, or aliases point to it.
             SettingsError: The ref is ``latest`` or ``best``, which may mean another version tomorrow.
             NotFoundError: The version does not exist.
+            ForeignStoreError: The object store belongs to another registry.
         """
         parsed = Ref.parse(ref)
+        ownership.check_store(self.database, self.store)
         with self.database.writing() as connection:
             if parsed.selector in (LATEST, BEST):
                 number = catalog.resolve(connection, parsed).number

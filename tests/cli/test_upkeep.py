@@ -85,7 +85,14 @@ def test_what_is_young_stays(run: Any, mine: Path) -> None:
     assert run("gc").err == young
     assert run("gc", "--apply").err == young
     age(mine, hours=0.9)
-    assert run("gc", "--json").json == {"removed": False, "size": 0, "young": 1, "files": [], "checkpoints": []}
+    assert run("gc", "--json").json == {
+        "removed": False,
+        "size": 0,
+        "young": 1,
+        "preexisting": 0,
+        "files": [],
+        "checkpoints": [],
+    }
     age(mine, hours=-24)
     assert run("gc", "--json").json["young"] == 1
     age(mine, hours=1.1)
@@ -105,6 +112,49 @@ def test_what_a_crash_left_goes_and_what_is_anothers_stays(run: Any, mine: Path)
     assert not half.exists()
     assert (store / "README").exists()
     assert (store / "ab" / "notes.txt").exists()
+
+
+def test_another_registrys_store_is_left_alone(
+    run: Any, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of a team is set, and the URL of its database was forgotten."""
+    team = Path(shutil.copytree(mine, tmp_path / "team"))
+    (mine / "registry.db").unlink()
+    shutil.rmtree(mine / "objects")
+    assert run("list").code == 0
+    age(team)
+    before = files(team)
+    monkeypatch.setenv("POINTSMAN_STORE", str(team / "objects"))
+    for arguments in (["gc"], ["gc", "--apply"]):
+        run(*arguments).refused("belongs to another registry", "name the database of that registry (POINTSMAN_DATABAS")
+    told(run, "belongs to another registry")
+    run("db", "adopt-store").refused("no version in", "needs any of them")
+    assert files(team) == before
+    # Also where it has no database yet.
+    (mine / "registry.db").write_bytes(b"")
+    run("list").refused(f"{mine / 'registry.db'} is empty, but the object store", "holds 6 objects of a registry")
+    assert files(team) == before
+
+
+def test_a_store_is_adopted_by_the_registry_whose_files_it_has(
+    run: Any, mine: Path, tmp_path: Path, add_version: Any
+) -> None:
+    with Registry(tmp_path / "other") as other:
+        add_version(other, "new")
+    owner = (tmp_path / "other" / "objects" / "registry.json").read_bytes()
+    (mine / "objects" / "registry.json").write_bytes(owner)
+    run("rm", "sst2@2", "--force").refused("belongs to another registry", "try: registry db adopt-store")
+    adopted = run("db", "adopt-store")
+    assert adopted.code == 0
+    assert adopted.err.startswith(f"{mine / 'objects'} belongs to this registry now (")
+    assert run("rm", "sst2@2", "--force").code == 0
+    age(mine)
+    # What was unknown when the store was taken is kept until somebody asks for it.
+    (mine / "objects" / "registry.json").unlink()
+    kept = "1 file from before the store became this registry's: kept, since another registry may need them"
+    assert run("gc", "--apply").err.splitlines()[1].startswith(kept)
+    assert run("db", "adopt-store").err.splitlines()[1].startswith("it holds files that no version here needs")
+    assert run("gc", "--apply", "--preexisting").err == "1 file, 11 B: removed\n"
 
 
 # backup

@@ -20,7 +20,7 @@ def stored(home: Path, ref: str = "sst2@2", name: str = "adapter.safetensors") -
 
 
 def objects(home: Path) -> dict[str, bytes]:
-    files = [path for path in (home / "objects").rglob("*") if path.is_file()]
+    files = [path for path in (home / "objects").glob("*/*") if path.is_file()]
     return {str(path.relative_to(home)): path.read_bytes() for path in files}
 
 

@@ -15,6 +15,7 @@ from pointsman.registry import Base, Registry
 from pointsman.registry.database import database, tables
 from pointsman.registry.database.database import REVISIONS, SCRIPTS, Database
 from pointsman.registry.errors import DatabaseError, OldSchemaError
+from pointsman.registry.versions.contents import name_removals
 
 from helpers import dump, interrupted_before, lines
 
@@ -67,6 +68,7 @@ def filled(path):
         registry.add_version("sst2", **fields, run=run.uid, metrics={"loss": 1.0}, tags={"team": "a"}, note="text")
         registry.add_version("sst2", **fields, parents=[("init", "sst2@1")])
         registry.set_alias("sst2@1", "production")
+        name_removals(registry.database, {"ab" * 32})
     return path
 
 
@@ -126,8 +128,8 @@ def test_the_migrated_statements_are_those_of_the_tables(path):
     del found["alembic_version"]
     assert {name: found.pop(name) for name in TRIGGERS} == {name: [sql] for name, sql in TRIGGERS.items()}
     assert found == expected
-    assert len(found) == 14 + 20
-    assert sum("WITHOUT ROWID" in lines for lines in found.values()) == 8
+    assert len(found) == 16 + 20
+    assert sum("WITHOUT ROWID" in lines for lines in found.values()) == 9
 
 
 def test_revisions_are_those_of_the_scripts():
@@ -146,8 +148,8 @@ def test_a_creation_interrupted_anywhere_leaves_nothing_and_can_be_run_again(tmp
         Database(tmp_path / "whole.db").close()
     created = [number for number, statement in enumerate(statements, 1) if "CREATE" in statement]
     # Each revision makes tables, indexes and triggers; the second and the third each make three tables anew, with their
-    # indexes, and the fourth one.
-    assert len(created) == 1 + (12 + 15) + (5 + 11 + 3) + (3 + 10) + (1 + 7)
+    # indexes, and the fourth two.
+    assert len(created) == 1 + (12 + 15) + (5 + 11 + 3) + (3 + 10) + (4 + 11)
     # Before every statement that creates something, and before the one that writes the revision down.
     for number in [*created, len(statements)]:
         path = tmp_path / f"{number}.db"

@@ -36,7 +36,7 @@ def refs(versions):
 
 
 def stored_files(registry):
-    return [path for path in (registry.home / "objects").rglob("*") if path.is_file()]
+    return [file for file in registry.store.files() if file.digest is not None]
 
 
 # Adding

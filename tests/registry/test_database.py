@@ -60,7 +60,7 @@ def test_a_new_database_is_made_with_its_directories(tmp_path):
         "alembic_version",
         *tables.metadata.tables,
     }
-    assert len(tables.metadata.tables) == 14
+    assert len(tables.metadata.tables) == 16
 
 
 def test_an_empty_file_becomes_a_database(path):

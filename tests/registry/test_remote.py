@@ -1,15 +1,21 @@
 """Object stores by URL: the same registry on each, and a cache that trusts nothing."""
 
 import hashlib
+import socket
 import threading
+import time
+from datetime import UTC, datetime
 
+import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import ObjectCorruptError, ObjectMissingError, SettingsError, StoreError
+from pointsman.registry.storage import remote
 from pointsman.registry.storage.local import LocalStore
+from pointsman.registry.storage.objects import Stored
 from pointsman.registry.storage.remote import RemoteStore, open_store
 from pointsman.registry.upkeep import back_up, collect_garbage, export_bundle, import_bundle, repair, verify
 
@@ -114,8 +120,12 @@ def test_a_registry_on_it(url, tmp_path):
         copy = back_up(registry, tmp_path / "backup")
         export_bundle(registry, ["sst2"], tmp_path / "b.tar")
     assert not (tmp_path / "home" / "objects").exists()
-    # Another machine: the same store, a database and a cache of its own.
-    with Registry(tmp_path / "other", store=url) as other:
+    # Another machine: the same database and store, and a cache of its own.
+    with Registry(tmp_path / "second", database=tmp_path / "home" / "registry.db", store=url) as second:
+        assert second.read_file(second.version("sst2"), "adapter.safetensors") == b"weights"
+        assert second.add_version("sst2", **FIELDS).ref == "sst2@3"
+    # Another registry has a store of its own.
+    with Registry(tmp_path / "other", store=f"{url}-other") as other:
         assert [one.ref for one in import_bundle(other, tmp_path / "b.tar")] == ["sst2@1", "sst2@2"]
         assert other.read_file(other.version("sst2"), "adapter.safetensors") == b"weights"
     with Registry(copy.path) as restored:
@@ -199,10 +209,92 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     S3FileSystem.clear_instance_cache()  # or the one that knows where another test's server was
+    Registry(tmp_path / "home").close()
     with Registry(tmp_path / "home", store="s3://team/x") as registry:
-        with pytest.raises(StoreError, match="the object store s3://team/x cannot be"):
-            registry.add_version("sst2", **FIELDS)
+        for write in (lambda: registry.add_version("sst2", **FIELDS), registry.check_writable):
+            with pytest.raises(StoreError, match="the object store s3://team/x cannot be"):
+                write()
         assert registry.versions().total == 0
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """A server that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("POINTSMAN_STORE_TIMEOUT", "0.2")
+        S3FileSystem.clear_instance_cache()
+        yield
+
+
+def test_a_server_that_never_answers(silent, tmp_path):
+    """Of its own accord, the driver tries for minutes."""
+    Registry(tmp_path / "home").close()
+    said = r"^the object store s3://team/x cannot be \w+: no answer within 0.2 s \(POINTSMAN_STORE_TIMEOUT sets another"
+    with Registry(tmp_path / "home", store="s3://team/x") as registry:
+        store, digest = registry.store, "ab" * 32
+        calls = [
+            lambda: registry.add_version("sst2", **FIELDS),
+            lambda: collect_garbage(registry),
+            lambda: store.read(digest),
+            lambda: store.put(b"weights"),
+            lambda: store.has(digest),
+            lambda: store.measure(digest),
+            lambda: list(store.files()),
+            lambda: store.remove(Stored("ab/cd", digest, 1, datetime.now(UTC))),
+            store.read_owner,
+        ]
+        begun = time.monotonic()
+        for call in calls:
+            with pytest.raises(StoreError, match=said):
+                call()
+        assert time.monotonic() - begun < 10
+        assert registry.versions().total == 0
+
+
+class Stuck(MemoryFileSystem):
+    """A driver that knows nothing of asyncio, on a share that hangs."""
+
+    protocol = "stuck"
+
+    def cat_file(self, *arguments, **options):
+        threading.Event().wait(30)
+
+
+def test_a_driver_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_STORE_TIMEOUT", "0.1")
+    fsspec.register_implementation("stuck", Stuck, clobber=True)
+    store = open_store("stuck://team", tmp_path / "cache")
+    digest = store.put(b"weights")
+    with pytest.raises(StoreError, match=r"cannot be read: no answer within 0.1 s"):
+        store.read(digest)
+
+
+@pytest.mark.parametrize("text", ["no", "0", "-1", "nan", "inf", "1e9"])
+def test_a_time_limit_that_is_none(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_STORE_TIMEOUT", text)
+    with pytest.raises(SettingsError, match=f"POINTSMAN_STORE_TIMEOUT '{text}' is not valid: give a number of seconds"):
+        open_store("memory://team", tmp_path / "cache")
+
+
+def test_of_two_registries_that_claim_a_store_one_succeeds(store):
+    store.write_owner(b"first")
+    store.write_owner(b"second")
+    assert store.read_owner() == b"first"
+    store.write_owner(b"third", replace=True)
+    assert store.read_owner() == b"third"
+    assert [file.digest for file in store.files()] == [None]
+
+
+def test_large_objects_are_read_in_blocks(tmp_path, monkeypatch):
+    MemoryFileSystem.store.clear()
+    monkeypatch.setattr(remote, "_BLOCK", 10)
+    for size in (0, 1, 9, 10, 11, 20, 25):
+        store = open_store("memory://team", tmp_path / str(size))
+        content = bytes(range(size))
+        digest = store.put(content)
+        assert store.measure(digest) == (digest, size)
+        assert store.read(digest) == content
 
 
 def test_a_place_without_a_scheme_is_a_directory(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_content_that_comes_back_while_garbage_is_collected(registry, add, home)
         registry.remove(version.ref)
         if steps <= moment:
             break
-    assert moment > 2
+    assert moment > 1
 
 
 def test_versions_are_added_while_garbage_is_collected(registry, add, home):
@@ -328,6 +328,7 @@ def test_doctor_shows_no_password(monkeypatch, tmp_path):
 
 
 def test_low_disk_space_is_a_problem(monkeypatch, tmp_path):
+    Registry(tmp_path / "none").close()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 12_300_000))
     diagnosis = diagnose(tmp_path / "none")
     assert diagnosis.facts["free disk"] == "0.0 GB"

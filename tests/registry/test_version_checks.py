@@ -198,7 +198,7 @@ def test_a_size_that_is_not_that_of_the_file_is_refused(registry, bundle):
 def test_an_object_that_no_version_needs_is_not_stored(registry, bundle):
     change_index(bundle, lambda index: index["versions"].clear())
     assert import_bundle(registry, bundle) == []
-    assert [*registry.store.files()] == []
+    assert [file for file in registry.store.files() if file.digest is not None] == []
 
 
 @pytest.mark.databases

@@ -37,7 +37,8 @@ def split(
         delimiter: What separates fields.
         quoting: auto, csv or none.
         columns: The columns that the header must have.
-        label: The column whose values tell whether a line looks like a row; None: its number of fields does.
+        label: The column whose values tell whether a line looks like a row, where fields are not separated by tabs;
+            None: its number of fields does.
         most_bad: The number of bad records that the caller bears.
 
     Raises:
@@ -84,7 +85,8 @@ def _swallowing(text: str, records: Records, delimiter: str, label: str | None) 
     """The first record over several lines of which two or more look like rows by themselves."""
     if not records.spans:
         return None
-    place = records.header.index(label) if label in records.header else None
+    # Tabs are rare in texts, so that their number tells enough; commas are not.
+    place = records.header.index(label) if label in records.header and delimiter != "\t" else None
     several = {start for start, _ in records.spans}
     labels = [] if place is None else [row[place].strip() for row in records.rows]
     values = {value for start, value in zip(records.places, labels, strict=False) if start not in several}

@@ -235,6 +235,25 @@ def test_lines_without_quoting_are_read_back_exactly(
     assert list(zip(table.columns["text"], table.columns["label"], strict=True)) == pairs
 
 
+quoted = st.lists(st.sampled_from(['"', '""', "a", " ", ",", "é"]), max_size=6).map("".join).filter(str.strip)
+
+
+@given(pairs=st.lists(st.tuples(quoted, st.sampled_from("abc")), min_size=2, max_size=14))
+@example(pairs=[('"a', "a"), ('b"', "b")])
+@example(pairs=[('"a', "c"), ("x", "a"), ('b"', "b"), ("x", "a"), ("x", "b")])
+@settings(deadline=None, max_examples=100)
+def test_no_row_of_plain_lines_vanishes(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
+    """Whatever quotes are in them: every line is a row, or bad, or the file is refused; and a row has its own label."""
+    path = save(tmp_path_factory.getbasetemp() / "quotes.tsv", ["\t".join(pair) for pair in pairs])
+    try:
+        table = read_table(path, ["text", "label"], label="label")
+    except DataError as error:
+        assume("quoting none" not in str(error))
+        raise
+    assert sorted([*table.places, *(place for place, _ in table.bad)]) == [2 + row for row in range(len(pairs))]
+    assert table.columns["label"] == [pairs[place - 2][1] for place in table.places]
+
+
 @given(
     objects=st.lists(st.fixed_dictionaries({"text": bodies, "label": st.sampled_from("ab")}), min_size=1),
     ascii_only=st.booleans(),

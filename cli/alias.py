@@ -4,6 +4,7 @@ import click
 
 from pointsman.registry import Ref
 
+from .best import version_of
 from .output import note
 from .runtime import open_registry
 
@@ -37,5 +38,5 @@ def command(context: click.Context, ref: str, name: str | None, if_currently: in
         return
     if name is None:
         raise click.UsageError("name the alias: registry alias sst2@3 production")
-    version = registry.set_alias(ref, name, if_currently=if_currently)
+    version = registry.set_alias(version_of(registry, ref).ref, name, if_currently=if_currently)
     note(f"{version.name}@{name} is {version.ref}")

@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from .best import version_of
 from .output import note
 from .runtime import open_registry
 from .units import count, size
@@ -30,12 +31,12 @@ def command(context: click.Context, refs: tuple[str, ...], target: Path) -> None
     if target.suffix.lower() == ".tar":
         from pointsman.registry.upkeep import export_bundle
 
-        versions = export_bundle(registry, refs, target)
+        versions = export_bundle(registry, [version_of(registry, ref).ref for ref in refs], target)
         refs_written = ", ".join(version.ref for version in versions[:10]) + (" …" if len(versions) > 10 else "")
         note(f"{target} ({size(target.stat().st_size)}): {count(len(versions), 'version')}: {refs_written}")
         return
     if len(refs) > 1:
         raise click.UsageError("a directory takes one version; for several, name a bundle: a file that ends in .tar")
-    version = registry.version(refs[0])
+    version = version_of(registry, refs[0])
     registry.export(version.ref, target)
     note(f"{version.ref} written to {target}: {', '.join(file.name for file in version.files)}")

@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+from pointsman.sdk.core.refs import parse_ref
+
+from .best import version_of
 from .options import device_option, json_option, metric_options, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
@@ -49,11 +52,12 @@ def command(
     registry train --resume RUN              continue after a crash, same result
     registry train --like rte-fused          repeat the training
     """
-    refs = [ref.strip() for ref in members.split(",") if ref.strip()]
+    named_refs = [ref.strip() for ref in members.split(",") if ref.strip()]
     given = {key: value for key, value in options.items() if value not in (None, ())}
     overrides = method_fields(fields)
     registry = open_registry(context)
     registry.check_writable()  # before the libraries load, which takes seconds
+    refs = [version_of(registry, parse_ref(ref)).ref for ref in named_refs]
     began = time.monotonic()
     note(f"loading {given.get('base', 'the base')} …")
     quiet_libraries()

@@ -9,6 +9,7 @@ from pointsman.registry import Version
 from pointsman.registry.refs import check_name
 from pointsman.sdk.combining.merging.recipe import HOWS
 
+from .best import version_of
 from .options import base_option, device_option, json_option, own_rows_options, with_reading
 from .output import emit_json, note, version_json
 from .runtime import open_registry, quiet_libraries
@@ -67,7 +68,7 @@ def command(
     shares = None if weights is None else _numbers(weights)
     registry = open_registry(context)
     registry.check_writable()  # before the libraries load, which takes seconds
-    refs = [registry.version(ref.strip()).ref for ref in members.split(",")]
+    refs = [version_of(registry, ref.strip()).ref for ref in members.split(",")]
     if search:
         note("searching the weights …")
     quiet_libraries()

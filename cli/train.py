@@ -8,6 +8,7 @@ import click
 from pointsman.registry import Registry, Run, Version
 
 from .advice import at_home, hint
+from .best import version_of
 from .options import device_option, json_option, metric_options, own_rows_options, reading_of
 from .output import emit_json, note, version_json
 from .progress import Watcher
@@ -64,6 +65,8 @@ def command(
     from pointsman.sdk.training.train import run_of
 
     # Before the training, which makes another version the latest.
+    if like is not None and not like.startswith("run:"):
+        like = version_of(registry, like).ref
     before = None if like is None else run_of(registry, like)
     version = _train(registry, task, before, given) if resumed is None else _resume(registry, resumed)
     seconds = time.monotonic() - began

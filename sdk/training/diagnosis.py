@@ -102,6 +102,13 @@ def _unlearned(version: Version, run: Run) -> str | None:
                 "nothing useful was learned"
             )
         return None
+    correlation = version.metrics.get("eval/matthews_correlation")
+    if key.endswith(("/f1", "/f1_macro")) and correlation is not None and correlation < 0.05:
+        # F1 of the more frequent class is high for one and the same answer to every row.
+        return (
+            f"{key} is {score:.3f}, but eval/matthews_correlation {correlation:.3f} is about that of a guess; nothing "
+            "useful was learned"
+        )
     if not key.endswith("/accuracy") and score < 0.05:
         return f"{key} {score:.3f} is about 0, the score of a guess; nothing useful was learned"
     return None

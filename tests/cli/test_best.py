@@ -52,6 +52,19 @@ def test_what_was_left_out_is_said_in_one_line(run: Any, scored: Any) -> None:
     assert "sst2@best is sst2@3, the best of 3 scored" in run("show", "sst2@best").err
 
 
+def test_commands_that_take_a_ref_say_it(run: Any, scored: Any, tmp_path: Path) -> None:
+    scored((1.0, FEW), (0.5, FULL))
+    said = "sst2@best is sst2@2, the only one scored by eval/accuracy on its 872 rows; not compared: sst2@1 (3 rows); "
+    for arguments in (
+        ("alias", "sst2@best", "chosen"),
+        ("export", "sst2@best", tmp_path / "files"),
+        ("export", "sst2@best", tmp_path / "sst2.tar"),
+    ):
+        result = run(*arguments)
+        assert (result.code, said in result.err) == (0, True), result.err
+    assert run("show", "sst2@chosen", "--json").json["ref"] == "sst2@2"
+
+
 def test_nothing_is_said_where_nothing_was_left_out(run: Any, scored: Any) -> None:
     scored((0.5, FULL), (0.4, FULL))
     assert run("show", "sst2@best").err == ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pointsman.registry import Origin, Registry, RunStatus, VersionKind
+from pointsman.registry import Evaluation, Origin, Registry, RunStatus, VersionKind
 from pointsman.registry.database import tables
 from pointsman.registry.database.database import REVISIONS, _Empty
 from pointsman.registry.errors import ConflictError, OldSchemaError, ReservedError
@@ -45,6 +45,9 @@ def fill_server(url, path):
 def place(request, tmp_path):
     """The home and the database of a registry of schema 0002."""
     home = Path(shutil.copytree(STORED, tmp_path / "home"))
+    # The stored runs scored no rows; as a training records it, one did.
+    with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
+        connection.execute("UPDATE run SET data = json_set(data, '$.rows.eval', 32) WHERE id = 1")
     if request.param == "sqlite":
         return home, None
     url = request.getfixturevalue("postgres_url")
@@ -74,6 +77,12 @@ def test_it_is_refused_until_it_is_upgraded(place):
         assert connection.execute("SELECT count(*) FROM run").fetchone() == (10,)
     with Registry(home, database=database) as registry:
         assert registry.database.backup is None
+
+
+def test_versions_have_what_their_runs_say_they_were_scored_on(upgraded):
+    (one,) = upgraded.versions("evaluation is not null")
+    assert one.evaluation == Evaluation(fingerprint="12" * 32, rows=32)
+    assert upgraded.best(one.ref.partition("@")[0]).version == one
 
 
 def test_versions_have_kinds(upgraded):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointsman.registry import Registry
+from pointsman.registry import Base, Registry
 from pointsman.registry.errors import ConflictError, SettingsError
 from pointsman.sdk import Switcher, evaluate, train, train_like, tune
 from pointsman.sdk.data import load_task_data
@@ -15,6 +15,7 @@ from pointsman.sdk.data.source import DataSource
 from pointsman.sdk.engines.scoring import evaluation_of
 from pointsman.sdk.tasks import GLUE, Task, custom_task
 from pointsman.sdk.tasks.metrics import compute
+from pointsman.sdk.training.diagnosis import diagnose
 
 SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 32, "max_length": 16}
 
@@ -158,3 +159,22 @@ def test_a_study_is_ranked_by_what_was_chosen(registry: Registry, tiny_base: Pat
     assert registry.best("mails-tune").version.ref == result.best.ref
     with pytest.raises(ConflictError, match="primary: f1 in the study, not set now; positive: ok in the study"):
         tune("mails", **own, space={"learning_rate": "1e-3,1e-2"}, trials=2)
+
+
+@pytest.mark.parametrize(("correlation", "said"), [(0.0, 1), (0.4, 0)])
+def test_a_high_f1_of_nothing_learned_is_said_to_be_that(registry: Registry, correlation: float, said: int) -> None:
+    base = Base(fingerprint="ab" * 32, name="t", model_type="bert", hidden_size=8, layers=2, parameters=1, size=4)
+    with registry.start_run(
+        "a", task="t", method="seq_bn", base=base, settings={}, data={}, environment={}, seed=0
+    ) as run:
+        run.log({"train/loss": 0.3, "eval/f1": 0.9474, "eval/loss": 0.3}, step=1)
+    metrics = {"eval/f1": 0.9474, "eval/matthews_correlation": correlation}
+    fields: dict[str, Any] = {"files": {"f": b"x"}, "task": {"name": "t"}, "method": "seq_bn", "config": {}}
+    version = registry.add_version(
+        "a", **fields, base=base, max_length=8, parameters=1, metrics=metrics, primary_metric="eval/f1", run=run.uid
+    )
+    found = [finding.text for finding in diagnose(registry, version)]
+    assert len(found) == said
+    assert all(
+        "eval/f1 is 0.947, but eval/matthews_correlation 0.000 is about that of a guess" in text for text in found
+    )

@@ -26,6 +26,8 @@ from pointsman.sdk import Switcher, evaluate
 from pointsman.sdk.bases.load import LoadedBase, load_base
 from pointsman.sdk.combining.merging.merge import merge
 from pointsman.sdk.combining.merging.search import grid
+from pointsman.sdk.data import load_task_data
+from pointsman.sdk.engines.scoring import evaluation_of
 from pointsman.sdk.engines.slots import (
     adapter_tensors,
     add_head,
@@ -469,6 +471,8 @@ def test_a_search_finds_the_best_weights_of_its_grid(registry: Registry, make: M
     found = merge("best", ["a", "b"], registry=registry, search=True, data="sample", max_rows=60, base=str(tiny_base))
     assert found.primary_metric == "eval/accuracy"
     assert set(found.metrics) == {"eval/accuracy", "eval/loss"}
+    rows = load_task_data("sst2", "sample").splits["validation"].head(60)
+    assert found.evaluation == evaluation_of(GLUE["sst2"], rows)
     scores = {}
     for number, shares in enumerate(grid(2), start=1):
         merge("tried", ["a", "b"], registry=registry, weights=shares)

@@ -146,11 +146,12 @@ def command(
         score = metric or "score"
         # Where the table is sorted by a metric, its name heads the column and no row repeats it.
         named = [] if metric else ["metric"]
-        # Where versions are sorted by their scores, it is said which of these can be compared.
-        rows = scored_rows(versions) if metric or sort == "score" else {}
-        scored = ["rows"] if any(version.evaluation for version in versions) and rows else []
+        # Where versions are sorted by their scores, what these are of stands in place of the size.
+        by_score = bool(metric) or sort == "score"
+        rows = scored_rows(versions) if by_score and any(version.evaluation for version in versions) else {}
+        after = ["rows", "parameters"] if rows else ["parameters", "size"]
         table(
-            ["adapter", "task", "method", "base", *named, score, *scored, "parameters", "size", "aliases", "made"],
+            ["adapter", "task", "method", "base", *named, score, *after, "aliases", "made"],
             [
                 (
                     version.ref,
@@ -159,17 +160,17 @@ def command(
                     _short(version.base.name),
                     *(version.primary_metric or "-" for _ in named),
                     number(version.metrics.get(metric) if metric else version.score),
-                    *(rows[version.ref] for _ in scored),
+                    *([rows[version.ref]] if rows else []),
                     count(version.parameters),
-                    size(version.size),
+                    *([] if rows else [size(version.size)]),
                     ", ".join(version.aliases) or "-",
                     ago(version.created_at),
                 )
                 for version in versions
             ],
-            right=(score, "rows", "parameters", "size"),
+            right=(score, *after),
         )
-        if scored and len({*rows.values()} - {"-"}) > 1:
+        if len({*rows.values()} - {"-"}) > 1:
             note("scores can be compared where the metric and the rows are the same")
     elif versions.total:
         note(f"page {page} is empty: {count(versions.total, 'version')} in all")

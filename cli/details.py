@@ -88,7 +88,15 @@ def data_rows(run: Run, *, every: bool) -> list[Row]:
         if name == "fingerprint":
             rows.append(("sha256", readable(value)))
         elif name == "rows" and isinstance(value, Mapping):
-            rows.append(("rows", ", ".join(f"{readable(number)} {split}" for split, number in value.items())))
+            rows.append(("rows", _by_split(value)))
+        elif name == "repeated":
+            rows += [("in training, too", _by_split(value))] if every or any(value.values()) else []
+        elif name == "cut":
+            rows += [("cut rows", _by_split(value["rows"]))] if every or any(value["rows"].values()) else []
+        elif name == "absent":
+            rows.append(("without rows", readable(value)))
+        elif name == "target":
+            rows.append(("scores", ", ".join(f"{key} {number:g}" for key, number in value.items())))
         elif name == "majority" and isinstance(value, float):
             rows.append(("majority class", share(value, 1)))
         elif name != "given":
@@ -127,6 +135,10 @@ def readable(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(readable, value)) or "none"
     return str(value)
+
+
+def _by_split(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{readable(number)} {split}" for split, number in counts.items())
 
 
 def _with_default(value: Any, defaults: Mapping[str, Any], name: str) -> str:

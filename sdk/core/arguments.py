@@ -45,3 +45,15 @@ def short_repr(value: object) -> str:
     except ValueError:
         return "a huge number"  # Python refuses to write integers of more than 4,300 digits
     return text.encode("ascii", "backslashreplace").decode()
+
+
+def not_unicode(text: str) -> str | None:
+    """Why a string cannot be written as UTF-8, for the end of a message; None if it can.
+
+    JSON and the command line can hold halves of surrogate pairs, which neither files nor databases take.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"is not Unicode: {error.reason}"
+    return None

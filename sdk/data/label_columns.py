@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError
 
-from ..core.arguments import short_repr
+from ..core.arguments import not_unicode, short_repr
 from ..tasks import NO_CLASS
 from .table_files import Table
 
@@ -147,11 +147,11 @@ def _problem_of_name(value: bool | int | float | str) -> str | None:
     """What is wrong with a label as a name."""
     try:
         text = str(value)
-        text.encode()
-    except UnicodeEncodeError as error:
-        return f"the label {short_repr(value)} is not Unicode: {error.reason}"
     except ValueError:  # Python writes no integers of more than 4,300 digits
         return "the label is a number of thousands of digits; a label is a class or a score"
+    # Class names are stored with the version, at the end of a training; PostgreSQL stores no NUL.
+    if reason := not_unicode(text) or ("has a NUL, which is no text" if "\0" in text else None):
+        return f"the label {short_repr(value)} {reason}"
     if len(text) > _LONGEST_NAME:
         return f"the label has {len(text):,} characters, and a class at most {_LONGEST_NAME:,}; name the label's column"
     return None

@@ -2,11 +2,16 @@
 
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from pointsman.registry.errors import SettingsError
 
 DEFAULT_LENGTH: Final = 128
+
+HELD: Final = 0.95
+"""The share of rows that a length should hold whole."""
 
 
 def longest_input(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
@@ -34,3 +39,14 @@ def choose_max_length(max_length: int | None, tokenizer: PreTrainedTokenizerBase
     if not 8 <= max_length <= limit:
         raise SettingsError(f"max_length must be 8 to {limit} tokens on this base; found {max_length}")
     return max_length
+
+
+def length_for(lengths: NDArray[np.int64], *, longest: int) -> int:
+    """The length, a multiple of 8, that holds ``HELD`` of the rows whole, or what the base takes if that is less.
+
+    Args:
+        lengths: The tokens of each row, ``(rows,)``.
+        longest: The most tokens that the base takes, as ``longest_input`` gives it.
+    """
+    needed = int(np.quantile(lengths, HELD, method="higher"))
+    return min(-(-needed // 8) * 8, longest)

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from pointsman.registry.errors import DataError, SettingsError, unknown
 
 from ..core.read_settings import ReadSettings
 from ..tasks import SYNTHETIC, Task, custom_task, glue_task, kind_of
-from . import glue_files, glue_tsv, sample
+from . import draws, glue_files, glue_tsv, sample
 from .label_columns import LabelType, lone_classes
 from .own_rows import OwnRows, is_delimited, read_own_rows, reading_of_other
 from .splits import Split, TaskData
@@ -112,8 +110,9 @@ def load_table_data(
     with the id -1 have no label and are left out.
 
     Without a validation file, a part of the rows is held out as ``validation``: ``held_out`` of them, at least as many
-    as there are classes and at most half, stratified by class, drawn by ``split_seed``. That seed is no training seed:
-    all versions of one adapter are scored on the same rows. Both parts keep the order of the file.
+    as there are classes and at most half, stratified by class, with a row of every class at least, drawn by
+    ``split_seed``. That seed is no training seed: all versions of one adapter are scored on the same rows. Both parts
+    keep the order of the file.
 
     Args:
         name: The task's name.
@@ -152,7 +151,8 @@ def load_table_data(
     _check_learnable(task, labels, str(path))
     rows, files = _rows(task, found), [found]
     if validation is None:
-        train, out = _hold_out(found, held_out, split_seed)
+        _check_no_lone_class(found)
+        train, out = draws.hold_out(labels, share=held_out, seed=split_seed, stratified=bool(classes))
         splits = {"train": rows.take(pa.array(train)), "validation": rows.take(pa.array(out))}
     else:
         reading = reading_of_other(reading, found.table, validation)
@@ -250,7 +250,7 @@ def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
         raise DataError(f"{where}: every {label} in the training rows; there is nothing to learn from that")
 
 
-def _hold_out(rows: OwnRows, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _check_no_lone_class(rows: OwnRows) -> None:
     classes, labels = rows.type.classes or (), rows.labels
     if classes and (lone := lone_classes(labels)):
         name = classes[int(labels[lone[0]])]
@@ -259,9 +259,3 @@ def _hold_out(rows: OwnRows, share: float, seed: int) -> tuple[NDArray[np.int64]
             f"{name!r}, and one row cannot be both learned from and held out; add rows of it, correct it, or give a "
             "validation file; if the labels are scores, say so (kind score)"
         )
-    # At most half, so that a class of two rows keeps one of them in training.
-    count = min(max(ceil(len(labels) * share), len(classes)), len(labels) // 2)
-    train, out = train_test_split(
-        np.arange(len(labels)), test_size=count, random_state=seed, stratify=labels if classes else None
-    )
-    return np.sort(train), np.sort(out)

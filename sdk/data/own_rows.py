@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pointsman.registry.errors import Action, Advice, DataError
 
-from ..core.arguments import short_repr
+from ..core.arguments import not_unicode, short_repr
 from ..core.read_settings import ReadSettings
 from .label_columns import LabelType, class_ids, read_labels
 from .table_files import DELIMITED, Table, read_table
@@ -115,11 +115,8 @@ def _text_problems(table: Table, names: Sequence[str]) -> dict[int, str]:
                 problems[row] = f"the text {name!r} is empty; fill it or remove the row"
             elif not isinstance(value, str):
                 problems[row] = f"the text {name!r} must be a string; found {short_repr(value)}"
-            elif not value.isascii():
-                try:
-                    value.encode()
-                except UnicodeEncodeError as error:
-                    problems[row] = f"the text {name!r} is not Unicode: {error.reason}"
+            elif not value.isascii() and (reason := not_unicode(value)):
+                problems[row] = f"the text {name!r} {reason}"
     return problems
 
 

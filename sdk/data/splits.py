@@ -19,6 +19,7 @@ from pointsman.registry.errors import DataError, SettingsError
 
 from ..core.arguments import is_whole, short_repr
 from ..tasks import Task, kind_of
+from . import draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,14 +91,39 @@ class Split:
     def sample(self, rows: int, *, seed: int) -> "Split":
         """Draw ``rows`` rows, in the order drawn; where the split has at most as many, all rows in their own order.
 
-        A smaller sample is the beginning of a larger one of the same seed.
+        Every class that the split has is drawn. A smaller sample is the beginning of a larger one of the same seed, but
+        for the rows that bring a class in which would have none.
 
         Raises:
-            SettingsError: ``rows`` is below 1.
+            SettingsError: ``rows`` is below 1, or below the number of classes.
         """
         if _at_least_one(rows) >= len(self):
             return self
-        return self._take(np.random.default_rng(seed).permutation(len(self))[:rows])
+        counts = self.class_counts()
+        if rows < len(counts):
+            listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise SettingsError(
+                f"{rows} rows cannot have one of each of the {len(counts)} classes of '{self.task.name}' ({listed}); "
+                f"give at least {len(counts)} (max_train_rows)"
+            )
+        labels = self.labels()
+        return self._take(draws.sample(labels, rows=rows, seed=seed, every_class=bool(counts)))
+
+    def class_counts(self) -> dict[str, int]:
+        """The rows of each class that the split has, by name, in the order of the ids; none for a regression."""
+        ids, counts = np.unique(self.labels(), return_counts=True)
+        if not self.task.labels:
+            return {}
+        return {self.task.labels[label]: int(count) for label, count in zip(ids, counts, strict=True) if label >= 0}
+
+    def rows_in(self, other: "Split") -> int:
+        """Count the rows whose texts also stand in another split of the task, under whatever label."""
+        columns = list(self.task.text)
+        table = other._table.select(columns)
+        # The first column leaves few rows to compare, of the hundreds of thousands that a split may have.
+        candidates = table.filter(pc.is_in(table[columns[0]], value_set=self._table[columns[0]].combine_chunks()))
+        known = set(zip(*(candidates[name].to_pylist() for name in columns), strict=True))
+        return sum(texts in known for texts in self.texts())
 
     @cached_property
     def fingerprint(self) -> str:

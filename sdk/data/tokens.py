@@ -22,6 +22,9 @@ from .batches import round_length
 CHUNK: Final = 4096
 """Rows that are tokenised in one call."""
 
+_LONG_CHUNK: Final = 64
+"""Rows that are tokenised whole in one call: they may be books."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +48,8 @@ class TokenRows:
     """The token id of padding."""
     padding_side: str
     """``left`` or ``right``."""
+    whole: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    """``(rows,)``: the tokens that each row had before it was cut; None where they were not counted."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -65,6 +70,7 @@ class TokenRows:
             if self.segments is None
             else torch.cat([self.segments[start:stop] for start, stop in bounds]),
             offsets=torch.tensor([0, *itertools.accumulate(stop - start for start, stop in bounds)]),
+            whole=None if self.whole is None else self.whole[list(rows)],
         )
 
     def batch(self, rows: Sequence[int], *, rounded_to: int | None = None) -> dict[str, torch.Tensor]:
@@ -107,11 +113,17 @@ def joined(parts: Sequence[TokenRows]) -> TokenRows:
         ids=torch.cat([part.ids for part in parts]),
         segments=torch.cat(segments) if segments else None,
         offsets=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int64)),
+        whole=None,
     )
 
 
 def tokenise(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], *, max_length: int, cache: Path | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[tuple[str, ...]],
+    *,
+    max_length: int,
+    cache: Path | None = None,
+    count_whole: bool = False,
 ) -> TokenRows:
     """Tokenise rows of one text or two, each cut to ``max_length`` tokens (of a pair, the longer text is cut).
 
@@ -120,11 +132,15 @@ def tokenise(
         rows: All with one text, or all with two.
         max_length: Tokens, special ones included.
         cache: A directory of results, by the content of rows and tokenizer; None: no cache.
+        count_whole: Also count the tokens before the cut, which tokenises the rows that may be cut a second time.
     """
-    path = None if cache is None else cache / f"{_key(tokenizer, rows, max_length)}.safetensors"
+    kind = "whole." if count_whole else ""
+    path = None if cache is None else cache / f"{_key(tokenizer, rows, max_length)}.{kind}safetensors"
     tensors = _read_cached(path)
     if tensors is None:
         tensors = _tokenise(tokenizer, rows, max_length)
+        if count_whole:
+            tensors["whole"] = _whole_lengths(tokenizer, rows, tensors["offsets"].diff(), max_length)
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +153,27 @@ def tokenise(
         offsets=tensors["offsets"],
         pad_id=int(tokenizer.pad_token_id or 0),
         padding_side=str(tokenizer.padding_side),
+        whole=tensors["whole"].numpy() if count_whole else None,
     )
+
+
+def _whole_lengths(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], lengths: torch.Tensor, max_length: int
+) -> torch.Tensor:
+    """The tokens of each row without a limit, ``(rows,)`` in int64."""
+    whole = lengths.clone()
+    longest = torch.nonzero(lengths >= max_length)[:, 0].tolist()
+    for start in range(0, len(longest), _LONG_CHUNK):
+        numbers = longest[start : start + _LONG_CHUNK]
+        columns = [list(column) for column in zip(*(rows[number] for number in numbers), strict=True)]
+        encoded = tokenizer(
+            *columns,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # no warning of what the base could not read
+        )
+        whole[numbers] = torch.tensor([len(row) for row in encoded["input_ids"]])
+    return whole
 
 
 def _tokenise(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError, unknown
 
+from ..core.arguments import not_unicode
 from .kinds import kind_of
 
 METRICS: Mapping[str, str] = MappingProxyType(
@@ -74,6 +75,8 @@ class Task:
         for name in ("name", "description", "label", "primary"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise SettingsError(f"task {name} must be a non-empty string; found {getattr(self, name)!r}")
+            if reason := not_unicode(getattr(self, name)):
+                raise SettingsError(f"task {name} {getattr(self, name)!r} {reason}")
         for name in ("text", "labels", "metrics", "validation"):
             self._check_names(name)
         if len(self.text) not in (1, 2):
@@ -95,6 +98,9 @@ class Task:
         value = getattr(self, name)
         if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
             raise SettingsError(f"task {self.name!r}: {name} must be a tuple of non-empty strings; found {value!r}")
+        for item in value:
+            if reason := not_unicode(item):
+                raise SettingsError(f"task {self.name!r}: {name} has {item!r}, which {reason}")
         if len(set(value)) != len(value):
             raise SettingsError(f"task {self.name!r}: {name} names something twice: {list(value)}")
 

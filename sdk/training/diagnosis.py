@@ -1,34 +1,41 @@
 """Findings about a training that did not learn, and the settings to try next, from its recorded history."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from pointsman.registry import MetricPoint, Registry, Run, Version
 from pointsman.registry.errors import Action, Advice
 
+from .defaults import default_learning_rate
+from .finding import Finding
+from .row_findings import row_findings
+
 FLAT: Final = 0.02
 """A loss that falls by less than this share of itself counts as flat."""
 
+RISEN: Final = 0.05
+"""A loss that rises by more than this share of itself diverges, where that is more than chance."""
+
+_CHANCE: Final = 3.0
+"""Standard errors that a rise by chance stays below."""
+
+ASTRAY: Final = 2.0
+"""Losses above this many times that of a constant answer are those of weights that were thrown far off."""
+
 MEMORISED: Final = 0.8
 """A training loss below this share of the validation loss is that of memorised rows."""
+
+FAR: Final = 10.0
+"""A learning rate that differs from the method's default by more than this factor is itself the likely fault."""
 
 _COMPARED: Final = 0.1
 """The share of a run's points that its first and its last part have."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What the history of a training shows, and what to do about it."""
-
-    text: str
-    advice: tuple[Advice, ...] = ()
-    """Trainings to try, each by itself."""
-
-
 def diagnose(registry: Registry, version: Version) -> list[Finding]:
-    """List what limits the score of a version.
+    """List what limits the score of a version: its rows first, then what its history shows.
 
     Args:
         registry: The registry with the version's run.
@@ -41,43 +48,114 @@ def diagnose(registry: Registry, version: Version) -> list[Finding]:
     if version.run is None or version.primary_metric is None:
         return []
     run = registry.run(version.run)
-    losses = registry.history(f"run:{run.uid}", "train/loss")
-    scores = registry.history(f"run:{run.uid}", version.primary_metric)
+    findings = list(row_findings(version, run))
     unlearned = _unlearned(version, run)
-    findings = [] if unlearned is None else [Finding(text=unlearned)]
-    if len(losses) < 2:
-        return findings
-    first, last = _ends(losses)
-    validation = registry.history(f"run:{run.uid}", f"{version.primary_metric.partition('/')[0]}/loss")
-    if first - last < FLAT * abs(first):
-        text = (
-            f"the training loss is flat, {first:.3f} at the start and {last:.3f} at the end; try a higher learning "
-            "rate, or more steps"
-        )
-        findings.append(Finding(text=text, advice=(_faster(version, run),)))
-    elif unlearned is not None and validation and last < MEMORISED * validation[-1].value:
-        text = (
-            f"the training loss fell from {first:.3f} to {last:.3f}, but the validation loss is "
-            f"{validation[-1].value:.3f}, so the rows were memorised; more rows, or a larger base, help more than more "
-            "steps"
-        )
-        findings.append(Finding(text=text))
-    elif unlearned is not None:
-        text = (
-            f"the training loss fell from {first:.3f} to {last:.3f}, and may fall further; try more steps, or a higher "
-            "learning rate"
-        )
-        findings.append(Finding(text=text, advice=(_longer(version, run), _faster(version, run))))
-    elif _is_rising(scores):
-        text = f"{version.primary_metric} was still rising at the end; try more steps"
-        findings.append(Finding(text=text, advice=(_longer(version, run),)))
+    if unlearned is not None:
+        findings.append(Finding(text=unlearned))
+    is_cut = any("max_length" in advice.arguments for finding in findings for advice in finding.advice)
+    findings += _history(registry, version, run, learned=unlearned is None, is_cut=is_cut)
     return findings
 
 
+def _history(registry: Registry, version: Version, run: Run, *, learned: bool, is_cut: bool) -> Iterator[Finding]:
+    """What the losses and scores of a run show: at most one finding.
+
+    Args:
+        registry: The registry of both.
+        version: The version that the run made.
+        run: The run.
+        learned: Whether the score shows that something was learned.
+        is_cut: Whether many rows were cut.
+    """
+    key = str(version.primary_metric)
+    losses = registry.history(f"run:{run.uid}", "train/loss")
+    if len(losses) < 2:
+        return
+    values = [point.value for point in losses]
+    first, last = _ends(values)
+    points = registry.history(f"run:{run.uid}", f"{key.partition('/')[0]}/loss")
+    validation = points[-1].value if points else None
+    fell = f"the training loss fell from {_loss(first)} to {_loss(last)}"
+    flat = f"the training loss is flat, {_loss(first)} at the start and {_loss(last)} at the end"
+    if diverged := _diverged(version, run, values, validation):
+        yield Finding(text=diverged, advice=(_slower(version, run),))
+    elif first - last < FLAT * abs(first) and _is_far(run):
+        text = f"{flat}, at a learning rate of {_rate(run):g}; try that of the method"
+        yield Finding(text=text, advice=(_slower(version, run),))
+    elif first - last < FLAT * abs(first) and (learned or not is_cut or _is_tiny(run)):
+        yield Finding(text=f"{flat}; try a higher learning rate, or more steps", advice=(_faster(version, run),))
+    elif not learned and is_cut:
+        # No other setting is to blame before the rows are whole.
+        text = flat if first - last < FLAT * abs(first) else fell
+        yield Finding(text=f"{text}; what was cut may hold the answer, so try a greater length first")
+    elif not learned and validation is not None and last < MEMORISED * validation:
+        text = (
+            f"{fell}, but the validation loss is {_loss(validation)}, so the rows were memorised; more rows, or a "
+            "larger base, help more than more steps"
+        )
+        yield Finding(text=text)
+    elif not learned:
+        text = f"{fell}, and may fall further; try more steps, or a higher learning rate"
+        yield Finding(text=text, advice=(_longer(version, run), _faster(version, run)))
+    elif _is_rising(registry.history(f"run:{run.uid}", key)):
+        text = f"{key} was still rising at the end; try more steps"
+        yield Finding(text=text, advice=(_longer(version, run),))
+
+
+def _diverged(version: Version, run: Run, losses: Sequence[float], validation: float | None) -> str | None:
+    """How the losses show that the weights were thrown far off; None if they do not."""
+    first, last = _ends(losses)
+    if last - first > max(RISEN * abs(first), _CHANCE * _error_of_a_difference(losses)):
+        return (
+            f"the training diverged: its loss rose from {_loss(first)} to {_loss(last)} at a learning rate of "
+            f"{_rate(run):g}; try a lower one"
+        )
+    guess = _loss_of_a_guess(version, run)
+    if guess is not None and validation is not None and min(last, validation) > ASTRAY * guess:
+        return (
+            f"the training diverged: its loss is {_loss(last)} at a learning rate of {_rate(run):g}, where that of "
+            f"always giving the same answer is {_loss(guess)}; try a lower rate"
+        )
+    return None
+
+
+def _loss_of_a_guess(version: Version, run: Run) -> float | None:
+    """The loss of the best constant answer, or a little more; None where it is unknown.
+
+    Of classes it is at most the logarithm of their number, of scores their variance in the training rows.
+    """
+    if isinstance(run.settings.get("class_weights"), Mapping):
+        return None  # of any size
+    if classes := version.task.get("labels"):
+        return math.log(len(classes))
+    target = run.data.get("target")
+    return None if target is None else float(target["deviation"]) ** 2
+
+
+def _rate(run: Run) -> float:
+    return float(run.settings.get("learning_rate") or 0.0)
+
+
+def _is_far(run: Run) -> bool:
+    """Whether the learning rate is far above the method's default."""
+    return _rate(run) > FAR * default_learning_rate(run.method)
+
+
+def _is_tiny(run: Run) -> bool:
+    """Whether the learning rate is far below the method's default."""
+    return FAR * _rate(run) < default_learning_rate(run.method)
+
+
+def _slower(version: Version, run: Run) -> Advice:
+    """The same training at a third of the learning rate, or at the method's default if the rate is far above it."""
+    rate = default_learning_rate(run.method) if _is_far(run) else float(f"{_rate(run) / 3:.1g}")
+    return Advice(Action.TRAIN_LIKE, {"ref": version.ref, "learning_rate": rate})
+
+
 def _faster(version: Version, run: Run) -> Advice:
-    """The same training at three times the learning rate."""
-    rate = 3 * (run.settings.get("learning_rate") or 0.0)
-    return Advice(Action.TRAIN_LIKE, {"ref": version.ref, "learning_rate": float(f"{rate:.1g}")})
+    """The same training at three times the learning rate, or at the method's default if the rate is far below it."""
+    rate = default_learning_rate(run.method) if _is_tiny(run) else float(f"{3 * _rate(run):.1g}")
+    return Advice(Action.TRAIN_LIKE, {"ref": version.ref, "learning_rate": rate})
 
 
 def _longer(version: Version, run: Run) -> Advice:
@@ -92,9 +170,11 @@ def _unlearned(version: Version, run: Run) -> str | None:
     key = str(version.primary_metric)
     score = version.metrics[key]
     if math.isnan(score):
-        return f"{key} is not a number, as when every answer is the same; nothing was learned"
+        return f"{key} is not a number, since every answer is the same; nothing was learned"
     majority, rows = run.data.get("majority"), run.data.get("rows", {}).get("eval", 0)
     if majority is not None and key.endswith("/accuracy") and rows:
+        if version.metrics.get("eval/matthews_correlation") == 0 and math.isclose(score, majority):
+            return f"{key} is {score:.3f}, since every answer is the most frequent class; nothing was learned"
         # Within a standard error of the score of the most frequent class.
         if score <= majority + math.sqrt(majority * (1 - majority) / rows):
             return (
@@ -114,11 +194,26 @@ def _unlearned(version: Version, run: Run) -> str | None:
     return None
 
 
-def _ends(points: Sequence[MetricPoint]) -> tuple[float, float]:
-    """The means over the first and the last tenth of the points."""
-    size = max(1, math.floor(_COMPARED * len(points)))
-    first, last = points[:size], points[-size:]
-    return sum(p.value for p in first) / size, sum(p.value for p in last) / size
+def _loss(value: float) -> str:
+    """A loss for a message: squared errors of prices are long numbers."""
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """The means over the first and the last tenth of the values."""
+    size = _size_of_an_end(values)
+    return sum(values[:size]) / size, sum(values[-size:]) / size
+
+
+def _error_of_a_difference(values: Sequence[float]) -> float:
+    """The standard error of the difference of the ends, from the changes between one value and the next."""
+    changes = [later - earlier for earlier, later in pairwise(values)]
+    variance = sum(change**2 for change in changes) / (2 * len(changes))  # a change has that of two values
+    return math.sqrt(2 * variance / _size_of_an_end(values))
+
+
+def _size_of_an_end(values: Sequence[float]) -> int:
+    return max(1, math.floor(_COMPARED * len(values)))
 
 
 def _is_rising(scores: Sequence[MetricPoint]) -> bool:

@@ -63,7 +63,7 @@ class LabelledRows:
             rounded_to: See the field.
             target_scale: Standardises the scores; None: the labels stay as they are.
         """
-        tokens = tokenise(tokenizer, split.texts(), max_length=max_length, cache=cache)
+        tokens = tokenise(tokenizer, split.texts(), max_length=max_length, cache=cache, count_whole=True)
         labels = torch.tensor(split.labels())
         if target_scale is not None:
             labels = target_scale.standardise(labels)

@@ -1,13 +1,12 @@
 """Run a prepared training: base, subject, rows, schedule, loop, version."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import TrainerCallback
 
@@ -25,7 +24,8 @@ from ..bases.load import LoadedBase, load_base
 from ..core.memory import is_out_of_memory
 from ..core.messages import without_messages
 from ..data.batches import LengthBuckets
-from ..data.splits import Split
+from ..data.lengths import longest_input
+from ..data.tokens import TokenRows
 from ..engines.bert_training import supports_training
 from ..engines.heads import restore_unit
 from ..engines.scoring import Scorer, evaluation_of
@@ -42,6 +42,7 @@ from .optimiser import Optimiser
 from .prepare import PreparedTraining, check_same_rows, recorded_scale
 from .progress import Report, quiet
 from .random_state import preserved_generators, seed_generators
+from .row_record import row_record
 from .rows import LabelledRows
 from .schedule import Schedule
 from .trial_pass import check_runs
@@ -100,11 +101,12 @@ def run_training(
         rounded = settings.autocast is not None and device.type == "cpu" and not prepared.exact_lengths
         rows = read(prepared.train_rows, rounded_to=settings.max_length if rounded else None, target_scale=scale)
         check_runs(model, SLOT, rows.batch([0]).inputs, autocast=settings.autocast)
+        evaluated = {prefix: (split, read(split).tokens) for prefix, split in prepared.evaluations.items()}
         scorer = Scorer(
             model,
             SLOT,
             task,
-            {prefix: (split, read(split).tokens) for prefix, split in prepared.evaluations.items()},
+            evaluated,
             exact_lengths=prepared.exact_lengths,
             exactly=halved.exact if halved else nullcontext,
             setup=setup,
@@ -134,7 +136,11 @@ def run_training(
 
         # The loop.
         checkpoint = None if resumed is None else Checkpoints(registry.run_directory(resumed.uid)).load()
-        with _start(prepared, base, registry, resumed, checkpoint) as recorder, _memory_explained(prepared):
+        tokens = {"train": rows.tokens, **{prefix: tokens for prefix, (_, tokens) in evaluated.items()}}
+        with (
+            _start(prepared, base, tokens, registry=registry, resumed=resumed, checkpoint=checkpoint) as recorder,
+            _memory_explained(prepared),
+        ):
             checkpoints = Checkpoints(
                 registry.run_directory(recorder.uid), step=checkpoint.step if checkpoint else None
             )
@@ -237,31 +243,26 @@ def _insert_subject(prepared: PreparedTraining, base: LoadedBase) -> tuple[Any, 
 
 
 def _start(
-    prepared: PreparedTraining, base: LoadedBase, registry: Registry, resumed: Run | None, checkpoint: Checkpoint | None
+    prepared: PreparedTraining,
+    base: LoadedBase,
+    tokens: Mapping[str, TokenRows],
+    *,
+    registry: Registry,
+    resumed: Run | None,
+    checkpoint: Checkpoint | None,
 ) -> RunRecorder:
     """The recorder of a new run, or of the resumed one, whose history is cut after the checkpoint."""
     if resumed is not None:
         return registry.resume_run(resumed.uid, last_step=checkpoint.step if checkpoint else -1)
-    request, data, settings = prepared.request, prepared.data, prepared.settings
+    request, settings = prepared.request, prepared.settings
     return registry.start_run(
         request.name,
-        task=data.task.name,
+        task=prepared.data.task.name,
         method=request.method,
         base=base.record,
         # "asked" is the name of the requested settings in all recorded runs.
         settings={**settings.to_dict(), "asked": sorted(request.requested), "config": request.config},
-        data={
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "rows": {
-                "train": len(prepared.train_rows),
-                **{prefix: len(split) for prefix, split in prepared.evaluations.items()},
-            },
-            "majority": _majority(prepared.evaluations["eval"]),
-            **({} if prepared.target_scale is None else {"target": prepared.target_scale.to_dict()}),
-            "given": request.given,
-            **({"notes": list(data.notes)} if data.notes else {}),
-        },
+        data=row_record(prepared, tokens, longest=longest_input(base.tokenizer, base.model.config)),
         environment=environment(prepared.device, settings.precision),
         seed=settings.seed,
         origin=request.origin,
@@ -292,11 +293,3 @@ def _register(
         parents=prepared.subject.parents,
         evaluation=evaluation_of(prepared.data.task, prepared.evaluations["eval"]),
     )
-
-
-def _majority(split: Split) -> float | None:
-    """The share of the most frequent class; None for a regression."""
-    if split.task.is_regression:
-        return None
-    counts = np.bincount(split.labels())
-    return float(counts.max() / counts.sum())

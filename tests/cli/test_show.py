@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pointsman.cli.details import data_rows
 from pointsman.registry import Origin, Registry
 from pointsman.sdk.core.composition import parse
 from pointsman.sdk.methods.defaults import default_config
@@ -44,6 +46,30 @@ TRAINING = {
         "git": {"commit": "12" * 20, "changed": True},
     },
 }
+
+
+OF_ROWS = {
+    "repeated": {"eval": 12},
+    "absent": {"eval": ["rare"]},
+    "cut": {"rows": {"train": 4, "eval": 0}, "tokens": {"train": 90, "eval": 0}, "max_length": 136, "held": 0.99},
+    "target": {"mean": 250_000.0, "deviation": 30_000.5},
+}
+
+
+def test_what_is_known_of_the_rows_is_shown_where_it_says_something() -> None:
+    run = SimpleNamespace(data=OF_ROWS)
+    assert data_rows(run, every=False) == [  # type: ignore[arg-type]
+        ("in training, too", "12 eval"),
+        ("without rows", "eval rare"),
+        ("cut rows", "4 train, 0 eval"),
+        ("scores", "mean 250000, deviation 30000.5"),
+    ]
+    nothing = SimpleNamespace(data={"repeated": {"eval": 0}, "cut": {"rows": {"train": 0, "eval": 0}}})
+    assert data_rows(nothing, every=False) == []  # type: ignore[arg-type]
+    assert data_rows(nothing, every=True) == [  # type: ignore[arg-type]
+        ("in training, too", "0 eval"),
+        ("cut rows", "0 train, 0 eval"),
+    ]
 
 
 def config(method: str, **changes: Any) -> dict[str, Any]:

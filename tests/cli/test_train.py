@@ -182,11 +182,12 @@ def test_what_was_not_learned_is_said(run: Any, tiny_base: Path) -> None:
     """Words that mean nothing, a rate that moves nothing: the score is the majority's, and the loss stays."""
     result = run("train", "sst2", "--base", tiny_base, *SAMPLE, "--lr", "1e-9")
     notes = [line for line in result.lines if line.startswith("note: ")]
-    assert len(notes) == 2
-    assert "no better than always answering the most frequent class" in notes[0]
-    assert "the training loss is flat" in notes[1]
-    tries = [line for line in result.lines if line.startswith("try: ")]
-    assert tries == ["try: registry train --like sst2@1 --lr 3e-09"]
+    assert len(notes) == 3
+    assert "45 of 64 training rows and 23 of 32 validation rows are cut at 32 tokens" in notes[0]
+    assert "no better than always answering the most frequent class" in notes[1]
+    assert "the training loss is flat" in notes[2]
+    tries = [line.removeprefix("try: registry train --like sst2@1 ") for line in result.lines if "try: " in line]
+    assert tries == ["--max-length 56", "--lr 0.001"]
 
 
 @pytest.mark.parametrize(

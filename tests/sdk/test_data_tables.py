@@ -270,6 +270,8 @@ GOOD = [json.dumps({"text": f"text {index}", "label": index % 2}) for index in r
         ('{"text": "\\n", "label": 1}', "line 13: the text 'text' is empty"),
         ('{"text": 7, "label": 1}', "line 13: the text 'text' must be a string; found 7"),
         ('{"text": "\\ud800", "label": 1}', "line 13: the text 'text' is not Unicode"),
+        ('{"text": "a", "label": "\\ud800"}', r"line 13: the label '\\ud800' is not Unicode: surrogates not allowed"),
+        ('{"text": "a", "label": "b\\u0000"}', r"line 13: the label 'b\\x00' has a NUL"),
         ('["a", 1]', "line 13: not a JSON object"),
         ('{"text": "a", "label": 1', "line 13: not JSON"),
         ("[" * 100_000, "line 13: nested too deeply"),

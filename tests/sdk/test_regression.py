@@ -23,9 +23,9 @@ UNITS = {"as published": (1.0, 0.0), "twentyfold": (20.0, 0.0), "shifted": (1.0,
 
 
 def _rows(split: str, count: int) -> list[tuple[str, float]]:
-    """Texts of six words, and their score: how many of the words are good, less what the others take."""
+    """Texts of eight words, and their score: how many of the words are good, less what the others take."""
     random, worth = Random(split), {"great": 0.8, "good": 0.6, "film": 0.4, "dull": 0.1, "awful": 0.0}
-    texts = [random.choices(list(worth), k=6) for _ in range(count)]
+    texts = [random.choices(list(worth), k=8) for _ in range(count)]
     return [(" ".join(words), sum(worth[word] for word in words)) for words in texts]
 
 

@@ -230,3 +230,11 @@ def test_listing_the_tasks_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("field", ["name", "description", "label", "text", "labels"])
+def test_a_name_that_no_file_holds_is_refused(field):
+    task = custom_task_of(2)
+    value = "\ud800" if isinstance(getattr(task, field), str) else ("\ud800", "b")
+    with pytest.raises(SettingsError, match="is not Unicode: surrogates not allowed"):
+        replace(task, **{field: value})

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.registry.errors import DataError, SettingsError
+from pointsman.sdk.core.read_settings import ReadSettings
 from pointsman.sdk.data import load_table_data
 
 ROWS = [(f"Review number {index}, it said", ("poor", "fine", "great")[index % 3]) for index in range(30)]
@@ -56,7 +57,9 @@ KINDS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_file_gives_the_same(tmp_path, kind):
     rows = [('It\'s "late", he said\u2028so\tbe\nit', "fine"), *ROWS]
-    data = load(save(tmp_path / f"reviews{kind}", rows))
+    # With a tab and a line break in a text, the lines of its row look like two rows.
+    reading = ReadSettings(quoting="csv" if kind == ".tsv" else "auto")
+    data = load(save(tmp_path / f"reviews{kind}", rows), reading=reading)
     assert data.source == f"reviews{kind}"
     assert data.task.labels == ("fine", "great", "poor")
     assert data.task.metrics == ("accuracy", "f1_macro", "matthews_correlation")
@@ -341,6 +344,6 @@ anything = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filte
 def test_any_text_survives(tmp_path_factory, texts, kind):
     rows = [(text, string.ascii_lowercase[index % 2]) for index, text in enumerate(texts)]
     path = save(tmp_path_factory.mktemp("own") / f"reviews{kind}", rows)
-    data = load(path, validation=path)
+    data = load(path, validation=path, reading=ReadSettings(quoting="auto" if kind == ".jsonl" else "csv"))
     assert data.splits["validation"].texts() == [(text,) for text in texts]
     assert data.splits["train"].labels().tolist() == [index % 2 for index in range(len(texts))]

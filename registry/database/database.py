@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +75,7 @@ class Database:
         """The copy from before the upgrade; None if the database was not upgraded."""
         self._backups = backups
         self._before_creation = before_creation
+        self._identity: str | None = None
         self._engine = self.backend.connect()
         forks.watch(self)
         try:
@@ -88,18 +88,20 @@ class Database:
         """Close every pooled connection; a later transaction opens a new one."""
         self._engine.dispose()
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """The id of the registry that this is: 32 hexadecimal digits, the same in every copy of the database.
 
         Raises:
             NotARegistryError: It has none.
         """
-        with self.reading() as connection:
-            registry = connection.scalar(sa.select(t.identity.c.registry))
-        if registry is None:
+        if self._identity is None:
+            # Kept without a lock, which a fork could copy while another thread holds it.
+            with self.reading() as connection:
+                self._identity = connection.scalar(sa.select(t.identity.c.registry))
+        if self._identity is None:
             raise NotARegistryError(f"{self.label} does not say which registry it is: restore a backup")
-        return str(registry)
+        return self._identity
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -51,7 +51,7 @@ class BundledRun:
 
 
 def version_record(version: Version, parents: Sequence[Parent]) -> dict[str, Any]:
-    """A version as JSON."""
+    """A version as JSON; its parents have the refs that they had when it was made, by which it may name them."""
     return {
         "name": version.name,
         "number": version.number,
@@ -69,7 +69,10 @@ def version_record(version: Version, parents: Sequence[Parent]) -> dict[str, Any
         "aliases": list(version.aliases),
         "tags": version.tags,
         "note": version.note,
-        "parents": [{"ref": parent.ref, "digest": parent.digest, "role": parent.role} for parent in parents],
+        "parents": [
+            {"ref": ref, "digest": parent.digest, "role": parent.role}
+            for ref, parent in zip(version.parents, parents, strict=True)
+        ],
         "run": version.run,
         "created_at": version.created_at.isoformat(),
         "evaluation": None if version.evaluation is None else vars(version.evaluation),

@@ -16,7 +16,7 @@ from ..database.paging import check_page
 from ..database.part import RegistryPart
 from ..errors import ConflictError, SettingsError, StoreError
 from ..metrics import summaries
-from ..records import Base, Best, ComparedField, Evaluation, File, Lineage, Page, Version, VersionKind
+from ..records import Base, Best, ComparedField, Evaluation, File, Lineage, Page, Parent, Version, VersionKind
 from ..refs import BEST, LATEST, Ref, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
@@ -279,6 +279,11 @@ class VersionsPart(RegistryPart):
         """Return all ancestors and descendants of a version."""
         with self.database.reading() as connection:
             return lineage.lineage(connection, catalog.resolve(connection, Ref.parse(ref)).id)
+
+    def parents(self, ref: str | Ref) -> list[Parent]:
+        """Return what a version was made from, in the order of ``Version.parents``, by the refs they have here now."""
+        with self.database.reading() as connection:
+            return lineage.parents(connection, catalog.resolve(connection, Ref.parse(ref)).id)
 
     def compare(self, refs: Iterable[str | Ref]) -> list[ComparedField]:
         """Compare configurations, settings, data and metrics of versions, or of runs (``run:UID``), field by field."""

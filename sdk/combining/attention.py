@@ -17,6 +17,7 @@ from ..bases.load import load_base
 from ..core.registries import open_registry
 from ..core.same_base import check_base
 from ..data.batches import in_row_order, sorted_batches
+from ..data.lengths import check_stored_length
 from ..data.tokens import TokenRows, tokenise
 from ..engines.single import BATCH_ROWS
 from ..engines.slots import slot_name
@@ -87,6 +88,7 @@ def fusion_attention(
             raise SettingsError("nothing to attend to: the list of inputs is empty")
         loaded = load_base(base or version.base.name, device=device)
         check_base(version, loaded.record)
+        check_stored_length(version.ref, version.max_length, loaded.model.config)
         block = insert_version(loaded.model, opened, version, slot_name(0))
         tokens = tokenise(loaded.tokenizer, rows, max_length=version.max_length)
         places, weights = attention(loaded.model.eval(), block, tokens)

@@ -4,7 +4,7 @@ In a mixed batch each head runs on its own rows. One product for all heads would
 large compared to the few rows of each: on two cores no faster at 384 features, and four times slower at 768.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pointsman.registry.errors import WeightsError
 
+from ..core.arguments import is_whole, short_repr
 from ..core.devices import autocast_to
 from ..formats.native import HEAD_CONFIG, HEAD_WEIGHTS, ModuleState, check_tensors
 from ..tasks import TargetScale
@@ -42,15 +43,16 @@ class Head:
         config, hidden = state.config, int(model.config.hidden_size)
         if config.get("head_type") != _CLASSIFICATION or config.get("use_pooler"):
             raise WeightsError(f"{HEAD_CONFIG} does not describe a classification head on the first token")
+        self.outputs, layers = (_count(config, field) for field in ("num_labels", "layers"))
+        name, bias = config.get("activation_function"), bool(config.get("bias", True))
         try:
-            self.outputs, layers = int(config["num_labels"]), int(config["layers"])
-            name = config["activation_function"]
             self._activation = Activation_Function_Class(name) if name else nn.Identity()
-            bias = bool(config.get("bias", True))
-            if min(self.outputs, layers) < 1:
-                raise ValueError(f"it has {layers} layers and {self.outputs} outputs")
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise WeightsError(f"{HEAD_CONFIG} does not fit this base: {error}") from error
+        except (TypeError, KeyError, AttributeError) as error:
+            raise WeightsError(f"{HEAD_CONFIG}: activation_function is {short_repr(name)}, which is unknown") from error
+        # Compared before anything is made of the number, which may be any.
+        stored = sum(key.endswith(".weight") for key in state.tensors)
+        if layers != stored:
+            raise WeightsError(f"{HEAD_CONFIG}: layers is {layers}, and {HEAD_WEIGHTS} has {stored}")
         # The library's own module has a dropout before each linear layer, and the activation after it.
         places = [number * (3 if name else 2) + 1 for number in range(layers)]
         expected = {}
@@ -97,6 +99,13 @@ def restore_unit(model: Any, slot: str, scale: TargetScale) -> None:
     last = [layer for layer in model.heads[slot] if isinstance(layer, nn.Linear)][-1]
     last.weight.copy_(last.weight.double() * scale.deviation)
     last.bias.copy_(scale.restore(last.bias))
+
+
+def _count(config: Mapping[str, Any], field: str) -> int:
+    value: Any = config.get(field)
+    if not is_whole(value) or not 1 <= value < 2**31:
+        raise WeightsError(f"{HEAD_CONFIG}: {field} must be a whole number of at least 1; found {short_repr(value)}")
+    return int(value)
 
 
 WeightedHeads = Sequence[tuple[Head, float]]

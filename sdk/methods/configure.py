@@ -8,6 +8,7 @@ from typing import Any, Final
 from pointsman.registry.errors import SettingsError, unknown
 
 from .catalogue import FORMER_NAMES, METHODS, find_method, part_names
+from .fields import union_parts
 
 OF_REFT: Final = "subtract_projection"
 """The field that distinguishes DiReFT from NoReFT; the library's classes do not declare it."""
@@ -74,8 +75,12 @@ def full_config(config: Any) -> dict[str, Any]:
 
 
 def parts_of(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The parts of a configuration: those of a union, or itself."""
-    return config["configs"] if config.get("architecture") == "union" else [config]
+    """The parts of a configuration: those of a union, or itself.
+
+    Raises:
+        SettingsError: A union has no parts, or something else in their place.
+    """
+    return union_parts(config) if config.get("architecture") == "union" else [config]
 
 
 def is_vera(part: Mapping[str, Any]) -> bool:

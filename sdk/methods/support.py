@@ -11,6 +11,7 @@ from pointsman.registry.errors import SettingsError
 
 from .catalogue import METHODS
 from .configure import configure, is_vera, parts_of
+from .fields import check_fields
 
 _SHORTEST_ROW: Final = 2
 """Tokens of an empty text: one special token before it and one behind."""
@@ -24,9 +25,11 @@ def check_supported(base: Any, config: Mapping[str, Any]) -> None:
         config: A method's full configuration.
 
     Raises:
-        SettingsError: It does not work; the message says why, and which methods do.
+        SettingsError: A field is of a wrong type or out of range, or the method does not work on this base; the message
+            names the field, or says why and which methods do.
     """
     for part in parts_of(config):
+        check_fields(base, part)
         if part.get("dtype") not in (None, "float32"):
             raise SettingsError(f"dtype must be float32, in which the base computes; found {part['dtype']!r}")
         places = [place for place in ("selfattn_lora", "intermediate_lora", "output_lora") if part.get(place)]
@@ -85,7 +88,8 @@ def _reads_padding(part: Mapping[str, Any], base: Any) -> bool:
             return True
         case "prefix_tuning" if base.model_type == "distilbert":  # with a mask, the prefix's scores are 1 too high
             return True
-        case "reft" if part["suffix_positions"] > _SHORTEST_ROW:  # their positions would be before the row's start
+        # Their positions would be before the row's start.
+        case "reft" if part.get("suffix_positions", 0) > _SHORTEST_ROW:
             return True
     # A gate (UniPELT) is a mean over all tokens of the padded row.
     if part.get("use_gating"):

@@ -125,7 +125,8 @@ class Switcher:
             BaseMismatchError: It was trained on another base.
             CompositionError: It is a composition that breaks a rule.
             StoreError, WeightsError: Its files are missing, damaged or do not fit; loaded versions go on working.
-            SettingsError: It does not fit into the capacity, or the Switcher is closed.
+            SettingsError: It does not fit into the capacity, it cuts inputs to a length that the base does not take, or
+                the Switcher is closed.
         """
         return self._load(parse(ref))
 

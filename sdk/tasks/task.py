@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Final
 
 from pointsman.registry.errors import SettingsError, unknown
 
-from ..core.arguments import not_unicode
+from ..core.arguments import as_float, not_unicode
 from .kinds import kind_of
 
 METRICS: Mapping[str, str] = MappingProxyType(
@@ -132,6 +133,7 @@ class Task:
         if self.bounds is None:
             return
         shaped = isinstance(self.bounds, tuple) and len(self.bounds) == 2
+        shaped = shaped and all(isfinite(as_float(bound)) for bound in self.bounds)
         if not shaped or not self.is_regression or not self.bounds[0] < self.bounds[1]:
             raise SettingsError(
                 f"task {self.name!r}: bounds are (lowest, highest) of a regression's score; found {self.bounds!r}"

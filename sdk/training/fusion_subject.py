@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pointsman.registry import Base, Registry, Version
 
+from ..core.members import with_local_members
 from ..engines.fusion_layers import add_fusion, extract_fusion, fuse_block, insert_fusion, regularisation
 from ..engines.slots import extract_head, fill_slot, slot_name
 from ..formats.native import read_adapter
@@ -87,6 +88,7 @@ def insert_version(model: Any, registry: Registry, version: Version, slot: str) 
         NotFoundError: A member was removed.
         StoreError, WeightsError: Files are missing, damaged or do not fit.
     """
-    names = insert_members(model, registry, [registry.version(ref) for ref in member_refs(version.config)])
+    config = with_local_members(version, registry).config
+    names = insert_members(model, registry, [registry.version(ref) for ref in member_refs(config)])
     insert_fusion(model, slot, names, registry.read_files(version))
     return fuse_block(slot, names)

@@ -212,6 +212,9 @@ class AdapterCache:
         with self._changed:
             files = self._warm.get(version.ref)
         files = files or AdapterFiles.read(version, self._registry, model, dtype=self._dtype)
+        config = files.adapter.config
+        # Before a place is taken, which nobody would give back.
+        exact_lengths, token_by_token = reads_padding(config, model.config), is_tokenwise(config)
         place = (
             self.placement.fuse(files, [leased[str(member)].place for member in fusion_members(version)])
             if is_fusion(version)
@@ -227,10 +230,10 @@ class AdapterCache:
         return LoadedAdapter(
             version=version,
             place=self.placement.fill(place, files, room=room) if isinstance(place, Rack) else place,
-            config=files.adapter.config,
+            config=config,
             head=files.head,
-            exact_lengths=reads_padding(version.config, model.config),
-            token_by_token=is_tokenwise(version.config),
+            exact_lengths=exact_lengths,
+            token_by_token=token_by_token,
             size=size,
             seconds=time.perf_counter() - start,
         )

@@ -144,15 +144,19 @@ class Placement:
     def _open_rack(self, files: AdapterFiles) -> Rack | Standalone:
         """Find out on a version whether those of its configuration fit into a rack, and if so open it."""
         place = self._stand_alone(files)  # which also refuses wrong tensors
-        with self.model_lock.alone():
-            if not fits(self.model, place.name):
-                self._racks[files.key] = None
-                return place
-            for key, rack in list(self._racks.items()):
-                if rack is not None and not rack.used:
-                    del self._racks[key]
-                    rack.remove()
-            rack = self._racks[files.key] = Rack(self.model, place.name, files.adapter.config, dtype=self._dtype)
+        try:
+            with self.model_lock.alone():
+                if not fits(self.model, place.name):
+                    self._racks[files.key] = None
+                    return place
+                for key, rack in list(self._racks.items()):
+                    if rack is not None and not rack.used:
+                        del self._racks[key]
+                        rack.remove()
+                rack = self._racks[files.key] = Rack(self.model, place.name, files.adapter.config, dtype=self._dtype)
+        except BaseException:
+            self.free(place)
+            raise
         return rack
 
     def _stand_alone(self, files: AdapterFiles) -> Standalone:

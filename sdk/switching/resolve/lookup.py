@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.registry import Base, Ref, Registry, Version, VersionKind
-from pointsman.registry.errors import Action, Advice, CompositionError, PointsmanError
+from pointsman.registry.errors import Action, Advice, CompositionError, PointsmanError, VersionNotFoundError
 
 from ...core.composition import Composition, Fuse, from_dict, replace
+from ...core.members import with_local_members
 from ...core.same_base import check_base
 from ...methods.fusion import FUSE, fusion_members
 from .resolved_ref import Lookup, ResolvedRef, combine, lookups, resolved_version
@@ -132,12 +133,14 @@ def look_up(lookup: Lookup, registry: Registry, base: Base) -> ResolvedRef:
     """Look up a ref, or the fusion layer of a fusion.
 
     Raises:
-        NotFoundError: The version is not found.
+        NotFoundError: The version is not found, or a member of it.
         BaseMismatchError: It was trained on another base.
-        CompositionError: No fusion layer was trained over these members, or several for different tasks.
+        CompositionError: No fusion layer was trained over these members, or several for different tasks; or the
+            version's members are not those that it was made from.
     """
     version = registry.version(lookup) if isinstance(lookup, Ref) else _fusion_layer(lookup, registry)
     check_base(version, base)
+    version = with_local_members(version, registry)
     if version.kind is VersionKind.COMPOSITION:
         return resolve(from_dict(version.config["composition"]), registry, base)
     return resolved_version(version, {str(ref): registry.version(ref) for ref in fusion_members(version)})
@@ -154,7 +157,7 @@ def _fusion_layer(block: Fuse, registry: Registry) -> Version:
     layers = [
         version
         for version in registry.versions(method=FUSE, sort="created").items
-        if version.config["composition"] == numbered.to_dict()
+        if _is_over(version, numbered, registry)
     ]
     if not layers:
         members = [str(member) for member in numbered.members]
@@ -165,3 +168,13 @@ def _fusion_layer(block: Fuse, registry: Registry) -> Version:
         names = ", ".join(f"{version.ref} ({version.task['name']})" for version in layers)
         raise CompositionError(f"{numbered} was trained for several tasks: {names}; name one of them")
     return layers[0]
+
+
+def _is_over(version: Version, block: Fuse, registry: Registry) -> bool:
+    """Whether a fusion layer is over these members, whatever they were called where it was trained."""
+    if version.kind is not VersionKind.FUSION or len(version.parents) != len(block.members):
+        return False
+    try:
+        return bool(with_local_members(version, registry).config["composition"] == block.to_dict())
+    except (CompositionError, VersionNotFoundError):
+        return False

@@ -104,7 +104,8 @@ def _why_not_averaged(version: Version) -> str | None:
 
 
 def _has_lora(config: Mapping[str, Any]) -> bool:
-    return any(part.get("architecture") == "lora" and part["composition_mode"] == "add" for part in parts_of(config))
+    loras = [part for part in parts_of(config) if part.get("architecture") == "lora"]
+    return any(part.get("composition_mode", "add") == "add" for part in loras)
 
 
 def _lora_shapes_differ(config: Mapping[str, Any]) -> bool:

@@ -224,6 +224,8 @@ def test_versions_of_several_adapters(run: Any, ready: Path, tmp_path: Path) -> 
         (["sst2@1", *LOSS, "--since", ""], "'' is not a time", 2),
         (["sst2@1", *LOSS, "--until", "2026-13-01"], "is not a time", 2),
         (["sst2@1", *LOSS, "--until", "999999w"], "is not a time", 2),
+        (["sst2@1", *LOSS, "--until", "99999-01-01"], "is not a time", 2),
+        (["sst2@1", *LOSS, "--since", "2026-01-01T00:00 Mars/Phobos"], "is not a time", 2),
         (["sst2@1", *LOSS, "--since", "0001-01-01T00:00+14:00"], "is not a time", 2),
         (["sst2@1", *LOSS, "--since", "\x1b[31m"], "is not a time", 2),
         (["sst2@1", *LOSS, "--from-step", "-1"], "--from-step", 2),

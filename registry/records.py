@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 class RunStatus(StrEnum):
     """The status of a run.
 
-    A running run whose process is dead, or that has been silent for a minute, counts as interrupted.
+    A running run whose process is dead, or that has been silent for three minutes, counts as interrupted.
     """
 
     RUNNING = "running"

@@ -35,7 +35,10 @@ BUSY_SECONDS: Final = 60
 JOURNAL_MODE: Final = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "DELETE"
 
 WRITE: Final = "pointsman_write"
-"""The execution option of a connection that will write."""
+"""The execution option of a connection that will write: True, or ``ROW``."""
+
+ROW: Final = "row"
+"""What a connection will write that changes one row without reading others: it need not wait for other writers."""
 
 # Python writes NaN by default, which is not JSON: the databases' JSON functions refuse it.
 _to_json = functools.partial(json.dumps, allow_nan=False)
@@ -201,6 +204,9 @@ class Postgres:
         "22": (SettingsError, "a value cannot be stored"),
     }
 
+    _LIMITS: Final = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+    """Seconds and milliseconds after which a server that does not answer is given up, unless the URL says otherwise."""
+
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
         self.label = url.render_as_string(hide_password=True)
@@ -209,7 +215,13 @@ class Postgres:
         """Return an engine whose transactions follow the policy."""
         try:
             # The ping before use replaces a connection that the server has closed meanwhile.
-            engine = sa.create_engine(self.url, pool_pre_ping=True, max_overflow=-1, json_serializer=_to_server_json)
+            engine = sa.create_engine(
+                self.url,
+                connect_args={name: value for name, value in self._LIMITS.items() if name not in self.url.query},
+                pool_pre_ping=True,
+                max_overflow=-1,
+                json_serializer=_to_server_json,
+            )
         except ModuleNotFoundError as error:
             raise SettingsError(
                 f"{self.label} needs the PostgreSQL driver, which is not installed",
@@ -251,6 +263,8 @@ class Postgres:
         options: Any = connection.get_execution_options()
         if options.get(WRITE):
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+            if options[WRITE] == ROW:
+                return
             connection.exec_driver_sql(
                 "SELECT pg_advisory_xact_lock(hashtextextended('pointsman ' || current_schema(), 0))"
             )

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from . import events
+
 
 def clock(connection: sa.Connection) -> datetime:
     """Return the present time in UTC, by the clock of the database.
@@ -13,4 +15,4 @@ def clock(connection: sa.Connection) -> datetime:
     if connection.dialect.name == "postgresql":
         present: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         return present.astimezone(UTC)
-    return datetime.now(UTC)
+    return events.now()

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from . import forks
 from . import tables as t
-from .backends import WRITE, Sqlite, backend
+from .backends import ROW, WRITE, Sqlite, backend
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every released schema revision, oldest first; this program needs the last."""
@@ -115,6 +115,16 @@ class Database:
         with (
             self._connecting(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def writing_row(self) -> Iterator[sa.Connection]:
+        """Open a transaction that changes one row; on a server, it does not wait for the writers of other rows."""
+        with (
+            self._connecting(),
+            self._engine.connect().execution_options(**{WRITE: ROW}) as connection,
             connection.begin(),
         ):
             yield connection

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.backends import select_numbers
 from ..database.bases import base_columns, base_record
-from ..database.events import now
+from ..database.clock import clock
 from ..database.refs import ref_column
 from ..records import Origin, Page, Run, RunStatus
 from . import liveness
 
-SILENCE: Final = timedelta(seconds=60)
+SILENCE: Final = timedelta(seconds=180)
 """A running run counts as interrupted after this long without a heartbeat, of which a living run writes one every ten
-seconds. The same holds for a heartbeat that is this far in the future, after a clock was set back."""
+seconds, but may have to wait for the database for a minute (``BUSY_SECONDS``). The same holds for a heartbeat that is
+this far in the future, after a clock was set back."""
 
 _r = t.run.c
 _NEWEST_FIRST: Final = (_r.started_at.desc(), _r.id.desc())
@@ -60,7 +61,7 @@ def records(
         .limit(limit)
         .offset(offset)
     )
-    present = now()
+    present = clock(connection)
     return [_record(row, present) for row in connection.execute(query)]
 
 
@@ -81,7 +82,7 @@ def status_column(connection: sa.Connection) -> sa.ColumnElement[str]:
     SQL cannot tell whether a process is alive, so this function checks the runs that are recorded as running, and the
     expression lists the ids of the dead ones.
     """
-    present = now()
+    present = clock(connection)
     running = connection.execute(
         sa.select(_r.id, _r.status, _r.heartbeat_at, _r.environment, t.version.c.id.label("version"))
         .outerjoin(t.version, t.version.c.run_id == _r.id)

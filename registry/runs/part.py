@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..database import tables as t
-from ..database.events import now
+from ..database.clock import clock
 from ..database.paging import check_page
 from ..database.part import RegistryPart
 from ..errors import SettingsError
@@ -70,8 +70,9 @@ class RunsPart(RegistryPart):
             raise SettingsError(f"if_newest is '{if_newest}', but the run has no origin to compare: give an origin")
         if origin is not None:
             check_origin(origin)
-        uid, started = secrets.token_hex(6), now()
+        uid = secrets.token_hex(6)
         with self.database.writing() as connection:
+            started = clock(connection)
             before = None if origin is None else runs.reserve(connection, origin, if_newest)
             runs.insert(
                 connection,
@@ -114,7 +115,7 @@ class RunsPart(RegistryPart):
             RunNotFoundError: No run has that uid, or several begin so.
             ConflictError: The run has finished, was pruned, has made a version, or is still running; nothing was
                 changed. A run that was killed on this machine is known to be dead at once, a run on another machine
-                after a minute of silence.
+                after three minutes of silence.
             SettingsError: ``last_step`` is below -1, or does not fit 64 bits.
         """
         last_step = operator.index(last_step)

@@ -52,11 +52,15 @@ class RunRecorder:
         self._ended = False
         with database.reading() as connection:
             self._run_id = runs.run_id(connection, uid)
-            self._process = runs.process(connection, self._run_id)
+            self._fence = runs.fence(connection, self._run_id) or 0
         self._lost: ConflictError | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"run-{uid}", daemon=True)
-        self._thread.start()
+        # Two threads: a long write must not make the run look dead.
+        self._threads = [
+            threading.Thread(target=work, name=f"run-{uid}", daemon=True) for work in (self._work, self._beat)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: float | None = None) -> None:
         """Add one point to each of some metrics; returns at once.
@@ -113,7 +117,8 @@ class RunRecorder:
                 return
             self._ended = True
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         try:
             self._write(lambda connection: runs.end(connection, self.uid, status, text))
         except BaseException:
@@ -144,6 +149,20 @@ class RunRecorder:
                 "start a run here"
             )
 
+    def check_owned(self, connection: sa.Connection) -> None:
+        """Check, in a transaction that writes for the run, that no other process has taken it up.
+
+        Raises:
+            ConflictError: Another process has, or this one was forked from the one that records it.
+        """
+        self._check_process()
+        if runs.fence(connection, self._run_id) != self._fence:
+            raise self._give_up()
+
+    def _give_up(self) -> ConflictError:
+        self._lost = ConflictError(f"run {self.uid} was taken up by another process, and goes on there: end this one")
+        return self._lost
+
     def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
         """Write the buffer in one transaction; if it fails, the buffer stays as it is."""
         with self._writing:
@@ -152,11 +171,7 @@ class RunRecorder:
             if not points and also is None:
                 return
             with self._database.writing() as connection:
-                if runs.process(connection, self._run_id) != self._process:
-                    self._lost = ConflictError(
-                        f"run {self.uid} was taken up by another process, and goes on there: end this one"
-                    )
-                    raise self._lost
+                self.check_owned(connection)
                 if points:
                     insert_points(connection, self._run_id, points)
                 if also is not None:
@@ -165,14 +180,10 @@ class RunRecorder:
                 del self._points[: len(points)]
 
     def _work(self) -> None:
-        beaten = time.monotonic()
         failing = False
         while not self._stop.wait(FLUSH_SECONDS):
             try:
                 self._write()
-                if time.monotonic() - beaten >= HEARTBEAT_SECONDS:
-                    self._write(lambda connection: runs.beat(connection, self.uid))
-                    beaten = time.monotonic()
             except PointsmanError as error:
                 if self._lost is not None:
                     _log.error("metrics of run %s are lost: %s", self.uid, error)
@@ -187,3 +198,14 @@ class RunRecorder:
                 if failing:
                     _log.warning("metrics of run %s are written again", self.uid)
                 failing = False
+
+    def _beat(self) -> None:
+        """Say from time to time that the run is alive, whatever the other thread writes or waits for."""
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            try:
+                with self._database.writing_row() as connection:
+                    if not runs.beat(connection, self._run_id, self._fence):
+                        self._give_up()
+                        return
+            except PointsmanError as error:
+                _log.debug("the heartbeat of run %s cannot be written: %s", self.uid, error)

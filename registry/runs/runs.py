@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.bases import base_id
-from ..database.events import now, record
+from ..database.clock import clock
+from ..database.events import record
 from ..errors import (
     Action,
     Advice,
@@ -179,7 +180,8 @@ def resume(connection: sa.Connection, uid: str, last_step: int) -> str:
             status=RunStatus.RUNNING,
             error=None,
             ended_at=None,
-            heartbeat_at=now(),
+            heartbeat_at=clock(connection),
+            fence=t.run.c.fence + 1,
             environment={**environment, liveness.KEY: liveness.this_process()},
         )
     )
@@ -203,14 +205,20 @@ def _refuse_living(run: Run, recorded: Any) -> None:
         )
 
 
-def beat(connection: sa.Connection, uid: str) -> None:
-    """Record a heartbeat of a run."""
-    connection.execute(t.run.update().where(t.run.c.uid == uid).values(heartbeat_at=now()))
+def fence(connection: sa.Connection, run: int) -> int | None:
+    """Return how often a run was taken up; None if it is gone."""
+    return connection.scalar(sa.select(t.run.c.fence).where(t.run.c.id == run))
+
+
+def beat(connection: sa.Connection, run: int, fence: int) -> bool:
+    """Record a heartbeat of a run; return False if another process has taken it up."""
+    mine = t.run.update().where(t.run.c.id == run, t.run.c.fence == fence)
+    return connection.execute(mine.values(heartbeat_at=clock(connection))).rowcount == 1
 
 
 def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | None) -> None:
     """Record the end of a run."""
-    ended = now()
+    ended = clock(connection)
     connection.execute(
         t.run.update().where(t.run.c.uid == uid).values(status=status, error=error, ended_at=ended, heartbeat_at=ended)
     )

@@ -10,7 +10,7 @@ origin.FIELD, settings.FIELD, data.FIELD          the details of its origin; its
 last(M) best(M) first(M) min(M) max(M) mean(M) count(M)
                                                   of metric M
 
-``status`` is the status that people see: a run whose process is dead, or that has been silent for a minute, is
+``status`` is the status that people see: a run whose process is dead, or that has been silent for three minutes, is
 interrupted, although its row still says that it is running. ``fingerprint`` is any fingerprint of the base, also the
 one that an older release computed.
 """

@@ -20,6 +20,7 @@ from ..records import Base, Best, ComparedField, Evaluation, File, Lineage, Page
 from ..refs import BEST, LATEST, Ref, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
+from ..runs.recorder import RunRecorder
 from ..storage.files import write_atomically
 from . import catalog, checks, compare, lineage, listing, ownership
 from .contents import write_with_objects
@@ -42,7 +43,7 @@ class VersionsPart(RegistryPart):
         kind: str = VersionKind.ADAPTER,
         metrics: Mapping[str, float] | None = None,
         primary_metric: str | None = None,
-        run: str | None = None,
+        run: str | RunRecorder | None = None,
         parents: Sequence[tuple[str, str]] = (),
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
@@ -63,7 +64,7 @@ class VersionsPart(RegistryPart):
                 composition of them.
             metrics: Finite scores on the validation rows by name; NaN is kept.
             primary_metric: The one of ``metrics`` by which ``@best`` chooses; greater is better.
-            run: The uid of the run that made it.
+            run: The uid of the run that made it, or its recorder; a recorder that has lost its run adds nothing.
             parents: ``(role, ref)`` of the versions it was made from.
             tags: Text by key.
             note: Text for people.
@@ -78,7 +79,7 @@ class VersionsPart(RegistryPart):
                 metric that is not among the metrics, a number out of range, something that is not JSON, or a fusion or
                 composition that does not name its members as ``name@number``.
             NotFoundError: The run or a parent does not exist.
-            ConflictError: The run has made a version already.
+            ConflictError: The run has made a version already, or another process has taken it up.
             ForeignStoreError: The object store belongs to another registry.
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
@@ -107,7 +108,11 @@ class VersionsPart(RegistryPart):
             for content in files.values():
                 self.store.put(content)
 
+        uid = run.uid if isinstance(run, RunRecorder) else run
+
         def insert(connection: sa.Connection) -> Version:
+            if isinstance(run, RunRecorder):
+                run.check_owned(connection)
             new = catalog.NewVersion(
                 name=name,
                 files=stored,
@@ -120,7 +125,7 @@ class VersionsPart(RegistryPart):
                 parameters=parameters,
                 metrics=metrics or {},
                 primary_metric=primary_metric,
-                run=run,
+                run=uid,
                 parents=catalog.parents(connection, [(role, Ref.parse(parent)) for role, parent in parents]),
                 created_at=now(),
                 tags=tags or {},
@@ -128,7 +133,7 @@ class VersionsPart(RegistryPart):
                 evaluation=evaluation,
             )
             ref = catalog.insert_version(connection, new)
-            log.record(connection, "add", ref, {"digest": new.digest, "run": run})
+            log.record(connection, "add", ref, {"digest": new.digest, "run": uid})
             # Read before others can change or remove it.
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
             return version

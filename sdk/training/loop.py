@@ -1,5 +1,6 @@
 """The training loop: steps, records, evaluations and checkpoints, from the first step or from any checkpoint."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,18 +11,21 @@ import torch
 from torch import Tensor
 
 from pointsman.registry import RunRecorder
-from pointsman.registry.errors import Action, Advice, TrainingError
+from pointsman.registry.errors import Action, Advice, DatabaseError, TrainingError
 
 from .callbacks import Callbacks
 from .checkpoints import Checkpoint, Checkpoints
 from .objective import Forward, Loss
 from .optimiser import Optimiser, learning_rate
+from .outage import RETRY_SECONDS
 from .pace import Pace
 from .progress import Progress, Report
 from .random_state import RandomState
 from .rows import LabelledRows
 from .schedule import Schedule
 from .weight_average import WeightAverage
+
+_log = logging.getLogger(__name__)
 
 POINTS: Final = 250
 """The number of loss points that a run records; each is the mean over the steps since the last."""
@@ -113,6 +117,8 @@ class TrainingLoop:
         self._best: BestWeights | None = None
         self._step = self._evaluated_step = self._without_gain = 0
         self._saved_at = time.monotonic()
+        self._retry_at: float | None = None
+        """When to try again to write a checkpoint; None if the last attempt succeeded."""
         self._last_progress: Progress | None = None
         self._pace: Pace
 
@@ -201,7 +207,10 @@ class TrainingLoop:
         self._average.add(step)
         evaluate = step == steps or step % self._schedule.evaluate_every == 0
         every = self._settings.checkpoint_every
-        save = step % every == 0 if every else time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        now = time.monotonic()
+        save = step % every == 0 if every else now - self._saved_at > CHECKPOINT_SECONDS
+        if self._retry_at is not None:
+            save = now >= self._retry_at
         self._record_evaluate_save(record=step % math.ceil(steps / POINTS) == 0, evaluate=evaluate, save=save)
 
     def _record_evaluate_save(self, *, record: bool, evaluate: bool, save: bool) -> None:
@@ -287,7 +296,16 @@ class TrainingLoop:
         """
         if not all(bool(vector.isfinite().all()) for vector in self._optimiser.vectors.values()):
             return
-        self._recorder.flush()
+        try:
+            self._recorder.flush()
+        except DatabaseError as error:
+            # The last checkpoint stays, since this one would stand for a history that is not written. The recorder
+            # keeps what was logged.
+            if self._retry_at is None:
+                _log.warning("no checkpoint at step %s, and the training goes on: %s", self._step, error)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return
+        self._retry_at = None
         best = self._best
         tensors = dict(self._optimiser.state())
         tensors |= {f"mean.{name}": mean for name, mean in self._average.mean.items()}

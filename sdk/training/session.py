@@ -39,6 +39,7 @@ from .environment import environment
 from .loop import BestWeights, Objective, TrainingLoop
 from .objective import forward_of, loss_of
 from .optimiser import Optimiser
+from .outage import resume_advised, wait_out
 from .prepare import PreparedTraining, check_same_rows, recorded_scale
 from .progress import Report, quiet
 from .random_state import preserved_generators, seed_generators
@@ -138,9 +139,11 @@ def run_training(
         checkpoint = None if resumed is None else Checkpoints(registry.run_directory(resumed.uid)).load()
         tokens = {"train": rows.tokens, **{prefix: tokens for prefix, (_, tokens) in evaluated.items()}}
         with (
+            resume_advised() as started,
             _start(prepared, base, tokens, registry=registry, resumed=resumed, checkpoint=checkpoint) as recorder,
             _memory_explained(prepared),
         ):
+            started(recorder.uid)
             checkpoints = Checkpoints(
                 registry.run_directory(recorder.uid), step=checkpoint.step if checkpoint else None
             )
@@ -177,9 +180,10 @@ def run_training(
             if scale is not None:
                 restore_unit(model, SLOT, scale)
             # Flushed before the version is listed, so that it has its full history; fails if the run is no longer ours.
-            recorder.flush()
+            wait_out(recorder.flush)
             parameters = sum(vector.numel() for vector in optimiser.vectors.values())
-            version = _register(prepared, base, best, registry, run=recorder.uid, parameters=parameters)
+            version = wait_out(lambda: _register(prepared, base, best, registry, run=recorder, parameters=parameters))
+            wait_out(recorder.finish)
         checkpoints.remove()
         return version
 
@@ -271,7 +275,13 @@ def _start(
 
 
 def _register(
-    prepared: PreparedTraining, base: LoadedBase, best: BestWeights, registry: Registry, *, run: str, parameters: int
+    prepared: PreparedTraining,
+    base: LoadedBase,
+    best: BestWeights,
+    registry: Registry,
+    *,
+    run: RunRecorder,
+    parameters: int,
 ) -> Version:
     """Register the weights that are in the model now."""
     request = prepared.request

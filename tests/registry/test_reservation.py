@@ -86,8 +86,8 @@ def test_a_run_that_is_expected_must_be_there(registry, start):
 @pytest.mark.databases
 def test_a_clock_that_is_behind_makes_no_run_older_than_the_one_it_follows(registry, start, monkeypatch):
     first = start(origin=TRIAL)
-    real = part.now()
-    monkeypatch.setattr(part, "now", lambda: real - timedelta(days=1))
+    clock = part.clock
+    monkeypatch.setattr(part, "clock", lambda connection: clock(connection) - timedelta(days=1))
     second = start(origin=TRIAL, if_newest=first.uid)
     assert [run.uid for run in registry.runs()] == [second.uid, first.uid]
     with pytest.raises(ReservedError):

@@ -73,7 +73,8 @@ def filled(opened):
     living, silent = fill(opened)
     # One that was killed: its process is not told, and its last word is an hour old.
     silent._stop.set()
-    silent._thread.join()
+    for thread in silent._threads:
+        thread.join()
     with opened.database.writing() as connection:
         row = tables.run.c.uid == silent.uid
         connection.execute(

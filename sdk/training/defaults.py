@@ -102,6 +102,9 @@ LEARNING_RATES: Final[Mapping[str, float]] = {
 
 LEARNING_RATE: Final = 1e-3
 
+FAR: Final = 10.0
+"""A learning rate that differs from the method's default by more than this factor is itself the likely fault."""
+
 BATCH_SIZES: Final[Mapping[str, int]] = {"cola": 32}
 """By task, where another size than ``BATCH_SIZE`` was better."""
 
@@ -122,3 +125,23 @@ def default_epochs(task: str, rows: int) -> float:
 def default_learning_rate(method: str) -> float:
     """The learning rate of an adapter method."""
     return LEARNING_RATES.get(method, LEARNING_RATE)
+
+
+def is_far_above(rate: float, method: str) -> bool:
+    """Whether a learning rate is far above the default of a method."""
+    return rate > FAR * default_learning_rate(method)
+
+
+def is_far_below(rate: float, method: str) -> bool:
+    """Whether a learning rate is far below the default of a method."""
+    return FAR * rate < default_learning_rate(method)
+
+
+def lower_rate(rate: float, method: str) -> float:
+    """The rate to try after one that is too high: a third of it, or the default of the method if it is far above."""
+    return default_learning_rate(method) if is_far_above(rate, method) else float(f"{rate / 3:.1g}")
+
+
+def higher_rate(rate: float, method: str) -> float:
+    """The rate to try after one that is too low: three times it, or the default of the method if it is far below."""
+    return default_learning_rate(method) if is_far_below(rate, method) else float(f"{3 * rate:.1g}")

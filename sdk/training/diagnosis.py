@@ -8,7 +8,7 @@ from typing import Final
 from pointsman.registry import MetricPoint, Registry, Run, Version
 from pointsman.registry.errors import Action, Advice
 
-from .defaults import default_learning_rate
+from .defaults import higher_rate, is_far_above, is_far_below, lower_rate
 from .finding import Finding
 from .row_findings import row_findings
 
@@ -26,9 +26,6 @@ ASTRAY: Final = 2.0
 
 MEMORISED: Final = 0.8
 """A training loss below this share of the validation loss is that of memorised rows."""
-
-FAR: Final = 10.0
-"""A learning rate that differs from the method's default by more than this factor is itself the likely fault."""
 
 _COMPARED: Final = 0.1
 """The share of a run's points that its first and its last part have."""
@@ -79,10 +76,10 @@ def _history(registry: Registry, version: Version, run: Run, *, learned: bool, i
     flat = f"the training loss is flat, {_loss(first)} at the start and {_loss(last)} at the end"
     if diverged := _diverged(version, run, values, validation):
         yield Finding(text=diverged, advice=(_slower(version, run),))
-    elif first - last < FLAT * abs(first) and _is_far(run):
+    elif first - last < FLAT * abs(first) and is_far_above(_rate(run), run.method):
         text = f"{flat}, at a learning rate of {_rate(run):g}; try that of the method"
         yield Finding(text=text, advice=(_slower(version, run),))
-    elif first - last < FLAT * abs(first) and (learned or not is_cut or _is_tiny(run)):
+    elif first - last < FLAT * abs(first) and (learned or not is_cut or is_far_below(_rate(run), run.method)):
         yield Finding(text=f"{flat}; try a higher learning rate, or more steps", advice=(_faster(version, run),))
     elif not learned and is_cut:
         # No other setting is to blame before the rows are whole.
@@ -136,25 +133,15 @@ def _rate(run: Run) -> float:
     return float(run.settings.get("learning_rate") or 0.0)
 
 
-def _is_far(run: Run) -> bool:
-    """Whether the learning rate is far above the method's default."""
-    return _rate(run) > FAR * default_learning_rate(run.method)
-
-
-def _is_tiny(run: Run) -> bool:
-    """Whether the learning rate is far below the method's default."""
-    return FAR * _rate(run) < default_learning_rate(run.method)
-
-
 def _slower(version: Version, run: Run) -> Advice:
-    """The same training at a third of the learning rate, or at the method's default if the rate is far above it."""
-    rate = default_learning_rate(run.method) if _is_far(run) else float(f"{_rate(run) / 3:.1g}")
+    """The same training at a lower learning rate."""
+    rate = lower_rate(_rate(run), run.method)
     return Advice(Action.TRAIN_LIKE, {"ref": version.ref, "learning_rate": rate})
 
 
 def _faster(version: Version, run: Run) -> Advice:
-    """The same training at three times the learning rate, or at the method's default if the rate is far below it."""
-    rate = default_learning_rate(run.method) if _is_tiny(run) else float(f"{3 * _rate(run):.1g}")
+    """The same training at a higher learning rate."""
+    rate = higher_rate(_rate(run), run.method)
     return Advice(Action.TRAIN_LIKE, {"ref": version.ref, "learning_rate": rate})
 
 
@@ -171,17 +158,8 @@ def _unlearned(version: Version, run: Run) -> str | None:
     score = version.metrics[key]
     if math.isnan(score):
         return f"{key} is not a number, since every answer is the same; nothing was learned"
-    majority, rows = run.data.get("majority"), run.data.get("rows", {}).get("eval", 0)
-    if majority is not None and key.endswith("/accuracy") and rows:
-        if version.metrics.get("eval/matthews_correlation") == 0 and math.isclose(score, majority):
-            return f"{key} is {score:.3f}, since every answer is the most frequent class; nothing was learned"
-        # Within a standard error of the score of the most frequent class.
-        if score <= majority + math.sqrt(majority * (1 - majority) / rows):
-            return (
-                f"{key} {score:.3f} is no better than always answering the most frequent class, {majority:.3f}; "
-                "nothing useful was learned"
-            )
-        return None
+    if key.endswith("/accuracy"):
+        return _unlearned_accuracy(version, run)
     correlation = version.metrics.get("eval/matthews_correlation")
     if key.endswith(("/f1", "/f1_macro")) and correlation is not None and correlation < 0.05:
         # F1 of the more frequent class is high for one and the same answer to every row.
@@ -189,8 +167,25 @@ def _unlearned(version: Version, run: Run) -> str | None:
             f"{key} is {score:.3f}, but eval/matthews_correlation {correlation:.3f} is about that of a guess; nothing "
             "useful was learned"
         )
-    if not key.endswith("/accuracy") and score < 0.05:
+    if score < 0.05:
         return f"{key} {score:.3f} is about 0, the score of a guess; nothing useful was learned"
+    return None
+
+
+def _unlearned_accuracy(version: Version, run: Run) -> str | None:
+    """Why the accuracy shows that nothing was learned; None if it does not, or where the classes were not counted."""
+    key = str(version.primary_metric)
+    score, majority, rows = version.metrics[key], run.data.get("majority"), run.data.get("rows", {}).get("eval", 0)
+    if majority is None or not rows:
+        return None
+    if version.metrics.get("eval/matthews_correlation") == 0 and math.isclose(score, majority):
+        return f"{key} is {score:.3f}, since every answer is the most frequent class; nothing was learned"
+    # Within a standard error of the score of the most frequent class.
+    if score <= majority + math.sqrt(majority * (1 - majority) / rows):
+        return (
+            f"{key} {score:.3f} is no better than always answering the most frequent class, {majority:.3f}; "
+            "nothing useful was learned"
+        )
     return None
 
 

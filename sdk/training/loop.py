@@ -45,6 +45,8 @@ class Objective:
     primary_metric: str
     """The metric that selects the best weights; greater is better."""
     device: torch.device
+    lower_rate: float
+    """The learning rate to try where the weights diverge."""
     loss_unit: float = 1.0
     """What a loss of 1 is recorded as: the squared error in the user's unit that a regression's loss is a part of."""
 
@@ -266,7 +268,8 @@ class TrainingLoop:
             f"{reason} at step {step} of {self._schedule.steps}; {checkpoint}; lower the learning rate "
             f"(it was {rate:g}){precise}",
             advice=Advice(
-                Action.TRAIN_LIKE, {"ref": f"run:{self._recorder.uid}", "learning_rate": float(f"{rate / 3:.1g}")}
+                Action.TRAIN_LIKE,
+                {"ref": f"run:{self._recorder.uid}", "learning_rate": self._objective.lower_rate},
             ),
         )
 

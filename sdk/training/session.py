@@ -35,6 +35,7 @@ from ..patches.bf16 import HalvedBase
 from ..patches.pooled_dropout import pool_dropout
 from .callbacks import Callbacks, check_callbacks, make_trackers
 from .checkpoints import Checkpoint, Checkpoints
+from .defaults import lower_rate
 from .environment import environment
 from .loop import BestWeights, Objective, TrainingLoop
 from .objective import forward_of, loss_of
@@ -132,6 +133,7 @@ def run_training(
             evaluate=scorer.scores,
             primary_metric=prepared.primary_metric,
             device=device,
+            lower_rate=lower_rate(settings.learning_rate, request.method),
             loss_unit=1.0 if scale is None else scale.loss_unit,
         )
 

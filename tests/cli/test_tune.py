@@ -176,9 +176,9 @@ def test_refusals(
 
 
 def test_without_a_score_there_is_no_winner(run: Any, tiny_base: Path, tmp_path: Path) -> None:
-    """All validation rows have the same score: no correlation with it is a number."""
-    for name, scores in (("rows", [0.5, 1.5, 2.5, 3.5] * 4), ("check", [1.5] * 8)):
-        rows = "".join(f"a film {place},{score}\n" for place, score in enumerate(scores))
+    """All texts are the same, and so are all answers: no correlation with them is a number."""
+    for name, scores in (("rows", [0.5, 1.5, 2.5, 3.5] * 4), ("check", [1.5, 2.5])):
+        rows = "".join(f"a film,{score}\n" for score in scores)
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     data = ("--data", tmp_path / "rows.csv", "--validation", tmp_path / "check.csv", "--max-steps", "2")
     result = run("tune", "own", "--base", tiny_base, *data, "--trials", "2")

@@ -147,3 +147,10 @@ def test_an_unknown_metric_lists_the_known():
     with pytest.raises(SettingsError) as caught:
         compute(["bleu"], ids(1), ids(1))
     assert all(name in str(caught.value) for name in METRICS)
+
+
+def test_answers_that_differ_by_rounding_are_the_same():
+    answers = np.array([2.5, np.nextafter(np.float32(2.5), np.float32(3))], dtype=np.float32)
+    found = compute(["pearson", "spearmanr"], answers, np.array([1.5, 3.5]))
+    assert all(math.isnan(value) for value in found.values())
+    assert compute(["pearson"], np.array([2.5, 2.50001]), np.array([1.5, 3.5]))["pearson"] == pytest.approx(1)

@@ -99,7 +99,10 @@ def test_a_training_gives_the_callers_generators_back(registry: Registry, tiny_b
     assert len(set(digests)) == 1
 
 
-def test_a_loss_that_diverges_advises_a_lower_rate(registry: Registry, tiny_base: Path) -> None:
+@pytest.mark.parametrize(("rate", "lower"), [(0.01, 0.003), (10, 0.001)])
+def test_a_loss_that_diverges_advises_a_lower_rate(
+    registry: Registry, tiny_base: Path, rate: float, lower: float
+) -> None:
     from transformers import TrainerCallback
 
     class Spoil(TrainerCallback):
@@ -115,8 +118,8 @@ def test_a_loss_that_diverges_advises_a_lower_rate(registry: Registry, tiny_base
             registry=registry,
             data="sample",
             callbacks=[Spoil()],
-            learning_rate=0.01,
+            learning_rate=rate,
             **SMALL,
         )
     (run,) = registry.runs()
-    assert failure.value.advice == Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}", "learning_rate": 0.003})
+    assert failure.value.advice == Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}", "learning_rate": lower})

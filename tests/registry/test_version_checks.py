@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -79,15 +81,22 @@ RUNS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def bundle(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A bundle of one version with a run."""
-    with Registry(tmp_path / "source") as source:
+    directory = tmp_path_factory.mktemp("made")
+    with Registry(directory / "source") as source:
         with source.start_run("sst2", **RUN) as run:
             run.log({"loss": 1.0}, step=1)
         source.add_version("sst2", **FIELDS, run=run.uid)
-        export_bundle(source, ["sst2"], tmp_path / "odd.tar")
-    return tmp_path / "odd.tar"
+        export_bundle(source, ["sst2"], directory / "made.tar")
+    return directory / "made.tar"
+
+
+@pytest.fixture
+def bundle(made, tmp_path):
+    """A copy of that bundle."""
+    return Path(shutil.copy(made, tmp_path / "odd.tar"))
 
 
 def refused(registry, bundle, message):

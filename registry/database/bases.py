@@ -38,10 +38,9 @@ def check_base(base: Base) -> None:
     Raises:
         SettingsError: A fingerprint is not a sha256, or a count is negative or beyond what its column takes.
     """
-    for fingerprint in (base.fingerprint, base.former_fingerprint):
-        if fingerprint is not None and not re.fullmatch(
-            r"[0-9a-f]{64}", check_text("base.fingerprint", fingerprint, 64)
-        ):
+    former = base.former_fingerprint
+    for fingerprint in (base.fingerprint, *([] if former is None else [former])):
+        if not re.fullmatch(r"[0-9a-f]{64}", check_text("base.fingerprint", fingerprint, 64)):
             raise refused("base.fingerprint", fingerprint, "a sha256: 64 lower-case hexadecimal digits")
     check_text("base.name", base.name, 4_096)
     check_text("base.model_type", base.model_type, 64)

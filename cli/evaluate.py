@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from pointsman.sdk.bases.places import place_of
+
 from .best import version_of
 from .options import base_option, device_option, json_option, reading_of, reading_options
 from .output import emit_json
@@ -50,7 +52,8 @@ def command(
     quiet_libraries()
     from pointsman.sdk import Switcher, evaluate
 
-    with Switcher(base or version.base.name, registry=registry, device=device) as switcher:
+    place = place_of(registry, version.base, base, of=version.ref)
+    with Switcher(place, registry=registry, device=device) as switcher:
         rows = {"data": data, "task": task, "split": split, "text": text, "label": label, **reading_of(reading)}
         metrics = evaluate(switcher, version.ref, max_rows=max_rows, **rows)
     if as_json:

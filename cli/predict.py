@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pointsman.registry import Registry
+from pointsman.sdk.bases.places import place_of
 from pointsman.sdk.core.composition import parse, refs
 from pointsman.sdk.switching.resolve.lookup import resolve
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
@@ -69,7 +70,8 @@ def command(
     registry = open_registry(context)
     resolved = _resolve(registry, ref)
     columns = next(iter(resolved.routes.values())).task.text
-    stored = next(iter(resolved.versions.values())).base.name
+    first = next(iter(resolved.versions.values()))
+    place = place_of(registry, first.base, base, of=first.ref)
     rows = (
         rows_of_arguments(texts, columns)
         if texts
@@ -78,7 +80,7 @@ def command(
     quiet_libraries()
     from pointsman.sdk import Switcher
 
-    with Switcher(base or stored, registry=registry, device=device, precision=precision) as switcher:
+    with Switcher(place, registry=registry, device=device, precision=precision) as switcher:
         composition = switcher.load(str(resolved.composition))
         printed, inputs = itertools.tee(rows)  # buffers at most the rows that predict_stream reads ahead
         answers = zip(printed, switcher.predict_stream(composition, inputs, drop_layers=drop_layers), strict=True)

@@ -75,6 +75,7 @@ def _print_version(version: Version, every: bool) -> None:
             *size_rows(version),
             ("base", f"{base.name} ({base.model_type}, {base.layers} layers, hidden {base.hidden_size})"),
             ("fingerprint", _fingerprints(base)),
+            ("tokenizer", base.tokenizer or "- (an older release did not record it)"),
         ],
         wrap=True,
     )

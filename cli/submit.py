@@ -9,6 +9,7 @@ import click
 
 from pointsman.registry import Base, Registry, Version
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
+from pointsman.sdk.bases.places import place_of
 
 from .best import version_of
 from .options import base_option, device_option, json_option, precision_option
@@ -59,7 +60,7 @@ def command(
     quiet_libraries()
     from pointsman.sdk import Switcher, submit
 
-    source = base or versions[0].base.name
+    source = place_of(registry, versions[0].base, base, of=versions[0].ref)
     with (
         Switcher(source, registry=registry, device=device, precision=precision) as switcher,
         _progress() as report,

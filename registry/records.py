@@ -48,10 +48,22 @@ class Base:
     """Bytes of all its weights in the precision they are loaded in."""
     former_fingerprint: str | None = None
     """The fingerprint that earlier releases gave the same base; None if it has none or it is unknown."""
+    tokenizer: str | None = None
+    """The sha256 of what determines its tokenizer's ids; None if an earlier release stored the base."""
+    revision: str | None = None
+    """The commit on the hub that it was loaded at; None for a directory, and for a base that the registry returns."""
 
     def is_same(self, other: "Base") -> bool:
-        """Whether both are one base, by any fingerprint that they have."""
+        """Whether both are one base: the same weights, and the same tokenizer as far as it is known."""
+        return self.has_same_weights(other) and self.has_same_tokenizer(other)
+
+    def has_same_weights(self, other: "Base") -> bool:
+        """Whether both have the same weights and architecture, by any fingerprint that they have."""
         return bool(self._fingerprints & other._fingerprints)
+
+    def has_same_tokenizer(self, other: "Base") -> bool:
+        """Whether both have the same tokenizer, or that of one is unknown."""
+        return None in (self.tokenizer, other.tokenizer) or self.tokenizer == other.tokenizer
 
     @property
     def _fingerprints(self) -> set[str]:

@@ -13,6 +13,7 @@ from .errors import SettingsError
 from .runs.part import RunsPart
 from .storage.remote import open_store
 from .versions import ownership
+from .versions.bases_part import BasesPart
 from .versions.history_part import HistoryPart
 from .versions.labels_part import LabelsPart
 from .versions.part import VersionsPart
@@ -27,7 +28,7 @@ def default_home() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("pointsman"))
 
 
-class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart):
+class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart, BasesPart):
     """Every adapter version with its weights, configuration, lineage and metric history.
 
     Safe to share between threads; many processes may have the same registry open and write at once.

@@ -51,7 +51,14 @@ ROOMS = {
 """The rooms of a layer, from the bottom to the top: each may import itself and those above it in this table. Rooms of
 one line know nothing of each other."""
 
-PARTS = ("registry", "runs.part", "versions.part", "versions.labels_part", "versions.history_part")
+PARTS = (
+    "registry",
+    "runs.part",
+    "versions.part",
+    "versions.labels_part",
+    "versions.history_part",
+    "versions.bases_part",
+)
 """The modules with the public methods of ``Registry``."""
 
 LONGEST_FILE = 400

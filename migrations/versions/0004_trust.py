@@ -26,6 +26,7 @@ def upgrade() -> None:
     _evaluations()
     _owner_of_store()
     _owner_of_run()
+    _bases()
 
 
 TEXTS: dict[str, dict[str, int | None]] = {
@@ -163,3 +164,80 @@ def _owner_of_run() -> None:
         batch.add_column(sa.Column("fence", sa.Integer(), server_default=sa.text("0"), nullable=False))
         if sqlite:  # Alembic leaves the checks of a table out when it makes it anew
             batch.create_check_constraint(op.f("ck_run_status"), STATUSES)
+
+
+def _bases() -> None:
+    """A base had one row whatever its tokenizer, and the first name ever heard was where everyone loaded it from."""
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    collation = None if sqlite else "C"
+    with op.batch_alter_table("base", recreate="always" if sqlite else "never") as batch:
+        batch.add_column(sa.Column("tokenizer", sa.String(length=64, collation=collation), nullable=True))
+        batch.drop_constraint(op.f("uq_base_fingerprint"), type_="unique")
+        batch.create_unique_constraint(op.f("uq_base_fingerprint_tokenizer"), ["fingerprint", "tokenizer"])
+    place = op.create_table(
+        "base_place",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("base_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(collation=collation), nullable=False),
+        sa.Column("revision", sa.String(length=64, collation=collation), nullable=True),
+        sa.Column("used_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["base_id"], ["base.id"], name=op.f("fk_base_place_base_id_base"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_base_place")),
+    )
+    op.create_index(op.f("ix_base_place_base_id"), "base_place", ["base_id"], unique=False)
+    rows = [
+        {"base_id": base_id, "name": name, "used_at": used_at}
+        for (base_id, name), used_at in sorted(_own_places().items(), key=lambda item: item[1])
+    ]
+    if rows:
+        op.bulk_insert(place, rows)
+
+
+def _own_places() -> dict[tuple[int, str], Any]:
+    """When each base was last used by each name, by runs and versions that were made here: not those of bundles."""
+    connection = op.get_bind()
+    event = sa.table("event", sa.column("action"), sa.column("subject"), sa.column("details", sa.JSON))
+    imported_refs, imported_runs = set(), set()
+    for subject, details in connection.execute(
+        sa.select(event.c.subject, event.c.details).where(event.c.action == "import")
+    ):
+        imported_refs.add(subject)
+        imported_runs.add(details.get("run") if isinstance(details, dict) else None)
+    base = sa.table("base", sa.column("id"), sa.column("name"))
+    run = sa.table(
+        "run",
+        sa.column("uid"),
+        sa.column("base_id"),
+        sa.column("data", sa.JSON),
+        sa.column("started_at", sa.DateTime),
+    )
+    used: dict[tuple[int, str], Any] = {}
+
+    def add(base_id: int, name: str, at: Any) -> None:
+        used[base_id, name] = max(used.get((base_id, name), at), at)
+
+    for row in connection.execute(sa.select(run, base.c.name).join(base, run.c.base_id == base.c.id)):
+        if row.uid not in imported_runs:
+            given = row.data.get("given") if isinstance(row.data, dict) else None
+            own = given.get("base") if isinstance(given, dict) else None
+            add(row.base_id, own if isinstance(own, str) and own else row.name, row.started_at)
+    version = sa.table(
+        "version",
+        sa.column("base_id"),
+        sa.column("adapter_id"),
+        sa.column("number"),
+        sa.column("run_id"),
+        sa.column("created_at", sa.DateTime),
+    )
+    adapter = sa.table("adapter", sa.column("id"), sa.column("name"))
+    without_run = (
+        sa.select(version, base.c.name, adapter.c.name.label("adapter"))
+        .join(base, version.c.base_id == base.c.id)
+        .join(adapter, version.c.adapter_id == adapter.c.id)
+        .where(version.c.run_id.is_(None))
+    )
+    for row in connection.execute(without_run):
+        known = any(base_id == row.base_id for base_id, _ in used)
+        if f"{row.adapter}@{row.number}" not in imported_refs and not known:
+            add(row.base_id, row.name, row.created_at)
+    return used

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,14 +17,18 @@ _COLUMNS = tuple(column for column in t.base.c if column.name != "id")
 def base_id(connection: sa.Connection, base: Base) -> int:
     """Return the id of a base's row; insert the row if it does not exist.
 
-    A row without a former fingerprint gets that of ``base``; nothing else of a row ever changes.
+    A row without a former fingerprint gets that of ``base``. A base whose tokenizer is unknown has a row of its own.
 
     Raises:
         SettingsError: As ``check_base``.
     """
     check_base(base)
     b = t.base.c
-    row = connection.execute(sa.select(b.id, b.former_fingerprint).where(b.fingerprint == base.fingerprint)).first()
+    row = connection.execute(
+        sa.select(b.id, b.former_fingerprint).where(
+            b.fingerprint == base.fingerprint, b.tokenizer.is_not_distinct_from(base.tokenizer)
+        )
+    ).first()
     if row is not None:
         if row.former_fingerprint is None and base.former_fingerprint is not None:
             connection.execute(t.base.update().where(b.id == row.id).values(former_fingerprint=base.former_fingerprint))
@@ -38,18 +43,56 @@ def check_base(base: Base) -> None:
     Raises:
         SettingsError: A fingerprint is not a sha256, or a count is negative or beyond what its column takes.
     """
-    former = base.former_fingerprint
-    for fingerprint in (base.fingerprint, *([] if former is None else [former])):
-        if not re.fullmatch(r"[0-9a-f]{64}", check_text("base.fingerprint", fingerprint, 64)):
-            raise refused("base.fingerprint", fingerprint, "a sha256: 64 lower-case hexadecimal digits")
+    digests = {
+        "base.fingerprint": base.fingerprint,
+        "base.former_fingerprint": base.former_fingerprint,
+        "base.tokenizer": base.tokenizer,
+    }
+    for field, digest in digests.items():
+        if field != "base.fingerprint" and digest is None:
+            continue
+        if not re.fullmatch(r"[0-9a-f]{64}", check_text(field, digest, 64)):
+            raise refused(field, digest, "a sha256: 64 lower-case hexadecimal digits")
     check_text("base.name", base.name, 4_096)
     check_text("base.model_type", base.model_type, 64)
     for field, most in (("hidden_size", 2**31), ("layers", 2**31), ("parameters", 2**63), ("size", 2**63)):
         check_whole(f"base.{field}", getattr(base, field), 0, most - 1)
 
 
+def same_bases(base: Base) -> sa.Select[tuple[int]]:
+    """Select the ids of the rows of a base, in SQL what ``Base.is_same`` is in Python."""
+    fingerprints = [digest for digest in (base.fingerprint, base.former_fingerprint) if digest is not None]
+    ids = same_base_ids(lambda column: column.in_(fingerprints))
+    if base.tokenizer is None:
+        return ids
+    return ids.where(t.base.c.tokenizer.is_(None) | (t.base.c.tokenizer == base.tokenizer))
+
+
+def add_place(connection: sa.Connection, base: Base, at: datetime) -> None:
+    """Record where a base was loaded from, in all rows of that base, which take its name."""
+    place = t.base_place.c
+    for row_id in connection.scalars(same_bases(base)).all():
+        connection.execute(t.base.update().where(t.base.c.id == row_id).values(name=base.name))
+        values = {"revision": base.revision, "used_at": at}
+        here = (place.base_id == row_id) & (place.name == base.name)
+        if not connection.execute(t.base_place.update().where(here).values(values)).rowcount:
+            connection.execute(t.base_place.insert().values(base_id=row_id, name=base.name, **values))
+
+
+def places(connection: sa.Connection, base: Base) -> list[str]:
+    """Return where a base was loaded from, the latest first; a place on the hub as ``name@revision``."""
+    place = t.base_place.c
+    query = (
+        sa.select(place.name, place.revision)
+        .where(place.base_id.in_(same_bases(base)))
+        .order_by(place.used_at.desc(), place.id.desc())
+    )
+    found = (name if revision is None else f"{name}@{revision}" for name, revision in connection.execute(query))
+    return list(dict.fromkeys(found))
+
+
 def same_base_ids(test: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> sa.Select[tuple[int]]:
-    """Select the ids of the bases with a fingerprint that passes a test, in SQL what ``Base.is_same`` is in Python.
+    """Select the ids of the bases with a fingerprint that passes a test, in SQL ``Base.has_same_weights``.
 
     One base has two rows if an older release stored the first: under the fingerprint that it computed, which the
     second row has as its former one. Both fingerprints select both rows.

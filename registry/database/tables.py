@@ -56,7 +56,8 @@ identity = _table(
 base = _table(
     "base",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("fingerprint", _text(64), nullable=False, unique=True),
+    sa.Column("fingerprint", _text(64), nullable=False),
+    # Where it was found last on purpose; before that, the name that came with a bundle.
     sa.Column("name", _text(), nullable=False),
     sa.Column("model_type", _text(64), nullable=False),
     sa.Column("hidden_size", sa.Integer, nullable=False),
@@ -65,6 +66,20 @@ base = _table(
     sa.Column("size", sa.BigInteger, nullable=False),
     # The fingerprint that earlier releases computed for the same base: their versions are stored under it.
     sa.Column("former_fingerprint", _text(64)),
+    # NULL for a base of a release that did not record it.
+    sa.Column("tokenizer", _text(64)),
+    sa.UniqueConstraint("fingerprint", "tokenizer"),
+)
+
+# Where this registry's users loaded a base from. What a bundle says is no place: only a hint, in the base's name.
+base_place = _table(
+    "base_place",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("base_id", sa.ForeignKey("base.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("name", _text(), nullable=False),
+    # The commit of a repository on the hub.
+    sa.Column("revision", _text(64)),
+    sa.Column("used_at", UtcDateTime, nullable=False),
 )
 
 adapter = _table(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..database import tables as t
+from ..database.bases import add_place
 from ..database.clock import clock
 from ..database.paging import check_page
 from ..database.part import RegistryPart
@@ -93,6 +94,7 @@ class RunsPart(RegistryPart):
                 heartbeat_at=started,
                 origin=origin,
             )
+            add_place(connection, base, started)
         return RunRecorder(self.database, uid)
 
     def check_resumable(self, uid: str) -> Run:

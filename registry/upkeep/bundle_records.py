@@ -188,6 +188,7 @@ def _base(value: Mapping[str, Any]) -> Base:
         parameters=value["parameters"],
         size=value["size"],
         former_fingerprint=value.get("former_fingerprint"),
+        tokenizer=value.get("tokenizer"),
     )
     check_base(base)
     return base

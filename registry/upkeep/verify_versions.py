@@ -98,7 +98,7 @@ def version_problems(version: Any, rows: VersionRows) -> Iterator[str]:
 
 
 def version_notes(connection: sa.Connection) -> Iterator[str]:
-    """Bases whose versions are stored under the fingerprint of an older release: one text a base.
+    """Bases whose versions an older release stored, with its fingerprint or without a tokenizer: one text a base.
 
     Every base that this release stores has a former fingerprint; a row without one was stored by an older release.
     """
@@ -115,6 +115,17 @@ def version_notes(connection: sa.Connection) -> Iterator[str]:
         yield (
             f"versions stored under the fingerprint of an older release: {number:,} of the base '{name}' ({both}); "
             "they go on loading"
+        )
+    for name, fingerprint, number in connection.execute(
+        sa.select(b.name, b.fingerprint, sa.func.count(v.id))
+        .join(t.version, v.base_id == b.id)
+        .where(b.former_fingerprint.is_not(None), b.tokenizer.is_(None))
+        .group_by(b.id, b.name, b.fingerprint)
+        .order_by(b.id)
+    ):
+        yield (
+            f"versions stored before tokenizers were recorded: {number:,} of the base '{name}' ({fingerprint[:12]}); "
+            "they go on loading, and only the weights of their base are checked"
         )
 
 

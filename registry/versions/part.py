@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from ..database import events as log
 from ..database import tables as t
-from ..database.bases import same_base_ids
+from ..database.bases import add_place, same_base_ids
+from ..database.clock import clock
 from ..database.events import now
 from ..database.paging import check_page
 from ..database.part import RegistryPart
@@ -133,6 +134,8 @@ class VersionsPart(RegistryPart):
                 evaluation=evaluation,
             )
             ref = catalog.insert_version(connection, new)
+            if not parents:  # what is made of other versions has their base, maybe by a name that came with a bundle
+                add_place(connection, base, clock(connection))
             log.record(connection, "add", ref, {"digest": new.digest, "run": uid})
             # Read before others can change or remove it.
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
@@ -227,7 +230,8 @@ class VersionsPart(RegistryPart):
         if task is not None:
             conditions.append(t.version.c.task_name == task)
         if base is not None:
-            named = sa.select(t.base.c.id).where(t.base.c.name == base)
+            loaded = sa.select(t.base_place.c.base_id).where(t.base_place.c.name == base)
+            named = sa.select(t.base.c.id).where((t.base.c.name == base) | t.base.c.id.in_(loaded))
             identified = same_base_ids(lambda fingerprint: fingerprint.startswith(base, autoescape=True))
             conditions.append(t.version.c.base_id.in_(sa.union(named, identified)))
         if method is not None:

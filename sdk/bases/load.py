@@ -1,7 +1,7 @@
 """Load a base and its tokenizer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from ..patches import install
 from .find import find_base
 from .fingerprint import describe
 from .guard import GuardedBase
-from .tokenizer import load_tokenizer
+from .tokenizer import load_tokenizer, tokenizer_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,11 @@ def load_base(
     model.eval().requires_grad_(False)
     _check_weights(files, model, absent=info["missing_keys"])
     _check_computes(files, model, tokenizer)
-    record = describe(model, name=found.name, absent=set(info["missing_keys"]))
+    record = replace(
+        describe(model, name=found.name, absent=set(info["missing_keys"])),
+        tokenizer=tokenizer_digest(tokenizer),
+        revision=found.revision,
+    )
     model = model.to(target)
     install(model, bf16=bf16)
     return LoadedBase(model=model, tokenizer=tokenizer, record=record)

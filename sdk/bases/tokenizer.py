@@ -108,11 +108,16 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def _identity(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    tokenizer.backend_tokenizer.no_truncation()  # every call sets both again
+    tokenizer.backend_tokenizer.no_padding()
     whole = json.loads(tokenizer.backend_tokenizer.to_str())
     added = [
         {key: token[key] for key in ("id", "content", "single_word", "lstrip", "rstrip", "normalized")}
         for token in whole["added_tokens"]
     ]
+    if whole["model"].get("type") == "BPE":  # no prefix is written as either
+        for affix in ("continuing_subword_prefix", "end_of_word_suffix"):
+            whole["model"][affix] = whole["model"].get(affix) or None
     return {
         "model": whole["model"],
         "normalizer": whole["normalizer"],
@@ -127,13 +132,13 @@ def _identity(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def _around(tokenizer: PreTrainedTokenizerFast, *texts: str) -> list[list[Any]]:
-    """What stands around texts: each special token's id and type, and each text's number and type."""
+    """What stands around texts: each special token's id and type, and each text's type."""
     backend = tokenizer.backend_tokenizer
     encoded = [backend.encode(text, add_special_tokens=False) for text in texts]
     whole = backend.post_process(*encoded)
-    pieces = [
-        ["text", number, kind] if number is not None else ["token", token, kind]
-        for token, number, kind in zip(whole.ids, whole.sequence_ids, whole.type_ids, strict=True)
+    pieces: list[list[Any]] = [
+        ["token", token, kind] if special else ["text", kind]
+        for token, kind, special in zip(whole.ids, whole.type_ids, whole.special_tokens_mask, strict=True)
     ]
     # A text is one piece, however many tokens it has.
     return [piece for piece, run in groupby(pieces) for piece in ([piece] if piece[0] == "text" else run)]

@@ -135,7 +135,7 @@ class GlueBenchmark:
         )
         """All cells in the order to train them in: the table of the first seed is complete first."""
         self._failed: dict[Cell, str] = {}
-        self._base_files = read_base(base)
+        self._base_files = read_base(base, known=registry.base_names())
         self._data: dict[str, TaskData] = {}
         recorded = {cell: current_run(runs) for cell, runs in recorded_cells(registry, self.name).items()}
         self._check(load_base(base), {cell: run for cell, run in recorded.items() if is_usable(run)})
@@ -189,7 +189,7 @@ class GlueBenchmark:
         request = replace(self._request(cell), if_newest=runs[0].uid if runs else None)
         if resumed is not None:
             # The rows and the base are the recorded ones, which may have moved to other places since.
-            request = replace(TrainRequest.of_run(resumed), base=self._base, source=self._source)
+            request = replace(TrainRequest.of_run(resumed, base=self._base), source=self._source)
         prepared = prepare(request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files)
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 

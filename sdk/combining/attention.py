@@ -14,6 +14,7 @@ from pointsman.registry import Ref, Registry
 from pointsman.registry.errors import SettingsError
 
 from ..bases.load import load_base
+from ..bases.places import place_of
 from ..core.registries import open_registry
 from ..core.same_base import check_base
 from ..data.batches import in_row_order, sorted_batches
@@ -86,7 +87,7 @@ def fusion_attention(
         rows = [check_input(task, text, number) for number, text in enumerate(input_list(inputs))]
         if not rows:
             raise SettingsError("nothing to attend to: the list of inputs is empty")
-        loaded = load_base(base or version.base.name, device=device)
+        loaded = load_base(place_of(opened, version.base, base, of=version.ref), device=device)
         check_base(version, loaded.record)
         check_stored_length(version.ref, version.max_length, loaded.model.config)
         block = insert_version(loaded.model, opened, version, slot_name(0))

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from pointsman.registry import Ref, Registry, Version
 
 from ..bases.find import absolute_name
+from ..bases.places import place_of
 from ..core.read_settings import ReadSettings
 from ..core.refs import parse_members
 from ..core.registries import open_registry
@@ -87,7 +88,7 @@ def fuse(
         versions = find_members(opened, refs)
         request = TrainRequest(
             task=task,
-            base=absolute_name(base or versions[0].base.name),
+            base=absolute_name(place_of(opened, versions[0].base, base, of=versions[0].ref)),
             method=FUSE,
             config=fuse_config([version.ref for version in versions], overrides),
             source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),

@@ -10,6 +10,12 @@ def check_base(version: Version, base: Base) -> None:
     Raises:
         BaseMismatchError: It was.
     """
+    if version.base.has_same_weights(base) and not version.base.has_same_tokenizer(base):
+        raise BaseMismatchError(
+            f"{version.ref} was trained with another tokenizer than that of {describe_base(base)}: the weights are the "
+            f"same, the tokenizer differs (sha256 {str(version.base.tokenizer)[:12]} then, "
+            f"{str(base.tokenizer)[:12]} now); use the base with the tokenizer it was trained with"
+        )
     if not version.base.is_same(base):
         raise BaseMismatchError(
             f"{version.ref} was trained on the base {describe_base(version.base)}, not on {describe_base(base)}: "
@@ -32,6 +38,7 @@ def check_same_base(first: Version, other: Version, action: str) -> None:
         raise BaseMismatchError(
             f"{first.ref} and {other.ref} cannot be {action}: they were trained on different bases, "
             f"{describe_base(first.base)} and {describe_base(other.base)}"
+            + (", which have the same weights and another tokenizer" if first.base.has_same_weights(other.base) else "")
         )
 
 

@@ -18,6 +18,7 @@ from pointsman.registry import Base, Ref, Registry
 from pointsman.registry.errors import CompositionError, SettingsError
 
 from ..bases.load import load_base
+from ..bases.places import remember_place
 from ..core.composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..core.registries import open_registry
 from ..tasks import Task
@@ -90,7 +91,8 @@ class Switcher:
         limits = Capacity(adapters=capacity, bytes=capacity_bytes, warm_bytes=warm_bytes)
         with ExitStack() as stack:
             self._registry = stack.enter_context(open_registry(registry))
-            loaded = load_base(base, device=device, bf16=precision == "bf16")
+            loaded = load_base(base, device=device, bf16=precision == "bf16", known=self._registry.base_names())
+            remember_place(self._registry, loaded.record)
             self._to_close = stack.pop_all()
         self._model = loaded.model
         self._device = str(loaded.model.device)

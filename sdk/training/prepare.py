@@ -84,7 +84,7 @@ def prepare(
     settings = request.settings
     device = torch_device(settings.device)
     check_trackers(settings.report_to)
-    base_config, tokenizer = read_base(request.base) if base_files is None else base_files
+    base_config, tokenizer = read_base(request.base, known=registry.base_names()) if base_files is None else base_files
     config = without_layers(request.config, settings.drop_layers, base_config)
     subject = subject_of(request.method, config, registry)
     check_supported(base_config, config)

@@ -95,8 +95,12 @@ class TrainRequest:
         return {"base": self.base, **self.source.given}
 
     @classmethod
-    def of_run(cls, run: Run) -> Self:
+    def of_run(cls, run: Run, *, base: str) -> Self:
         """The request of a recorded run, with its resolved settings.
+
+        Args:
+            run: The run.
+            base: Where to load its base from, as ``place_of`` gives it: a run of a bundle names a place of its own.
 
         Raises:
             SettingsError: The run was recorded by an older release, which did not record the request.
@@ -112,7 +116,7 @@ class TrainRequest:
         settings = {key: value for key, value in run.settings.items() if key in known}
         return cls(
             task=run.task,
-            base=given.get("base", run.base.name),
+            base=base,
             method=run.method,
             config=run.settings["config"],
             source=DataSource.of_given(given),

@@ -84,7 +84,12 @@ def run_training(
     with preserved_generators(), _memory_explained(prepared):
         # The base. A CPU has no fast attention with dropout; eager attention takes the same time, and its dropout is
         # a module, which can be pooled.
-        base = load_base(request.base, device=str(device), attention="eager" if device.type == "cpu" else None)
+        base = load_base(
+            request.base,
+            device=str(device),
+            attention="eager" if device.type == "cpu" else None,
+            known=registry.base_names(),
+        )
         _check_base(prepared, base, resumed)
         seed_generators(settings.seed, device)
         with_engine = supports_training(base.model, prepared.config) and isinstance(settings.drop_layers, int)
@@ -217,6 +222,10 @@ def _check_base(prepared: PreparedTraining, base: LoadedBase, resumed: Run | Non
     """
     name, fingerprint = prepared.request.base, base.record.fingerprint
     if resumed is not None and not base.record.is_same(resumed.base):
+        if base.record.has_same_weights(resumed.base):
+            raise SettingsError(
+                f"the tokenizer of the base '{name}' has changed since run {resumed.uid} began, so it cannot be resumed"
+            )
         raise SettingsError(
             f"the base '{name}' has changed since run {resumed.uid} began ({resumed.base.fingerprint[:12]} then, "
             f"{fingerprint[:12]} now), so it cannot be resumed"

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from pointsman.registry import Origin, Registry, Run, Version
 from pointsman.registry.errors import SettingsError
 
+from ..bases.places import place_of
 from ..core.read_settings import ReadSettings
 from ..core.registries import open_registry
 from ..data.source import DataSource
@@ -121,7 +122,8 @@ def resume(
     with open_registry(registry) as opened:
         opened.check_writable()
         interrupted = opened.check_resumable(run.removeprefix("run:"))
-        prepared = prepare(TrainRequest.of_run(interrupted), registry=opened)
+        base = place_of(opened, interrupted.base, None, of=f"run {interrupted.uid}")
+        prepared = prepare(TrainRequest.of_run(interrupted, base=base), registry=opened)
         return run_training(prepared, registry=opened, report=report, callbacks=callbacks, resumed=interrupted)
 
 
@@ -157,7 +159,9 @@ def train_like(
     """
     with open_registry(registry) as opened:
         opened.check_writable()
-        request = TrainRequest.of_run(run_of(opened, ref)).changed(**changes)
+        repeated = run_of(opened, ref)
+        base = place_of(opened, repeated.base, changes.get("base"), of=f"run {repeated.uid}")
+        request = TrainRequest.of_run(repeated, base=base).changed(**changes)
         return run_training(prepare(request, registry=opened), registry=opened, report=report, callbacks=callbacks)
 
 

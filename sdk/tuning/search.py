@@ -74,7 +74,7 @@ class Search:
         self._pruner = proposals.default_pruner() if pruner is True else pruner or None
         self._grain = float(fixed.options["eval_every"])
         self._data = source.load(fixed.task)
-        self._base_files = read_base(base)
+        self._base_files = read_base(base, known=registry.base_names())
         self.metric = f"eval/{self._data.task.primary}"
         """The primary metric."""
         self._study = Study(registry, study, adapter=adapter, metric=self.metric)
@@ -167,7 +167,7 @@ class Search:
             )
         else:
             resumed = self._registry.check_resumable(trial.run)
-            request = TrainRequest.of_run(resumed)
+            request = TrainRequest.of_run(resumed, base=self._base)
         prepared = prepare(request, registry=self._registry, data=self._data, base_files=self._base_files)
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 

@@ -28,6 +28,7 @@ TINY = Base(
     layers=2,
     parameters=1_000,
     size=4_000,
+    tokenizer="fe" * 32,
 )
 OTHER = Base(
     fingerprint="cd" * 32,
@@ -38,6 +39,7 @@ OTHER = Base(
     layers=2,
     parameters=2_000,
     size=8_000,
+    tokenizer="ef" * 32,
 )
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 

@@ -12,9 +12,9 @@ from pointsman.registry.upkeep import verify
 from shapes import BASE, FIELDS, RUN
 
 DATA = Path(__file__).parent.parent / "data"
-NEW = replace(BASE, fingerprint="3f" * 32, former_fingerprint=BASE.fingerprint)
+NEW = replace(BASE, fingerprint="3f" * 32, former_fingerprint=BASE.fingerprint, tokenizer="7a" * 32)
 """The base of the stored homes, as this release describes it."""
-OTHER = replace(BASE, fingerprint="99" * 32, former_fingerprint="98" * 32, name="another")
+OTHER = replace(BASE, fingerprint="99" * 32, former_fingerprint="98" * 32, name="another", tokenizer="7b" * 32)
 
 EITHER = [BASE.fingerprint, BASE.fingerprint[:12], NEW.fingerprint, NEW.fingerprint[:8]]
 

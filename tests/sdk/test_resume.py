@@ -197,22 +197,23 @@ def test_a_run_is_repeated_to_the_last_bit(registry: Registry, tiny_base: Path) 
     runs = [registry.run(str(version.run)) for version in (first, again, other)]
     assert runs[0].settings == runs[1].settings
     assert runs[2].settings == {**runs[0].settings, "seed": 1, "asked": sorted({*runs[0].settings["asked"], "seed"})}
-    unasked = TrainRequest.of_run(replace(runs[0], settings={**runs[0].settings, "asked": []}))
+    unasked = TrainRequest.of_run(replace(runs[0], settings={**runs[0].settings, "asked": []}), base=runs[0].base.name)
     longer, another = unasked.changed(epochs=50), unasked.changed(method="lora")
     assert (longer.settings.epochs, longer.settings.learning_rate) == (50, 0.01)
     assert another.settings.learning_rate is None  # what suits the other method
 
 
 def test_a_base_that_goes_by_two_names_is_found_again(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:
-    """The registry keeps the first name of a base; each run keeps its own."""
+    """The registry knows every place that a base was loaded from, and takes the latest that is still there."""
     import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(tiny_base, copy)
-    train("sst2", base=str(copy), registry=registry, **OPTIONS | {"epochs": 0.1})
     uid = _interrupted(registry, tiny_base, 9)
-    shutil.rmtree(copy)
+    train("sst2", base=str(copy), registry=registry, **OPTIONS | {"epochs": 0.1})
+    assert registry.base_places(registry.run(uid).base) == [str(copy), str(tiny_base)]
     assert registry.run(uid).base.name == str(copy)
+    shutil.rmtree(copy)
     assert resume(uid, registry=registry).ref == "sst2@2"
 
 

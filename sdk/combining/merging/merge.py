@@ -9,6 +9,7 @@ from pointsman.registry import Evaluation, Ref, Registry, Version
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.registry.refs import check_name
 
+from ...bases.places import place_of
 from ...core.arguments import is_whole, short_repr
 from ...core.read_settings import ReadSettings
 from ...core.refs import parse_members, parse_ref
@@ -123,7 +124,8 @@ def merge(
         if search:
             from .search import best_of  # noqa: PLC0415 - imports transformers, which merging itself does not need
 
-            merged, metrics, evaluation = best_of(merged, source, max_rows=max_rows, base=base, device=device)
+            place = place_of(opened, merged.like.base, base, of=merged.like.ref)
+            merged, metrics, evaluation = best_of(merged, source, max_rows=max_rows, base=place, device=device)
         return _add(opened, merged, metrics, evaluation)
 
 

@@ -40,7 +40,7 @@ def grid(members: int) -> list[tuple[float, ...]]:
 
 
 def best_of(
-    merged: Merged, source: DataSource, *, max_rows: int | None, base: str | None, device: str
+    merged: Merged, source: DataSource, *, max_rows: int | None, base: str, device: str
 ) -> tuple[Merged, dict[str, float], Evaluation]:
     """The merge with the weights that score best by the task's primary metric, its metrics, and what they are of.
 
@@ -50,7 +50,7 @@ def best_of(
         merged: A merge of the same members, by the recipe whose weights are searched.
         source: Where the rows come from; the first split that the task is evaluated on is scored.
         max_rows: The number of rows to score on, the first ones; None: all.
-        base: Where to load the base from; None: from where it was at training.
+        base: Where to load the base from.
         device: The device to compute on.
 
     Raises:
@@ -70,7 +70,7 @@ def best_of(
         raise DataError(f"the split '{task.validation[0]}' of {task.name} has no labels to score against")
     if max_rows is not None:
         rows = rows.head(max_rows)
-    loaded = load_base(base or merged.like.base.name, device=device)
+    loaded = load_base(base, device=device)
     check_base(merged.like, loaded.record)
     tokens = tokenise(loaded.tokenizer, rows.texts(), max_length=merged.max_length)
     exact_lengths = reads_padding(merged.adapter.config, loaded.model.config)

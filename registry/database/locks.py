@@ -23,24 +23,32 @@ class SharedLock:
         self._turn = threading.Lock()
         """Held by the thread that holds the lock alone or is next to, and for a moment by each new sharer."""
         self._changed = threading.Condition()
-        self._sharing = 0
+        self._sharers: set[object] = set()
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold it together with other sharers."""
-        with self._turn, self._changed:
-            self._sharing += 1
+        sharer = object()
         try:
+            with self._turn, self._changed:
+                self._sharers.add(sharer)
             yield
         finally:
-            with self._changed:
-                self._sharing -= 1
-                self._changed.notify_all()
+            try:
+                self._leave(sharer)
+            except BaseException:  # an interrupt just then: the others would wait for ever
+                self._leave(sharer)
+                raise
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold it while no other thread does."""
         with self._turn:
             with self._changed:
-                self._changed.wait_for(lambda: not self._sharing)
+                self._changed.wait_for(lambda: not self._sharers)
             yield
+
+    def _leave(self, sharer: object) -> None:
+        with self._changed:
+            self._sharers.discard(sharer)
+            self._changed.notify_all()

@@ -23,15 +23,37 @@ _CONTAINERS: Final = (*_BOTTLENECK_CONTAINERS, "loras")
 """The modules of a model that hold its adapters' own modules by name."""
 
 
+class RackStorage:
+    """The tensors of a rack, ``(slots, …)`` each, by name.
+
+    A resize replaces ``tensors`` as a whole, in one assignment: an interruption leaves all as they were or all resized.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = dict(tensors)
+
+    @property
+    def slots(self) -> int:
+        """The number of slots."""
+        return len(next(iter(self.tensors.values())))
+
+
 class RackTensor:
-    """One tensor of a rack, ``(slots, …)``; a rack that is resized replaces ``data``."""
+    """One tensor of a rack, as it is now.
 
-    def __init__(self, data: Tensor) -> None:
-        self.data = data
+    Args:
+        storage: The rack's.
+        name: The tensor's name in it.
+    """
 
-    def like_version(self) -> Tensor:
-        """A tensor of one version's shape without data, in float32 as files have it."""
-        return torch.empty(self.data.shape[1:], dtype=torch.float32, device="meta")
+    def __init__(self, storage: RackStorage, name: str) -> None:
+        self._storage = storage
+        self._name = name
+
+    @property
+    def data(self) -> Tensor:
+        """``(slots, …)``."""
+        return self._storage.tensors[self._name]
 
 
 class RackModule(nn.Module):

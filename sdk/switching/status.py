@@ -91,7 +91,9 @@ def status_of(adapters: AdapterCache, *, base: str, device: str, precision: str)
             LoadedVersion(
                 ref=adapter.version.ref,
                 method=adapter.version.method,
-                place=f"rack {racks.index(place.rack)} slot {place.slot}" if isinstance(place, InRack) else "alone",
+                place=f"rack {racks.index(place.rack)} slot {place.slot.index}"
+                if isinstance(place, InRack)
+                else "alone",
                 size=adapter.size,
                 hits=adapter.hits,
                 used_at=datetime.fromtimestamp(adapter.used_at, UTC),

@@ -46,7 +46,7 @@ def plan_batch(
                 number = numbers.setdefault(rack, 0)
                 numbers[rack] += 1
                 name = rack_name(rack, number)
-                slots[name] = slot
+                slots[name] = slot.index
             case InFusion(name):
                 members[name] = [str(name_in_model(member)) for member in fusion_members(adapter.version)]
         return Ref(name)

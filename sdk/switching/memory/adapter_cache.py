@@ -4,8 +4,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -21,6 +22,14 @@ from ...methods.support import is_tokenwise, reads_padding
 from .adapter_files import AdapterFiles
 from .loaded import Capacity, LoadedAdapter
 from .placement import InFusion, Placement
+
+
+@dataclass(eq=False)
+class _Lease:
+    """What one call uses."""
+
+    adapters: dict[str, LoadedAdapter] = field(default_factory=dict)
+    """The versions, by ref."""
 
 
 class AdapterCache:
@@ -49,7 +58,7 @@ class AdapterCache:
         self._dtype = dtype
         self._loading = threading.Lock()
         self._changed = threading.Condition()  # over the five below
-        self._leases = 0
+        self._leases: set[_Lease] = set()
         self._loaded: dict[str, LoadedAdapter] = {}
         self._warm: OrderedDict[str, AdapterFiles] = OrderedDict()
         self._pins: set[str] = set()
@@ -82,12 +91,16 @@ class AdapterCache:
             SettingsError: They do not fit into the capacity together, or the cache is closed.
             StoreError, WeightsError: Files are missing, damaged or do not fit; loaded versions go on working.
         """
-        leased: dict[str, LoadedAdapter] = {}
+        lease = _Lease()
         try:
-            self._take(versions, leased)
-            yield leased
+            self._take(versions, lease)
+            yield lease.adapters
         finally:
-            self._give_back(leased.values())
+            try:
+                self._give_back(lease)
+            except BaseException:  # an interrupt just then: room and end would be waited for in vain
+                self._give_back(lease)
+                raise
 
     def pin(self, versions: Sequence[Version]) -> None:
         """Load versions and never evict them."""
@@ -161,12 +174,12 @@ class AdapterCache:
                 self._warm.clear()
             self.placement.close()
 
-    def _take(self, versions: Sequence[Version], leased: dict[str, LoadedAdapter]) -> None:
+    def _take(self, versions: Sequence[Version], lease: _Lease) -> None:
         with self._changed:
             self.check_open()
             if all(version.ref in self._loaded for version in versions):
                 for version in versions:
-                    self._lease(version.ref, leased)
+                    self._lease(version.ref, lease)
                 return
         # No deadlock: a thread that waits for this lock holds no lease, and the thread that holds it waits for leases
         # of other threads only, which end.
@@ -175,32 +188,35 @@ class AdapterCache:
                 self.check_open()
                 for version in versions:
                     if version.ref in self._loaded:
-                        self._lease(version.ref, leased)
+                        self._lease(version.ref, lease)
             for version in versions:
-                if version.ref in leased:
+                if version.ref in lease.adapters:
                     continue
-                adapter = self._load(version, leased, needed=len(versions))
+                adapter = self._load(version, lease.adapters, needed=len(versions))
                 with self._changed:
                     self._loaded[version.ref] = adapter
                     self._warm.pop(version.ref, None)
-                    self._lease(version.ref, leased)
+                    self._lease(version.ref, lease)
 
-    def _lease(self, ref: str, leased: dict[str, LoadedAdapter]) -> None:
-        if ref not in leased:
-            leased[ref] = adapter = self._loaded[ref]
-            self._leases += 1
-            adapter.leases += 1
+    def _lease(self, ref: str, lease: _Lease) -> None:
+        if ref not in lease.adapters:
+            adapter = self._loaded[ref]
+            lease.adapters[ref] = adapter  # first of all: what follows is taken back by it
+            self._leases.add(lease)
+            adapter.leases.add(lease)
             adapter.hits += 1
             adapter.used_at, adapter.last_used = time.time(), next(self._uses)
 
-    def _give_back(self, adapters: Iterable[LoadedAdapter]) -> None:
+    def _give_back(self, lease: _Lease) -> None:
+        """End a lease; what has been done of it before an interrupt is not done again."""
         unused = []
         with self._changed:
-            for adapter in adapters:
-                self._leases -= 1
-                adapter.leases -= 1
-                if adapter.being_removed and not adapter.leases:
-                    unused.append(adapter)
+            self._leases.discard(lease)
+            for adapter in lease.adapters.values():
+                if lease in adapter.leases:
+                    adapter.leases.remove(lease)
+                    if adapter.being_removed and not adapter.leases:
+                        unused.append(adapter)
             self._changed.notify_all()
         for adapter in unused:
             self.placement.free(adapter.place)

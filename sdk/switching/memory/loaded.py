@@ -35,8 +35,8 @@ class LoadedAdapter:
     used_at: float = field(default_factory=time.time)
     last_used: int = 0
     """The number of its last use, counted over all versions: unlike ``used_at`` never the same for two."""
-    leases: int = 0
-    """Calls that use it now."""
+    leases: set[object] = field(default_factory=set)
+    """The leases that hold it now."""
     being_removed: bool = False
     """Whether it has been unloaded: lookups no longer return it, and it is freed when its last lease ends."""
 

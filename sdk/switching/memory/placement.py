@@ -12,7 +12,7 @@ from torch import Tensor
 from pointsman.registry.database.locks import SharedLock
 
 from ...engines.fusion_layers import fill_fusion, remove_fusion
-from ...engines.racks import Rack, fits
+from ...engines.racks import Rack, Slot, fits
 from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name
 from ...formats.native import ADAPTER_WEIGHTS, ANY_SLOT, ModuleState, rename_key
 from .adapter_files import AdapterFiles
@@ -23,7 +23,7 @@ class InRack:
     """The place of a version in a slot of a rack."""
 
     rack: Rack
-    slot: int
+    slot: Slot
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from adapters.methods.lora import IA3, LoRA, LoRALinear
 from torch import nn
 
 from pointsman.sdk.patches.forward_context import ForwardContext, forward_context
-from pointsman.sdk.patches.rack_modules import RackTensor, can_replace, replacement
+from pointsman.sdk.patches.rack_modules import RackStorage, RackTensor, can_replace, replacement
 
 SLOTS = ("slot000000", "slot000001")
 RACK = "slot000002"
@@ -77,8 +77,9 @@ def test_each_row_is_computed_with_the_weights_in_its_slot(
     for (path, module), other in zip(first.items(), second.values(), strict=True):
         assert can_replace(model, path, module)
         pairs = zip(module.named_parameters(recurse=False), other.parameters(recurse=False), strict=True)
-        tensors = {name: RackTensor(torch.stack([one.detach(), two.detach()])) for (name, one), two in pairs}
-        assert all(tensor.like_version().shape == tensor.data.shape[1:] for tensor in tensors.values())
+        storage = RackStorage({name: torch.stack([one.detach(), two.detach()]) for (name, one), two in pairs})
+        tensors = {name: RackTensor(storage, name) for name in storage.tensors}
+        assert storage.slots == 2
         racked: Any = replacement(RACK, module, tensors)
         by_slot: list[Any] = [module, other]
         inside = module.in_features if isinstance(module, nn.Linear) else 128
@@ -117,7 +118,8 @@ def test_other_modules_are_refused_and_so_is_a_pass_without_slots() -> None:
     with pytest.raises(TypeError, match="a rack cannot hold a LayerNorm; it holds"):
         replacement(RACK, nn.LayerNorm(4), {})
     layer = nn.Linear(4, 4)
-    racked = replacement(RACK, layer, {name: RackTensor(value[None]) for name, value in layer.named_parameters()})
+    storage = RackStorage({name: value[None] for name, value in layer.named_parameters()})
+    racked = replacement(RACK, layer, {name: RackTensor(storage, name) for name in storage.tensors})
     with pytest.raises(LookupError, match=f"the rack '{RACK}' runs outside a forward context"):
         racked(torch.ones(1, 2, 4))
     with pytest.raises(KeyError, match=RACK), forward_context(ForwardContext()):

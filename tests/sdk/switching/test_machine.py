@@ -151,7 +151,7 @@ class Memory(RuleBasedStateMachine):
         assert sum(rack.used for rack in self.switcher._adapters.placement.racks) == len(in_racks)
         assert len({version.place for version in in_racks}) == len(in_racks)
         assert all(rack.capacity <= CAPACITY for rack in self.switcher._adapters.placement.racks)
-        assert self.switcher._adapters._leases == 0
+        assert not self.switcher._adapters._leases
 
 
 def damaged(registry: Registry, version: Version, name: str) -> None:

@@ -230,7 +230,7 @@ def serve_in_threads(
                 switcher.unload(ref)
             status = switcher.status()
             assert (status.slots, status.rack_size, status.versions) == (0, 0, ())
-            assert switcher._adapters._leases == 0
+            assert not switcher._adapters._leases
             gc.collect()
             sizes.append((in_use(), in_model(switcher)))
         # Racks that hold nothing stay until another is opened: of five configurations, with up to three lanes each.
@@ -247,6 +247,28 @@ def test_no_answer_is_crossed_in_32_threads_over_16_adapters_of_which_6_fit(
     done, growth = serve_in_threads(make_version, registry, tiny_base, rows=6, turns=20, limit=100)
     assert done > 2000
     assert growth < 2e6
+
+
+@pytest.mark.parametrize(("threads", "capacity"), [(24, 3), (32, 1)])
+def test_no_answer_is_crossed_where_nearly_nothing_fits(
+    threads: int, capacity: int, make_version: MakeVersion, registry: Registry, tiny_base: Path
+) -> None:
+    methods = ("seq_bn", "seq_bn", "lora", "ia3", "prefix_tuning")
+    refs = [make_version(f"m{seed}", method=method, seed=seed).ref for seed, method in enumerate(methods)]
+    with Switcher(str(tiny_base), registry=registry, capacity=capacity) as switcher:
+        alone = {ref: switcher.logits(ref, TEXTS) for ref in refs}
+        done: list[int] = []
+
+        def ask(thread: int) -> None:
+            for turn in range(8):
+                ref = refs[(thread + turn) % len(refs)]
+                assert torch.equal(switcher.logits(ref, TEXTS), alone[ref])
+                assert len(switcher.loaded) <= capacity
+            done.append(thread)
+
+        run_all([lambda thread=thread: ask(thread) for thread in range(threads)], limit=100)
+        assert len(done) == threads
+        assert not switcher._adapters._leases
 
 
 @pytest.mark.slow

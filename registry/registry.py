@@ -11,7 +11,8 @@ import platformdirs
 from .database.database import DATABASE_NAME, Database
 from .errors import SettingsError
 from .runs.part import RunsPart
-from .storage.remote import open_store
+from .storage.objects import Store
+from .storage.remote import RemoteStore, open_store
 from .versions import ownership
 from .versions.bases_part import BasesPart
 from .versions.history_part import HistoryPart
@@ -68,6 +69,7 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart, BasesPart):
             store = store or os.environ.get(STORE_VARIABLE)
         # Absolute, so that a program may change its directory while the registry is open.
         self.home = (Path(home) if home is not None else default_home()).absolute()
+        self._inherited: list[Store] = []
         self.store = open_store(str(store or self.home / "objects"), self.home / "cache" / "objects")
         self.database = Database(
             database or self.home / DATABASE_NAME,
@@ -76,6 +78,22 @@ class Registry(VersionsPart, LabelsPart, RunsPart, HistoryPart, BasesPart):
             create=create,
             before_creation=partial(ownership.refuse_to_replace, self.store),
         )
+
+    @property
+    def store(self) -> Store:
+        """The files of versions.
+
+        Behind a URL, a forked process has a store of its own: the threads and connections of a driver stay with the
+        parent.
+        """
+        if self._store_process != os.getpid() and isinstance(self._store, RemoteStore):
+            self._inherited.append(self._store)  # kept: a driver's end would end the parent's connections
+            self.store = open_store(self._store.label, self.home / "cache" / "objects")
+        return self._store
+
+    @store.setter
+    def store(self, store: Store) -> None:
+        self._store, self._store_process = store, os.getpid()
 
     def close(self) -> None:
         """Close the database."""

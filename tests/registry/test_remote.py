@@ -19,6 +19,7 @@ from pointsman.registry.storage.objects import Stored
 from pointsman.registry.storage.remote import RemoteStore, open_store
 from pointsman.registry.upkeep import back_up, collect_garbage, export_bundle, import_bundle, repair, verify
 
+from helpers import in_child
 from shapes import FIELDS
 
 
@@ -185,6 +186,23 @@ def test_a_broken_upload_is_written_again(tmp_path):
     spoil(store, digest, b"wei")
     assert store.put(b"weights") == digest
     assert store.read(digest) == b"weights"
+
+
+def test_a_forked_child_has_a_store_of_its_own(url, tmp_path, monkeypatch):
+    with Registry(tmp_path / "home", store=url) as registry:
+        added = registry.add_version("sst2", **FIELDS)
+
+        def child():
+            registry.store._cache = LocalStore(tmp_path / "empty")  # so that it asks the driver
+            assert registry.read_files(added) == FIELDS["files"]
+            other = {"adapter.safetensors": b"other", "adapter_config.json": b"{}"}
+            assert registry.read_files(registry.add_version("sst2", **{**FIELDS, "files": other})) == other
+
+        in_child(child)
+        registry.store._cache = LocalStore(tmp_path / "another")
+        assert registry.read_files(added) == FIELDS["files"]
+        if not url.startswith("memory"):  # which each process has of its own
+            assert registry.read_file(registry.version("sst2@2"), "adapter.safetensors") == b"other"
 
 
 def test_threads_that_put_the_same(store):

@@ -21,8 +21,6 @@ from pointsman.sdk.tasks.metrics import compute
 from pointsman.sdk.training.resolved import ResolvedSettings
 from pointsman.sdk.training.weight_average import WeightAverage
 
-from helpers import make_tiny_base
-
 SMALL: dict[str, Any] = {
     "data": "sample",
     "epochs": 1,
@@ -160,17 +158,18 @@ def test_an_interrupted_run_says_so_and_keeps_its_history(registry: Registry, ti
     assert list(registry.versions()) == []
 
 
-def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tmp_path: Path) -> None:
-    """A base with a broken weight: its outputs are NaN from the first step on."""
-    from adapters import AutoAdapterModel
+def test_a_loss_that_is_no_number_stops_the_run(registry: Registry, tiny_base: Path) -> None:
+    """Weights that are NaN from the first step on."""
+    from transformers import TrainerCallback
 
-    broken = make_tiny_base(tmp_path / "broken", seed=3)
-    model = AutoAdapterModel.from_pretrained(broken)
-    with torch.no_grad():
-        model.base_model.encoder.layer[1].output.dense.weight[0, 0] = math.nan
-    model.base_model.save_pretrained(broken)
+    class Spoil(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **about: Any) -> None:
+            for parameter in about["model"].parameters():
+                if parameter.requires_grad:
+                    parameter.data.fill_(math.nan)
+
     with pytest.raises(TrainingError, match="loss became nan at step 1 of 3"):
-        train("sst2", base=str(broken), registry=registry, **SMALL)
+        train("sst2", base=str(tiny_base), registry=registry, callbacks=[Spoil()], **SMALL)
     (run,) = registry.runs()
     assert run.status is RunStatus.FAILED
     assert run.error is not None

@@ -1,14 +1,14 @@
 """An error's advice as a command to type."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
 from pointsman.registry.errors import Action, Advice
 
-from .output import printable
+from .output import note, printable
 
 HOME: Final[ContextVar[Path | None]] = ContextVar("home", default=None)
 """The ``--home`` of this call."""
@@ -38,6 +38,16 @@ def at_home(command: str) -> str:
 def hint(advice: Advice) -> str:
     """The line below an error that says what to try."""
     return f"try: {printable(render(advice))}"
+
+
+def tell_damaged(damaged: Sequence[str]) -> None:
+    """Say on standard error which rows a list leaves out, and what tells of all of them."""
+    for text in damaged[:3]:
+        note(f"left out: {text}")
+    if len(damaged) > 3:
+        note(f"left out: {len(damaged) - 3} more damaged rows")
+    if damaged:
+        note(hint(Advice(Action.VERIFY)))
 
 
 def _options(arguments: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,12 @@
 """registry list: adapters and their versions, with search."""
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import click
 
+from pointsman.registry import Page, Version
+
+from .advice import tell_damaged
 from .best import scored_rows
 from .options import json_option
 from .output import emit_csv, emit_json, note, version_json
@@ -102,6 +105,8 @@ def command(
         limit=1 if only_count else limit,
         offset=0 if only_count or limit is None else (page - 1) * limit,
     )
+    if name is not None and not versions.total:
+        registry.version(name)  # an unknown adapter is an error, whatever else was asked for
     if only_count:
         click.echo(versions.total)
         return
@@ -172,14 +177,13 @@ def command(
         )
         if len({*rows.values()} - {"-"}) > 1:
             note("scores can be compared where the metric and the rows are the same")
-    elif versions.total:
-        note(f"page {page} is empty: {count(versions.total, 'version')} in all")
-    elif any(value is not None for value in (name, where, task, base, method)):
-        note("no adapter matches")
     else:
-        note(f"no adapters in {registry.home} yet: train one with 'registry train'")
-    if len(versions) and limit is not None and versions.total > len(versions):
-        last = versions.offset + len(versions)
+        filtered = any(value is not None for value in (name, where, task, base, method))
+        _tell_nothing(versions, page, filtered=filtered, home=registry.home)
+    tell_damaged(versions.damaged)
+    shown = len(versions) + len(versions.damaged)
+    if shown and limit is not None and versions.total > shown:
+        last = versions.offset + shown
         more = f"; more: --page {page + 1}, --limit N" if last < versions.total else ""
         note(f"{versions.offset + 1} to {last} of {count(versions.total)}{more}")
 
@@ -187,3 +191,15 @@ def command(
 def _short(base: str) -> str:
     """The name of a base, of a directory its last part."""
     return PurePath(base).name if PurePath(base).is_absolute() else base
+
+
+def _tell_nothing(versions: Page[Version], page: int, *, filtered: bool, home: Path) -> None:
+    """Say why a table has no rows."""
+    if versions.damaged:
+        return  # each is told of by itself
+    if versions.total:
+        note(f"page {page} is empty: {count(versions.total, 'version')} in all")
+    elif filtered:
+        note("no adapter matches")
+    else:
+        note(f"no adapters in {home} yet: train one with 'registry train'")

@@ -4,6 +4,10 @@ import json
 
 import click
 
+from pointsman.registry import Event
+from pointsman.registry.errors import Action, Advice
+
+from .advice import hint
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
@@ -27,6 +31,8 @@ def command(context: click.Context, ref: str | None, limit: int, as_json: bool) 
     if as_json:
         emit_json(events)
     elif events:
+        if any(event.damage is not None for event in events):
+            note(f"some rows are damaged; {hint(Advice(Action.VERIFY))}")
         table(
             ["when", "who", "what", "of", "details"],
             [
@@ -35,13 +41,18 @@ def command(context: click.Context, ref: str | None, limit: int, as_json: bool) 
                     event.actor,
                     event.action,
                     event.subject,
-                    ", ".join(f"{key} {_text(value)}" for key, value in event.details.items()) or "-",
+                    _details(event),
                 )
                 for event in events
             ],
         )
     else:
         note("the log is empty" if ref is None else f"the log has no entries about {ref}")
+
+
+def _details(event: Event) -> str:
+    details = ", ".join(f"{key} {_text(value)}" for key, value in event.details.items()) or "-"
+    return details if event.damage is None else f"damaged: {event.damage}"
 
 
 def _text(value: object) -> str:

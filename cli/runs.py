@@ -2,6 +2,7 @@
 
 import click
 
+from .advice import tell_damaged
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
@@ -37,11 +38,17 @@ def command(context: click.Context, adapter: str | None, where: str | None, limi
 
     'registry history run:UID' prints the metrics of one.
     """
-    runs = open_registry(context).runs(where, adapter=adapter, limit=limit)
+    registry = open_registry(context)
+    runs = registry.runs(where, adapter=adapter, limit=limit)
+    if adapter is not None and not runs.total:
+        registry.version(adapter)  # an adapter that has neither runs nor versions is unknown
+    tell_damaged(runs.damaged)
     if as_json:
         emit_json(list(runs))
         return
     if not runs:
+        if runs.damaged:
+            return
         note("no run matches" if where is not None or adapter is not None else "no runs yet")
         return
     table(
@@ -61,5 +68,6 @@ def command(context: click.Context, adapter: str | None, where: str | None, limi
         ],
         right=("took",),
     )
-    if runs.total > len(runs):
-        note(f"1 to {len(runs)} of {count(runs.total)}; more: --limit N")
+    shown = len(runs) + len(runs.damaged)
+    if runs.total > shown:
+        note(f"1 to {shown} of {count(runs.total)}; more: --limit N")

@@ -22,6 +22,7 @@
     │   ├── NewSchemaError        a database of a newer pointsman
     │   ├── ReadOnlyError         a database or directory that cannot be written
     │   ├── BusyError             a lock that other writers held too long
+    │   ├── DamagedRowError       a row that cannot be read; the others can
     │   └── DiskFullError         no space left on the disk
     ├── BundleError               a bundle that is damaged, hostile or no bundle
     ├── StoreError                the object store cannot serve the request
@@ -198,6 +199,10 @@ class ReadOnlyError(DatabaseError):
 
 class BusyError(DatabaseError):
     """Other processes locked the database for longer than the busy timeout."""
+
+
+class DamagedRowError(DatabaseError):
+    """A row of the database cannot be read; the message names it, and the others go on being read."""
 
 
 class DiskFullError(DatabaseError):

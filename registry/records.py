@@ -239,6 +239,8 @@ class Event:
     subject: str
     """What it was done to: a version's ref, an adapter's name."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    damage: str | None = None
+    """What of its row cannot be read, if anything; the other fields are as they were written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +289,8 @@ class Page(Sequence[_T], Generic[_T]):
     total: int
     offset: int = 0
     """The number of items before the first of ``items``."""
+    damaged: tuple[str, ...] = ()
+    """Rows of the page that cannot be read, and are not among ``items``: what each is about, and what is wrong."""
 
     def __len__(self) -> int:
         return len(self.items)

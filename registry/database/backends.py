@@ -5,8 +5,6 @@ registry's write lock from its start, so writers run one after the other. Versio
 and unique rows depend on this policy.
 """
 
-import functools
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +25,7 @@ from ..errors import (
     ReadOnlyError,
     SettingsError,
 )
+from .damaged import read_json, read_text, write_json
 
 BUSY_SECONDS: Final = 60
 
@@ -40,14 +39,11 @@ WRITE: Final = "pointsman_write"
 ROW: Final = "row"
 """What a connection will write that changes one row without reading others: it need not wait for other writers."""
 
-# Python writes NaN by default, which is not JSON: the databases' JSON functions refuse it.
-_to_json = functools.partial(json.dumps, allow_nan=False)
-
 
 def _to_server_json(value: Any) -> str:
     """Serialise for a driver that does so while it executes: SQLAlchemy does not wrap an error that is raised there."""
     try:
-        return _to_json(value)
+        return write_json(value)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"settings and the like must be plain JSON: {error}") from error
 
@@ -115,7 +111,8 @@ class Sqlite:
             connect_args={"timeout": BUSY_SECONDS},
             # One connection a thread, without a limit: SQLite's own lock is the only queue.
             max_overflow=-1,
-            json_serializer=_to_json,
+            json_serializer=write_json,
+            json_deserializer=read_json,
         )
         sa.event.listen(engine, "connect", self._configure)
         sa.event.listen(engine, "begin", self._begin)
@@ -175,6 +172,7 @@ class Sqlite:
     @staticmethod
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
+        connection.text_factory = read_text
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
@@ -221,6 +219,7 @@ class Postgres:
                 pool_pre_ping=True,
                 max_overflow=-1,
                 json_serializer=_to_server_json,
+                json_deserializer=read_json,
             )
         except ModuleNotFoundError as error:
             raise SettingsError(

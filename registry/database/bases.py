@@ -11,7 +11,8 @@ from ..records import Base
 from ..values import check_text, check_whole, refused
 from . import tables as t
 
-_COLUMNS = tuple(column for column in t.base.c if column.name != "id")
+COLUMNS = tuple(column for column in t.base.c if column.name != "id")
+"""The columns that a ``Base`` is made of."""
 
 
 def base_id(connection: sa.Connection, base: Base) -> int:
@@ -33,7 +34,7 @@ def base_id(connection: sa.Connection, base: Base) -> int:
         if row.former_fingerprint is None and base.former_fingerprint is not None:
             connection.execute(t.base.update().where(b.id == row.id).values(former_fingerprint=base.former_fingerprint))
         return int(row.id)
-    values = {column.name: getattr(base, column.name) for column in _COLUMNS}
+    values = {column.name: getattr(base, column.name) for column in COLUMNS}
     return int(connection.execute(t.base.insert().values(values).returning(t.base.c.id)).scalar_one())
 
 
@@ -111,9 +112,9 @@ def same_base_ids(test: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]
 
 def base_columns() -> list[sa.Label[Any]]:
     """Return the columns that ``base_record`` reads."""
-    return [column.label(f"base_{column.name}") for column in _COLUMNS]
+    return [column.label(f"base_{column.name}") for column in COLUMNS]
 
 
 def base_record(row: Any) -> Base:
     """Return the base of a joined row whose columns have the prefix ``base_``."""
-    return Base(**{column.name: getattr(row, f"base_{column.name}") for column in _COLUMNS})
+    return Base(**{column.name: getattr(row, f"base_{column.name}") for column in COLUMNS})

@@ -25,6 +25,7 @@ from ..errors import (
 from . import forks
 from . import tables as t
 from .backends import ROW, WRITE, Sqlite, backend
+from .schema import schema_problems
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every released schema revision, oldest first; this program needs the last."""
@@ -141,9 +142,9 @@ class Database:
             connection.rollback()
 
     def problems(self) -> list[str]:
-        """Return the problems that the database's own checks report: pages, indexes, foreign keys."""
+        """Return what is missing of the schema, and what the database's own checks report: pages, indexes, keys."""
         with self.reading() as connection:
-            return self.backend.problems(connection)
+            return [*schema_problems(connection), *self.backend.problems(connection)]
 
     def revision(self) -> str | None:
         """Return the schema revision of the database, or None if it has no table.
@@ -199,6 +200,9 @@ class Database:
                 tables.reflect(target, only=lambda name, _: name != "alembic_version")
                 for table in tables.sorted_tables:
                     target.execute(table.delete())  # the rows that the migrations make
+                    for column in table.c:
+                        if isinstance(column.type, sa.JSON):
+                            column.type = sa.JSON(none_as_null=True)
                     for rows in source.execute(table.select()).mappings().partitions(10_000):
                         target.execute(table.insert(), [dict(row) for row in rows])
 

@@ -4,13 +4,15 @@ import getpass
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ..records import Event
 from ..refs import Ref
 from . import tables as t
+from .damaged import DamagedTime
+from .shape import Shape
 
 
 def now() -> datetime:
@@ -58,10 +60,25 @@ def events(
         query = query.where(t.event.c.adapter_name == ref.name)
     elif ref is not None:
         query = query.where(t.event.c.subject == str(ref))
-    return [
-        Event(at=row.at, actor=row.actor, action=row.action, subject=row.subject, details=row.details)
-        for row in connection.execute(query)
-    ]
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: Any) -> Event:
+    """A line of the log, as far as its row can be read: a log that left one out would lie."""
+    damage = _SHAPE.damage(row)
+    if damage is None:
+        return Event(at=row.at, actor=row.actor, action=row.action, subject=row.subject, details=row.details)
+    return Event(
+        at=row.at if isinstance(row.at, datetime) else DamagedTime.of(row.at),
+        actor=str(row.actor),
+        action=str(row.action),
+        subject=str(row.subject),
+        details=row.details or {},
+        damage=damage,
+    )
+
+
+_SHAPE: Final = Shape({column.name: column for column in t.event.c})
 
 
 def _actor() -> str:

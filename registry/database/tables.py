@@ -1,10 +1,15 @@
 """The tables. Migrations create them; a test compares these definitions with the migrated schema."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from .damaged import DamagedTime
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -13,13 +18,37 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
     impl = sa.DateTime
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """SQLite has no type for times: what is stored may be anything."""
+        return dialect.type_descriptor(_stored_time() if dialect.name == "sqlite" else self.impl_instance)
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert to naive UTC."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert to aware UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        return value if value is None or isinstance(value, DamagedTime) else value.replace(tzinfo=UTC)
+
+
+class _StoredTime(sqlite.DATETIME):
+    """SQLite's text of a time."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Read a time, or what stands for one that cannot be read."""
+        read: Any = super().result_processor(dialect, coltype)
+
+        def process(value: Any) -> datetime | None:
+            try:
+                return read(value)  # type: ignore[no-any-return]
+            except (ValueError, TypeError):
+                return DamagedTime.of(value)
+
+        return process
+
+
+def _stored_time() -> TypeEngine[Any]:
+    return _StoredTime()  # type: ignore[no-untyped-call]
 
 
 metadata = sa.MetaData(

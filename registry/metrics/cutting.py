@@ -71,7 +71,12 @@ def _rebuild(connection: sa.Connection, series: Series, name: str) -> None:
         execution_options={"yield_per": _CHUNK},
     )
     for chunk in rows.partitions():
-        insert_points(connection, series.run, [LoggedPoint(name, *point) for point in to_points(chunk)], stored=True)
+        insert_points(
+            connection,
+            series.run,
+            [LoggedPoint(name, *point) for point in to_points(connection, series, chunk)],
+            stored=True,
+        )
 
 
 def _of_series(table: sa.Table, series: Series) -> tuple[sa.ColumnElement[Any], ...]:

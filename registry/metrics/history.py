@@ -4,10 +4,12 @@ Functions over an open transaction.
 """
 
 import math
+from typing import Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.shape import Shape, damaged
 from ..errors import MetricNotFoundError, unknown
 from ..records import MetricPoint, VersionPoint
 from .points import key_id
@@ -52,9 +54,27 @@ def history(
             return points
     else:
         points = read_points(connection, series, limit=1)
+    if not points:
+        raise damaged(f"the metric {metric}", f"its summary says {row.length} points, and there are none")
     first, last = points[0], read_points(connection, series, where, last=True)[0]
     extremes = thin(connection, series, window, max_points - 2)
     return sorted(dict.fromkeys([first, *extremes, last]), key=by_step)
+
+
+_v, _m, _s = t.version.c, t.version_metric.c, t.metric_summary.c
+_ACROSS: Final = Shape(
+    {
+        "number": _v.number,
+        "score": _m.value,
+        "key": _m.key_id,
+        "last": _s.last,
+        "min": _s.min,
+        "max": _s.max,
+        "logged": _s.key_id,
+        "created_at": _v.created_at,
+    },
+    nullable=["key", "logged"],
+)
 
 
 def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[VersionPoint]:
@@ -65,7 +85,7 @@ def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[Vers
         adapter_id: The adapter's row id.
         metric: The metric's name.
     """
-    v, m, s = t.version.c, t.version_metric.c, t.metric_summary.c
+    v, m, s = _v, _m, _s
     rows = connection.execute(
         sa.select(v.number, m.value, m.key_id, s.last, s.min, s.max, s.key_id.label("logged"), v.created_at)
         .select_from(t.version)
@@ -73,7 +93,9 @@ def across(connection: sa.Connection, adapter_id: int, metric: str) -> list[Vers
         .outerjoin(t.metric_summary, (s.run_id == v.run_id) & (s.key_id == key_id(metric)))
         .where(v.adapter_id == adapter_id, m.key_id.is_not(None) | s.key_id.is_not(None))
         .order_by(v.number)
-    )
+    ).all()
+    for row in rows:
+        _ACROSS.check(row, lambda row: f"version {row.number}")
     return [
         VersionPoint(
             number=row.number,

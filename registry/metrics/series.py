@@ -1,13 +1,15 @@
 """Read the points of one series, of all its steps or of a window."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.shape import damaged
 from ..records import MetricPoint
 
 
@@ -98,12 +100,53 @@ def read_points(
         query = query.where(*where)
     if limit is not None:
         query = query.limit(limit)
-    return to_points(connection.execute(query, series._asdict()).all())
+    return to_points(connection, series, connection.execute(query, series._asdict()).all())
 
 
-def to_points(rows: Iterable[Any]) -> list[MetricPoint]:
-    """Records from rows ``(step, value, epoch, wall_time)``; a NULL value is NaN."""
-    return [
+def to_points(connection: sa.Connection, series: Series, rows: Iterable[Any]) -> list[MetricPoint]:
+    """Records from rows ``(step, value, epoch, wall_time)``; a NULL value is NaN.
+
+    Raises:
+        DamagedRowError: A row cannot be read.
+    """
+    points = [
         MetricPoint(step, math.nan if value is None else value, epoch, wall_time)
         for step, value, epoch, wall_time in rows
     ]
+    check(connection, series, points, _POINT)
+    return points
+
+
+_NUMBER: Final[frozenset[type]] = frozenset({float, int})
+_POINT: Final[tuple[frozenset[type], ...]] = (frozenset({int}), _NUMBER, _NUMBER | {type(None)}, _NUMBER)
+
+
+def check(
+    connection: sa.Connection, series: Series, rows: Sequence[Sequence[Any]], kinds: Sequence[frozenset[type]]
+) -> None:
+    """Refuse rows of a series that have a value of another type than SQLite was given.
+
+    Args:
+        connection: A transaction.
+        series: The series.
+        rows: The rows.
+        kinds: The types that the values of each column may have.
+
+    Raises:
+        DamagedRowError: There is one; the message names the run and the metric.
+    """
+    for place, kind in enumerate(kinds):
+        # A column at a time: there may be millions of rows, and this takes a tenth of what reading them takes.
+        values = map(itemgetter(place), rows)
+        if set(map(type, values)) <= kind:
+            continue
+        wrong = next(value for value in map(itemgetter(place), rows) if type(value) not in kind)
+        what = "a value is missing" if wrong is None else f"{wrong!a:.40} is not a number"
+        raise damaged(f"the metric {_name(connection, series)}", what)
+
+
+def _name(connection: sa.Connection, series: Series) -> str:
+    """How messages name a series."""
+    uid = connection.scalar(sa.select(t.run.c.uid).where(t.run.c.id == series.run))
+    key = connection.scalar(sa.select(t.metric_key.c.name).where(t.metric_key.c.id == series.key))
+    return f"{key} of run:{uid}"

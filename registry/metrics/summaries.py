@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.shape import Shape
 from ..records import LoggedPoint, MetricSummary
 
 _s = t.metric_summary.c
@@ -20,6 +21,7 @@ _OF_RUN: Final = (
     .where(_s.run_id == sa.bindparam("run"))
     .order_by(t.metric_key.c.name)
 )
+_SHAPE: Final = Shape({**{column.name: column for column in _s}, "key": t.metric_key.c.name})
 _OF_KEYS: Final = _OF_RUN.where(_s.key_id.in_(sa.bindparam("keys", expanding=True)))
 
 
@@ -33,7 +35,9 @@ def summaries(connection: sa.Connection, run: int, keys: Collection[int] | None 
     """
     query, parameters = (_OF_RUN, {}) if keys is None else (_OF_KEYS, {"keys": list(keys)})
     records = []
-    for row in connection.execute(query, {"run": run, **parameters}).mappings():
+    for found in connection.execute(query, {"run": run, **parameters}):
+        _SHAPE.check(found, lambda row: f"the metric {row.key}")
+        row = found._mapping
         fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("run_id", "key_id")}
         fields.update({name: math.nan for name in _FLOATS if fields[name] is None})
         records.append(MetricSummary(**fields))

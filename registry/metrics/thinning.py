@@ -18,7 +18,7 @@ from ..database import tables as t
 from ..database.backends import select_numbers
 from ..records import MetricPoint
 from .buckets import SIZES
-from .series import Series, Window, read_points, to_points
+from .series import Series, Window, check, read_points, to_points
 
 _Item = TypeVar("_Item")
 
@@ -35,6 +35,9 @@ _POINTS: Final = (
 """The columns of a bucket's three points, in the order of ``MetricPoint``."""
 
 _ROW: Final = (_b.bucket, _b.min, _b.max, _b.nan_step.is_not(None).label("has_nan"))
+_WHOLE: Final[frozenset[type]] = frozenset({int})
+_EXTREME: Final[frozenset[type]] = frozenset({float, int, type(None)})
+_ROW_KINDS: Final = (_WHOLE, _EXTREME, _EXTREME)
 _min, _max, _has_nan, _is_inside = (itemgetter(position) for position in range(1, 5))
 """Read a row by position: by name, SQLAlchemy's rows take eight times as long."""
 
@@ -96,7 +99,9 @@ class _BucketReader:
         if parents:
             ratio = SIZES[level + 1] // SIZES[level]
             query = query.where(_b.bucket >= parents[0].bucket * ratio, _b.bucket < (parents[-1].bucket + 1) * ratio)
-        return self.connection.execute(query.order_by(_b.bucket)).all()
+        rows = self.connection.execute(query.order_by(_b.bucket)).all()
+        check(self.connection, self.series, rows, _ROW_KINDS)
+        return rows
 
     def extremes(self, level: int, groups: Iterable[Sequence[Any]]) -> list[MetricPoint]:
         """The minimum, the maximum and the first NaN of each group of buckets, as points."""
@@ -111,7 +116,8 @@ class _BucketReader:
             )
         )
         by_bucket = {row.bucket: row[1:] for row in rows.all()}
-        return to_points(by_bucket[bucket][4 * kind : 4 * kind + 4] for bucket, kind in selected)
+        chosen = (by_bucket[bucket][4 * kind : 4 * kind + 4] for bucket, kind in selected)
+        return to_points(self.connection, self.series, chosen)
 
     def extremes_of_cut(self, level: int, row: Any) -> list[MetricPoint]:
         """The extremes of those points of a bucket that are in the window, from the levels below and from points."""
@@ -130,6 +136,7 @@ class _BucketReader:
         """The conditions on the points of a bucket of level 0 that are in the window."""
         of_bucket = (*self._of_level(0), _b.bucket == row.bucket)
         steps = self.connection.execute(sa.select(_b.first_step, _b.last_step).where(*of_bucket)).one()
+        check(self.connection, self.series, [steps], [_WHOLE, _WHOLE])
         # One range of steps instead of two, since SQLite uses only one for its index and scans the rows of that.
         first_step, last_step = self.window.first_step, self.window.last_step
         window = replace(

@@ -8,9 +8,13 @@ import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.backends import select_numbers
+from ..database.bases import COLUMNS as BASE_COLUMNS
 from ..database.bases import base_columns, base_record
 from ..database.clock import clock
 from ..database.refs import ref_column
+from ..database.shape import Shape
+from ..database.shape import damaged as damaged_row
+from ..errors import DamagedRowError
 from ..records import Origin, Page, Run, RunStatus
 from . import liveness
 
@@ -39,8 +43,9 @@ def page(
         offset: The number of runs to leave out first.
     """
     total = connection.scalar(sa.select(sa.func.count()).select_from(t.run).where(*where)) or 0
-    runs = records(connection, where=where, limit=limit, offset=offset) if offset < total else []
-    return Page(tuple(runs), total, offset)
+    damaged: list[str] = []
+    runs = records(connection, where=where, limit=limit, offset=offset, damaged=damaged) if offset < total else []
+    return Page(tuple(runs), total, offset, tuple(damaged))
 
 
 def records(
@@ -49,11 +54,24 @@ def records(
     where: Iterable[sa.ColumnElement[bool]] = (),
     limit: int | None = None,
     offset: int = 0,
+    damaged: list[str] | None = None,
 ) -> list[Run]:
-    """Return runs as records, newest first."""
+    """Return runs as records, newest first.
+
+    Args:
+        connection: A transaction.
+        where: Conditions over the table ``run`` only.
+        limit: At most this many.
+        offset: The number of runs to leave out first.
+        damaged: Where the messages about rows that cannot be read go; if None, such a row is an error.
+
+    Raises:
+        DamagedRowError: A row cannot be read, and ``damaged`` is None.
+    """
     query = (
         sa.select(t.run, *base_columns(), ref_column().label("version"))
-        .join(t.base, _r.base_id == t.base.c.id)
+        # An outer join, so that a run whose base is lost is told of, and not left out.
+        .outerjoin(t.base, _r.base_id == t.base.c.id)
         .outerjoin(t.version, t.version.c.run_id == _r.id)
         .outerjoin(t.adapter, t.version.c.adapter_id == t.adapter.c.id)
         .where(*where)
@@ -62,7 +80,17 @@ def records(
         .offset(offset)
     )
     present = clock(connection)
-    return [_record(row, present) for row in connection.execute(query)]
+    found = []
+    for row in connection.execute(query):
+        try:
+            _check(row)
+        except DamagedRowError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
+        else:
+            found.append(_record(row, present))
+    return found
 
 
 def newest_of(connection: sa.Connection, origin: Origin) -> Any:
@@ -97,6 +125,19 @@ def status_column(connection: sa.Connection) -> sa.ColumnElement[str]:
         if status is not RunStatus.RUNNING
     ]
     return sa.case(*dead, else_=_r.status) if dead else _r.status
+
+
+_SHAPE: Final = Shape(
+    {**{column.name: column for column in _r}, **{f"base.{column.name}": column for column in BASE_COLUMNS}}
+)
+_STATUSES: Final = frozenset(RunStatus)
+
+
+def _check(row: Any) -> None:
+    """Refuse a row that is damaged."""
+    _SHAPE.check(row, lambda row: f"run:{row.uid}")
+    if row.status not in _STATUSES:
+        raise damaged_row(f"run:{row.uid}", f"status {row.status!a} is unknown")
 
 
 def _record(row: Any, present: datetime) -> Run:
@@ -134,7 +175,9 @@ def _origin(row: Any) -> Origin | None:
 def _status(row: Any, present: datetime) -> RunStatus:
     """The present status of a run: its row still says running if its process was killed."""
     if row.status == RunStatus.RUNNING and (
-        abs(present - row.heartbeat_at) > SILENCE or liveness.alive(row.environment.get(liveness.KEY)) is False
+        row.heartbeat_at is None
+        or abs(present - row.heartbeat_at) > SILENCE
+        or liveness.alive(row.environment.get(liveness.KEY)) is False
     ):
         # A run with a version had finished: the version is its last step.
         return RunStatus.INTERRUPTED if row.version is None else RunStatus.FINISHED

@@ -188,8 +188,10 @@ class _Compiler:
             value: sa.ColumnElement[Any] = sa.collate(column.op("#>>", return_type=sa.Text())(where), "C")
         else:
             where = sa.literal("$" + "".join(f'."{key}"' for key in keys))
-            kind = sa.func.json_type(column, where)
-            value = sa.func.json_extract(column, where)
+            # SQLite ends the whole statement at a document that does not parse: a damaged one has no fields instead.
+            sound = sa.case((sa.func.json_valid(column) == 1, column))
+            kind = sa.func.json_type(sound, where)
+            value = sa.func.json_extract(sound, where)
         if node.operator == "is null":
             present = wrap(sa.func.coalesce(kind, "null") != "null")
             return sa.not_(sa.func.coalesce(present, sa.false()))

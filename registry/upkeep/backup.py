@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..database import events
+from ..database.damaged import read_text
 from ..database.database import DATABASE_NAME
 from ..errors import ConflictError, StoreError
 from ..registry import Registry
@@ -70,7 +71,13 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         _write_mark(registry, mark, earlier)
         registry.database.copy(temporary)
         with contextlib.closing(sqlite3.connect(temporary)) as copy:
-            files = copy.execute("SELECT sha256, max(size) FROM version_file GROUP BY sha256").fetchall()
+            copy.text_factory = read_text
+            # Whatever a damaged row holds: its digest names no object, which says so below.
+            query = (
+                "SELECT coalesce(CAST(sha256 AS TEXT), ''), max(coalesce(CAST(size AS INTEGER), 0)) "
+                "FROM version_file GROUP BY sha256"
+            )
+            files = copy.execute(query).fetchall()
         store = LocalStore(directory / "objects")
         copied = 0
         for digest, _ in files:

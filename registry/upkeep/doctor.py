@@ -22,6 +22,7 @@ from ..registry import DATABASE_VARIABLE, HOME_VARIABLE, STORE_VARIABLE, Registr
 from ..runs import listing
 from .garbage import collect_garbage
 from .problems import Problem
+from .verify_rows import damaged_rows
 
 PACKAGES: Final = (
     "pointsman",
@@ -98,6 +99,7 @@ class _Examination:
             self._identify,
             self._count_rows,
             self._check_database,
+            self._check_rows,
             self.registry.check_writable,
             self._check_files,
             self._count_garbage,
@@ -136,11 +138,20 @@ class _Examination:
         for text in self.registry.database.problems():
             self._add(Problem(subject="database", text=f"{self.registry.database.label}: {text}"))
 
+    def _check_rows(self) -> None:
+        with self.registry.database.reading() as connection:
+            subjects = list(dict.fromkeys(row.subject for row in damaged_rows(connection)))
+        if subjects:
+            others = f" and {len(subjects) - 5} more" if len(subjects) > 5 else ""
+            text = f"rows of {', '.join(subjects[:5])}{others} are damaged"
+            self._add(Problem(subject="database", text=text, advice=Advice(Action.VERIFY)))
+
     def _check_files(self) -> None:
         """Compare the files' sizes with the database; their content is not read."""
         f = t.version_file.c
         with self.registry.database.reading() as connection:
-            needed = dict(connection.execute(sa.select(f.sha256, sa.func.max(f.size)).group_by(f.sha256)).all())
+            rows = connection.execute(sa.select(f.sha256, sa.func.max(f.size)).group_by(f.sha256)).all()
+        needed = {digest: size for digest, size in rows if type(digest) is str and type(size) is int}
         sizes = {file.digest: file.size for file in self.registry.store.files() if file.digest is not None}
         self.facts["files"] = f"{len(needed):,} ({sum(needed.values()) / 1e6:.1f} MB)"
         others = [size for digest, size in sizes.items() if digest not in needed]
@@ -158,7 +169,7 @@ class _Examination:
     def _count_unfinished_runs(self) -> None:
         """Count runs that never ended: a fact, since an interrupted training is no fault of the registry."""
         with self.registry.database.reading() as connection:
-            unfinished = listing.records(connection, where=[t.run.c.status == RunStatus.RUNNING])
+            unfinished = listing.records(connection, where=[t.run.c.status == RunStatus.RUNNING], damaged=[])
         running = sum(run.status == RunStatus.RUNNING for run in unfinished)
         self.facts["unfinished runs"] = f"{running} running, {len(unfinished) - running} interrupted"
 

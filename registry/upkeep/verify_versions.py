@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.refs import ref_column
 from ..errors import SettingsError
+from ..records import VersionKind
 from ..versions import manifest as manifests
 from .batches import batched
 
@@ -156,3 +157,12 @@ def row_problems(connection: sa.Connection) -> Iterator[tuple[str, str]]:
         .where(link.parent_digest != v.digest)
     ):
         yield ref, f"its parent {parent} ({digest}) is linked to a version with other content"
+    # A merge holds all of its parents' weights; what has no weights of its own cannot do without its members.
+    for ref, parent, digest in connection.execute(
+        sa.select(ref_column(child.number), link.parent_ref, link.parent_digest)
+        .join(children, child.adapter_id == a.id)
+        .join(t.lineage, link.child_id == child.id)
+        .where(link.parent_id.is_(None), child.kind.in_([VersionKind.FUSION, VersionKind.COMPOSITION]))
+        .order_by(child.id, link.position)
+    ):
+        yield ref, f"its member {parent} ({digest[:12]}) was removed: it cannot be loaded; import the member again"

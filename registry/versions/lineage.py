@@ -1,11 +1,13 @@
 """What versions were made from, and what was made from them: functions over an open transaction."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.refs import ref_column
+from ..database.shape import Shape, damaged
 from ..records import Lineage, Parent
 
 
@@ -31,9 +33,14 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
     parents: dict[str, list[Parent]] = {}
     children: dict[str, list[str]] = {}
     for row in rows:
-        present = row.parent_id is not None
-        ref = refs.get(row.parent_id, row.parent_ref) if present else row.parent_ref
-        child = refs[row.child_id]
+        present = row.parent_id in refs
+        ref = refs.get(row.parent_id, row.parent_ref)
+        child = refs.get(row.child_id)
+        if child is None:  # a row that lost its version, as ``verify`` tells
+            continue
+        damage = _SHAPE.damage(row)
+        if damage is not None:
+            raise damaged(child, damage)
         parents.setdefault(child, []).append(Parent(ref=ref, digest=row.parent_digest, role=row.role, present=present))
         if present:
             children.setdefault(ref, []).append(child)
@@ -42,6 +49,9 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
         parents={child: tuple(made_from) for child, made_from in parents.items()},
         children={parent: tuple(dict.fromkeys(made)) for parent, made in children.items()},
     )
+
+
+_SHAPE: Final = Shape({column.name: column for column in t.lineage.c})
 
 
 def parents(connection: sa.Connection, version_id: int) -> list[Parent]:
@@ -53,7 +63,9 @@ def parents(connection: sa.Connection, version_id: int) -> list[Parent]:
         .outerjoin(t.adapter, parent.c.adapter_id == t.adapter.c.id)
         .where(c.child_id == version_id)
         .order_by(c.position)
-    )
+    ).all()
+    for row in rows:
+        _SHAPE.check(row, lambda row: f"version row {row.child_id}")
     return [
         Parent(
             ref=row.parent_ref if row.ref is None else row.ref,
@@ -71,11 +83,14 @@ def ancestors(connection: sa.Connection, version_ids: Iterable[int]) -> list[int
     ids = list(version_ids)
     up = sa.select(t.version.c.id).where(t.version.c.id.in_(ids)).cte("up", recursive=True)
     up = up.union(sa.select(c.parent_id).join(up, c.child_id == up.c.id).where(c.parent_id.is_not(None)))
-    edges: dict[int, list[int]] = {row_id: [] for row_id in connection.scalars(sa.select(up.c.id))}
+    edges: dict[int, list[int]] = {
+        row_id: [] for row_id in connection.scalars(sa.select(up.c.id)) if type(row_id) is int
+    }
     for child, parent in connection.execute(
         sa.select(c.child_id, c.parent_id).where(c.child_id.in_(sa.select(up.c.id)), c.parent_id.is_not(None))
     ):
-        edges[child].append(parent)
+        if child in edges:
+            edges[child].append(parent)
     order: list[int] = []
     while edges:
         # A version was made after its parents, so at least one of the rest has all its parents in the list.

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.backends import select_bound_numbers
+from ..database.bases import COLUMNS as BASE_COLUMNS
 from ..database.bases import base_columns, base_record
-from ..errors import MetricNotFoundError, unknown
+from ..database.shape import Shape, damaged
+from ..errors import DamagedRowError, MetricNotFoundError, unknown
 from ..metrics.points import key_id
 from ..records import Base, Evaluation, File, Page, Version, VersionKind
 from ..refs import check_metric
@@ -69,23 +71,31 @@ def page(
         rows = connection.execute(_selected(ids, keys, limit, offset)).all() if offset < total else []
     if not rows:
         return Page((), total, offset)
-    details = _details(connection, [row.id for row in rows])
+    found = _records(rows, _details(connection, [row.id for row in rows]))
     if metric is not None and not offset and rows[0].key_0 is None:
         known = pages.metrics(connection)
         if metric not in known:
             raise unknown(MetricNotFoundError, "metric", metric, known)
-    return Page(tuple(_records(rows, details)), total, offset)
+    versions = tuple(version for version in found if isinstance(version, Version))
+    return Page(versions, total, offset, tuple(str(error) for error in found if isinstance(error, DamagedRowError)))
 
 
 def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
-    """Return versions by the ids of their rows, in this order."""
+    """Return versions by the ids of their rows, in this order.
+
+    Raises:
+        DamagedRowError: A row of one of them cannot be read.
+    """
     order = list(ids)
     versions: list[Version] = []
     # In batches, to bound the size of a statement's parameter and result.
     for start in range(0, len(order), 1_000):
         batch = order[start : start + 1_000]
         rows = {row.id: row for row in connection.execute(_select_by_ids(connection.dialect.name), {"ids": batch})}
-        versions += _records([rows[row_id] for row_id in batch if row_id in rows], _details(connection, batch))
+        for found in _records([rows[row_id] for row_id in batch if row_id in rows], _details(connection, batch)):
+            if isinstance(found, DamagedRowError):
+                raise found
+            versions.append(found)
     return versions
 
 
@@ -198,8 +208,9 @@ def _selected(
         sa.select(*_COLUMNS, _a.name.label("name"), t.run.c.uid.label("run_uid"), *base_columns(), *sorted_by)
         .select_from(page)
         .join(t.version, _v.id == page.c.id)
-        .join(t.adapter, _v.adapter_id == _a.id)
-        .join(t.base, _v.base_id == t.base.c.id)
+        # Outer joins, so that a version whose adapter or base is lost is told of, and not left out.
+        .outerjoin(t.adapter, _v.adapter_id == _a.id)
+        .outerjoin(t.base, _v.base_id == t.base.c.id)
         .outerjoin(t.run, _v.run_id == t.run.c.id)
         .order_by(*(key.order(column) for key, column in zip(keys, sorted_by, strict=False)))
     )
@@ -249,17 +260,23 @@ def _select_details(dialect: str) -> sa.CompoundSelect[Any]:
     ).order_by("number", "name")
 
 
-def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version]:
+def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version | DamagedRowError]:
+    """The version of each row, or the error for a row that is damaged."""
     bases: dict[int, Base] = {}
-    versions = []
+    found: list[Version | DamagedRowError] = []
     for row in rows:
+        own = details.get(row.id, ())
+        damage = _damage(row, own)
+        if damage is not None:
+            found.append(damaged(_subject(row), damage))
+            continue
         parts: dict[str, list[Any]] = {"file": [], "alias": [], "tag": [], "parent": [], "metric": []}
-        for kind, *detail in details.get(row.id, ()):
+        for kind, *detail in own:
             parts[kind].append(detail)
         base = bases.get(row.base_id)
         if base is None:
             base = bases[row.base_id] = base_record(row)
-        versions.append(
+        found.append(
             Version(
                 name=row.name,
                 number=row.number,
@@ -289,4 +306,39 @@ def _records(rows: Iterable[Any], details: dict[int, list[Any]]) -> list[Version
                 else Evaluation(fingerprint=row.evaluation, rows=row.evaluation_rows),
             )
         )
-    return versions
+    return found
+
+
+_SHAPE: Final = Shape(
+    {
+        **{column.name: column for column in _COLUMNS},
+        "adapter": _a.name,
+        "run": t.run.c.uid,
+        **{f"base.{column.name}": column for column in BASE_COLUMNS},
+    },
+    nullable=["run"],
+)
+_DETAIL_SHAPE: Final = Shape(
+    {"kind": _v.kind, "name": t.tag.c.key, "value": t.tag.c.value, "size": _v.size, "score": _m.value}
+)
+_KINDS: Final = frozenset(VersionKind)
+
+
+def _damage(row: Any, details: Sequence[Any]) -> str | None:
+    """What is wrong with the rows of a version; None if nothing is."""
+    damage = _SHAPE.damage(row)
+    if damage is not None:
+        return damage
+    if row.kind not in _KINDS:
+        return f"kind {row.kind!a} is unknown"
+    if type(row.task.get("name")) is not str:
+        return "task has no name"
+    for detail in details:
+        if damage := _DETAIL_SHAPE.damage(detail):
+            return f"{detail[0]}: {damage}"
+    return None
+
+
+def _subject(row: Any) -> str:
+    """How messages name a version whose rows are damaged."""
+    return f"{row.name}@{row.number}" if type(row.name) is str and type(row.number) is int else f"version row {row.id}"

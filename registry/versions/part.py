@@ -306,7 +306,8 @@ class VersionsPart(RegistryPart):
                     row = catalog.resolve(connection, Ref.parse(ref))
                     (version,) = listing.by_ids(connection, [row.id])
                     run_id = row.run_id
-                run = None if run_id is None else run_listing.records(connection, where=[t.run.c.id == run_id])[0]
+                found = [] if run_id is None else run_listing.records(connection, where=[t.run.c.id == run_id])
+                run = found[0] if found else None  # a version may have lost its run, as ``verify`` tells
                 logged = summaries.summaries(connection, run_id) if run_id is not None and version is None else ()
                 columns.append(compare.Column(version, run, {summary.key: summary.last for summary in logged}))
         return compare.compare(columns)

@@ -27,7 +27,6 @@ def refs(result: Any) -> list[str]:
         (["--task", "sst2", "--method", "compacter"], ["sst2@2"]),
         (["--limit", "2"], ["mrpc@1", "sst2@2"]),
         (["--limit", "9" * 18], ["mrpc@1", "sst2@2", "stsb@1"]),
-        (["nosuch"], []),
         (["--task", "nosuch"], []),
         (["--base", "nosuch"], []),
         (["--method", "'; drop table version --"], []),
@@ -82,7 +81,7 @@ def test_nothing_to_list(run: Any, trained: Path) -> None:
     empty = run("list")
     assert (empty.code, empty.out) == (0, "")
     assert "registry train" in empty.err
-    none = run("list", "nosuch", home=trained)
+    none = run("list", "sst2", "--task", "mrpc", home=trained)
     assert (none.code, none.out, none.err) == (0, "", "no adapter matches\n")
     assert run("list", "--json").out == "[]\n"
 
@@ -119,3 +118,11 @@ def test_colours_in_a_file_change_no_layout(run: Any, trained: Path, monkeypatch
     coloured = run("list", home=trained).out
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"], ["--count"]])
+def test_an_unknown_adapter_is_an_error_with_those_that_are_known(run: Any, trained: Path, form: list[str]) -> None:
+    said = "unknown adapter 'sst3'; did you mean sst2?; known: mrpc, sst2, stsb"
+    run("list", "sst3", *form, home=trained).refused(said)
+    if form in ([], ["--json"]):
+        run("runs", "sst3", *form, home=trained).refused(said)

@@ -66,6 +66,7 @@ def test_the_log_outlives_versions(run: Any) -> None:
 
 
 def test_nothing_in_the_log(run: Any, tmp_path: Path) -> None:
+    Registry(tmp_path / "empty").close()
     empty = run("log", home=tmp_path / "empty")
     assert (empty.code, empty.out, empty.err) == (0, "", "the log is empty\n")
     nothing = run("log", "sst3")

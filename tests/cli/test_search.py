@@ -165,7 +165,7 @@ def test_the_table_of_one_metric(run: Any, ready: Path) -> None:
         (["sst2"], 3),
         (["--where", "score > 0.6"], 3),
         (["--where", "score > 0.6", "--limit", "1"], 3),
-        (["nosuch"], 0),
+        (["--task", "nosuch"], 0),
         (["--all", "--json"], 5),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -186,7 +186,7 @@ def test_csv_has_what_json_has(run: Any, ready: Path) -> None:
         assert (row["task"], row["base"]) == (version["task"]["name"], version["base"]["name"])
         assert row["aliases"].split() == version["aliases"]
         assert row["created"] == version["created_at"]
-    nothing = run("list", "nosuch", "--csv", home=ready)
+    nothing = run("list", "--task", "nosuch", "--csv", home=ready)
     assert (nothing.out, nothing.err) == (f"{','.join(rows[0])}\n", "")
 
 

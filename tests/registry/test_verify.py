@@ -37,7 +37,7 @@ def test_all_is_well(filled):
         ),
         ("UPDATE version SET config = '{}' WHERE number = 2", "sst2@2", "its rows differ from its manifest: config"),
         ("UPDATE version SET method = 'lora' WHERE number = 2", "sst2@2", "its rows differ from its manifest: method"),
-        ("UPDATE version SET task = '{}' WHERE number = 2", "sst2@2", "its rows differ from its manifest: task"),
+        ("UPDATE version SET task = '{}' WHERE number = 2", "sst2@2", "its row is damaged: task has no name"),
         (
             "UPDATE version SET task_name = 'rte' WHERE number = 2",
             "sst2@2",

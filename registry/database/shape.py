@@ -14,6 +14,7 @@ _KINDS: Final[tuple[tuple[type[sa.types.TypeEngine[Any]], tuple[type, ...], str]
     (sa.JSON, (dict,), "a JSON object"),
     (UtcDateTime, (datetime,), "a time"),
     (sa.Float, (float, int), "a number"),
+    (sa.Boolean, (bool,), "true or false"),
     (sa.Integer, (int,), "a whole number"),
     (sa.String, (str,), "text"),
 )

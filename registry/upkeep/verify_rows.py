@@ -80,9 +80,13 @@ class _Names:
         }
         self._adapters = adapters
         self._runs: dict[Any, Any] = dict(connection.execute(sa.select(r.id, r.uid)).all())
+        self._bases: dict[Any, Any] = dict(connection.execute(sa.select(t.base.c.id, t.base.c.name)).all())
         self._metrics: dict[Any, Any] = dict(connection.execute(sa.select(k.id, k.name)).all())
         self.tables: dict[sa.Table, Callable[[Any], str]] = {
+            t.identity: lambda row: "the registry",
             t.base: lambda row: f"base {row.name}",
+            t.base_place: lambda row: f"base {self._bases.get(row.base_id, f'row {row.base_id}')}",
+            t.removal: lambda row: f"object {row.sha256}",
             t.adapter: lambda row: str(row.name),
             t.run: lambda row: f"run:{row.uid}",
             t.version: lambda row: self.version(row.id),
@@ -171,7 +175,11 @@ def _check_primary(row: Any) -> None:
 
 
 _RULES: Final[dict[sa.Table, tuple[Callable[[Any], object], ...]]] = {
-    t.base: (_digests("fingerprint", "former_fingerprint"), _numbers("hidden_size", "layers", "parameters", "size")),
+    t.base: (
+        _digests("fingerprint", "former_fingerprint", "tokenizer"),
+        _numbers("hidden_size", "layers", "parameters", "size"),
+    ),
+    t.removal: (_digests("sha256"),),
     t.adapter: (lambda row: check_name(row.name), _numbers("last_number")),
     t.run: (
         lambda row: check_run(row.uid),

@@ -5,6 +5,7 @@ registry's write lock from its start, so writers run one after the other. Versio
 and unique rows depend on this policy.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -29,9 +30,9 @@ from .damaged import read_json, read_text, write_json
 
 BUSY_SECONDS: Final = 60
 
-# Releases before 3.51.3 can corrupt a database in WAL mode when two connections write or checkpoint at once
-# (sqlite.org/wal.html#walresetbug).
-JOURNAL_MODE: Final = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "DELETE"
+WAL_IS_SAFE: Final = sqlite3.sqlite_version_info >= (3, 51, 3)
+"""Whether this SQLite may write in WAL mode: earlier ones can corrupt a database when two connections write or
+checkpoint at once (sqlite.org/wal.html#walresetbug)."""
 
 WRITE: Final = "pointsman_write"
 """The execution option of a connection that will write: True, or ``ROW``."""
@@ -80,6 +81,10 @@ class Sqlite:
     busy timeout. A writer takes its lock at BEGIN: a transaction that reads first and writes later fails at once
     instead of waiting for the lock. The driver's own transaction handling is off, since it begins no transaction for
     SELECT and DDL (docs.sqlalchemy.org, "SQLite transactions").
+
+    The database keeps a rollback journal, also where SQLite is free of the bug that ``WAL_IS_SAFE`` is about. The mode
+    is a property of the file: a process with an older SQLite that has it open follows when another one turns WAL mode
+    on. A file that comes in WAL mode is changed back as soon as no other process has it open.
     """
 
     _ERRORS: Final[_Errors] = {
@@ -114,6 +119,7 @@ class Sqlite:
             json_serializer=write_json,
             json_deserializer=read_json,
         )
+        sa.event.listen(engine, "do_connect", self._open)
         sa.event.listen(engine, "connect", self._configure)
         sa.event.listen(engine, "begin", self._begin)
         return engine
@@ -176,13 +182,63 @@ class Sqlite:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute(f"PRAGMA journal_mode = {JOURNAL_MODE}")
+        _leave_wal(cursor)
         cursor.close()
 
-    @staticmethod
-    def _begin(connection: sa.Connection) -> None:
+    def _open(self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        """Open a file in WAL mode as one that cannot change where its directory cannot be written.
+
+        SQLite needs two more files to read in WAL mode (sqlite.org/wal.html#readonly).
+        """
+        if not self._is_in_wal() or os.access(self.path.parent, os.W_OK):
+            return
+        changes = Path(f"{self.path}-wal")
+        if changes.exists() and changes.stat().st_size:
+            raise ReadOnlyError(
+                f"the database {self.label} cannot be read: it is in WAL mode, its newest changes are in "
+                f"{changes.name}, and its directory cannot be written; copy both files to one that can"
+            )
+        arguments[0] = f"{self.path.absolute().as_uri()}?immutable=1"
+        options["uri"] = True
+
+    def _is_in_wal(self) -> bool:
+        """Whether the header of the file says so (sqlite.org/fileformat.html, offset 18)."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(20)[18:] == b"\x02\x02"
+        except OSError:
+            return False  # SQLite will say what is the matter
+
+    def _begin(self, connection: sa.Connection) -> None:
         options: Any = connection.get_execution_options()
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE) else "BEGIN")
+        if not options.get(WRITE):
+            connection.exec_driver_sql("BEGIN")
+            return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if WAL_IS_SAFE or connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            return
+        # Another process has changed the mode since this connection was opened, or held the file then.
+        connection.exec_driver_sql("ROLLBACK")
+        cursor = connection.connection.cursor()
+        still = _leave_wal(cursor)
+        cursor.close()
+        if still:
+            raise BusyError(
+                f"the database {self.label} cannot be written: another process has it open in WAL mode, in which "
+                f"SQLite {sqlite3.sqlite_version} could corrupt it; end that process, or use a Python with SQLite "
+                "3.51.3 or newer"
+            )
+        self._begin(connection)
+
+
+def _leave_wal(cursor: Any) -> bool:
+    """Change a database in WAL mode to a rollback journal; return whether it could not be changed."""
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        return False
+    try:
+        return bool(cursor.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "wal")
+    except sqlite3.OperationalError:
+        return True  # another process has it open, or it cannot be written
 
 
 class Postgres:

@@ -14,7 +14,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import JOURNAL_MODE
 from ..database.database import REVISIONS
 from ..errors import Action, Advice, PointsmanError
 from ..records import RunStatus
@@ -66,7 +65,7 @@ def diagnose(home: str | Path | None = None) -> Diagnosis:
     facts = {
         "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         **{name: _package_version(name) for name in PACKAGES},
-        "sqlite": f"{sqlite3.sqlite_version}, journal mode {JOURNAL_MODE}",
+        "sqlite": sqlite3.sqlite_version,
         "home": str(Path(home).absolute() if home is not None else default_home()),
         "schema": f"{REVISIONS[-1]} is what this pointsman needs",
     }

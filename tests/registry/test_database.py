@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from pointsman.registry import Registry
 from pointsman.registry.database import backends, database, tables
-from pointsman.registry.database.backends import BUSY_SECONDS, JOURNAL_MODE
+from pointsman.registry.database.backends import BUSY_SECONDS, WAL_IS_SAFE
 from pointsman.registry.database.database import REVISIONS, Database
 from pointsman.registry.errors import (
     Action,
@@ -60,7 +61,7 @@ def test_a_new_database_is_made_with_its_directories(tmp_path):
         "alembic_version",
         *tables.metadata.tables,
     }
-    assert len(tables.metadata.tables) == 16
+    assert len(tables.metadata.tables) == 17
 
 
 def test_an_empty_file_becomes_a_database(path):
@@ -344,13 +345,68 @@ def test_every_connection_has_the_pragmas(made):
                 "foreign_keys": 1,
                 "synchronous": 2,
                 "busy_timeout": BUSY_SECONDS * 1000,
-                "journal_mode": JOURNAL_MODE.lower(),
+                "journal_mode": "delete",
                 "mmap_size": 0,
             }
 
 
-def test_wal_only_where_sqlite_is_free_of_its_bug():
-    assert ("DELETE" if sqlite3.sqlite_version_info < (3, 51, 3) else "WAL") == JOURNAL_MODE
+def in_wal_mode(path):
+    """Another process's connection, which has turned WAL mode on and holds the file."""
+    other = sqlite3.connect(path, isolation_level=None)
+    assert other.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+    other.execute("CREATE TABLE IF NOT EXISTS theirs (x)")
+    return other
+
+
+@pytest.mark.parametrize("open_before", [False, True])
+def test_a_database_that_another_process_holds_in_wal_mode(made, open_before):
+    with ExitStack() as stack:
+        if open_before:
+            opened = stack.enter_context(closing(Database(made)))
+            opened.check_writable()
+        other = stack.enter_context(closing(in_wal_mode(made)))
+        if not open_before:
+            opened = stack.enter_context(closing(Database(made)))
+        assert opened.revision() == REVISIONS[-1]
+        if WAL_IS_SAFE:
+            opened.check_writable()
+        else:
+            with pytest.raises(BusyError, match=r"another process has it open in WAL mode, in which SQLite 3\.\d+"):
+                opened.check_writable()
+        other.close()
+        opened.check_writable()
+        assert opened.revision() == REVISIONS[-1]
+    with closing(Database(made)) as opened, opened.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "delete"
+    assert entries(made.parent) == [made.name]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_database_in_wal_mode_on_a_read_only_disk(home, registry, add, unprivileged, changes):
+    add()
+    registry.close()
+    other = in_wal_mode(home / "registry.db")
+    if changes:
+        other.execute("INSERT INTO theirs VALUES (1)")
+        for suffix in ("", "-wal"):
+            shutil.copy(home / f"registry.db{suffix}", home / f"copy{suffix}")
+    other.close()
+    if changes:
+        for suffix in ("", "-wal"):
+            (home / f"copy{suffix}").rename(home / f"registry.db{suffix}")
+    home.chmod(0o555)
+    try:
+        messages = unprivileged(OPEN if changes else READ, home).splitlines()
+    finally:
+        home.chmod(0o755)
+    if changes:
+        assert messages == [
+            f"the database {home / 'registry.db'} cannot be read: it is in WAL mode, its newest changes are in "
+            "registry.db-wal, and its directory cannot be written; copy both files to one that can"
+        ]
+    else:
+        assert len(messages) == 2  # it was read, and neither write was possible
+    assert entries(home) == ["objects", "registry.db", *["registry.db-wal"] * changes]
 
 
 def test_foreign_keys_are_enforced(made):
@@ -393,8 +449,6 @@ def test_a_busy_database_says_so(made, monkeypatch):
 
 
 def test_a_commit_that_readers_hold_up_leaves_nothing(made, monkeypatch):
-    if JOURNAL_MODE == "WAL":
-        pytest.skip("in WAL mode readers hold no writer up")
     monkeypatch.setattr(backends, "BUSY_SECONDS", 0.05)
     with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
         other.execute("BEGIN")

@@ -1,7 +1,11 @@
-"""Faults of a database: what a bad disk does to a value, written where no check of SQLite's stops it."""
+"""Faults of a database and a store: what a bad disk does to a value, past every check of SQLite's, and to a file."""
 
+import os
 import random
+import shutil
+import socket
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -94,3 +98,22 @@ DAMAGED: dict[str, Any] = {
     "deep": "[" * 100_000,
 }
 """What may stand in a column that holds something else."""
+
+
+NO_FILES = ("directory", "pipe", "socket", "device")
+"""What can have a file's name and is none."""
+
+
+def replace_with(kind, path):
+    """Put one of ``NO_FILES`` where a file is."""
+    path.unlink()
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening, tempfile.TemporaryDirectory() as short:
+            listening.bind(f"{short}/socket")  # its path is short, whatever the directory of the test
+            shutil.move(f"{short}/socket", path)
+    else:
+        path.symlink_to(os.devnull)

@@ -26,6 +26,7 @@ from ..errors import (
     ReadOnlyError,
     SettingsError,
 )
+from ..storage.files import open_regular
 from .damaged import read_json, read_text, write_json
 
 BUSY_SECONDS: Final = 60
@@ -204,7 +205,7 @@ class Sqlite:
     def _is_in_wal(self) -> bool:
         """Whether the header of the file says so (sqlite.org/fileformat.html, offset 18)."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 return file.read(20)[18:] == b"\x02\x02"
         except OSError:
             return False  # SQLite will say what is the matter

@@ -1,10 +1,13 @@
 """Atomic writes: a reader sees the old file or all of the new one, never a part."""
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -82,11 +85,45 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+class NotAFileError(OSError):
+    """What has a file's name is a directory, a pipe, a socket or a device."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        kind = next((word for is_one, word in _KINDS if is_one(mode)), "device")
+        super().__init__(errno.EINVAL, f"it is a {kind}, not a file", str(path))
+
+
+_KINDS = ((stat.S_ISDIR, "directory"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read it; anything else that has its name is refused at once, while a pipe would be waited for.
+
+    Raises:
+        NotAFileError: It is no file, nor a link to one.
+        OSError: It cannot be read.
+    """
+    # The look before, since to open a device can do something; the look after, since it may have changed meanwhile.
+    _check_regular(path, path.stat())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFileError(path, status.st_mode)
+
+
 def measure_file(path: Path) -> tuple[str, int]:
     """The sha256 of a file, as hexadecimal digits, and its size in bytes.
 
     Raises:
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import DiskFullError, StoreError
-from .files import create_atomically, measure_file, sync_directory, write_atomically
+from ..errors import Action, Advice, DiskFullError, ObjectCorruptError, StoreError
+from .files import NotAFileError, create_atomically, measure_file, open_regular, sync_directory, write_atomically
 from .objects import CHUNK, Stored, checked, digest_of, missing, path_of
 from .owner import LARGEST, OWNER_FILE
 
@@ -47,6 +47,8 @@ class LocalStore:
                 if self.measure(digest)[0] == digest:
                     return
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()  # nothing else that has the name holds up a rename
             write_atomically(path, checked(chunks, digest, f"the content for {path}"))
             # The entry of a new directory must survive a power cut, too.
             sync_directory(self.root)
@@ -61,7 +63,7 @@ class LocalStore:
         """The content of ``digest`` in chunks, its sha256 checked before the last one."""
         path = self.path(digest)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 yield from checked(iter(lambda: file.read(CHUNK), b""), digest, f"object {digest} of {self.root}")
         except OSError as error:
             raise self._unreadable(digest, error) from error
@@ -100,7 +102,7 @@ class LocalStore:
     def read_owner(self) -> bytes | None:
         """Return the file that names the store's owner, as it is now; None if there is none."""
         try:
-            with (self.root / OWNER_FILE).open("rb") as file:
+            with open_regular(self.root / OWNER_FILE) as file:
                 return file.read(LARGEST)
         except FileNotFoundError:
             return None
@@ -129,9 +131,17 @@ class LocalStore:
     def _unwritable(self, error: OSError) -> StoreError | DiskFullError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFullError(f"no space is left for {self.root}; free some and try again")
+        if error.errno == errno.ENOTEMPTY:
+            return StoreError(
+                f"{error.filename} is a directory with something in it, where a file belongs; move it away"
+            )
         return StoreError(f"the object store {self.root} cannot be written: {error.strerror}")
 
     def _unreadable(self, digest: str, error: OSError) -> StoreError:
         if isinstance(error, FileNotFoundError):
             return missing(digest, self.label)
+        if isinstance(error, NotAFileError):
+            return ObjectCorruptError(
+                f"object {digest} of {self.root} is damaged: {error.strerror}", advice=Advice(Action.REPAIR)
+            )
         return StoreError(f"object {digest} of {self.root} cannot be read: {error.strerror}")

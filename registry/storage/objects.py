@@ -15,7 +15,8 @@ from ..errors import Action, Advice, ObjectCorruptError, ObjectMissingError, Sto
 CHUNK: Final = 1 << 20
 """Bytes that are read or written at a time."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+"""A sha256 as it is written everywhere."""
 
 
 class Stored(NamedTuple):
@@ -111,7 +112,7 @@ def check_digest(text: str) -> str:
     Raises:
         StoreError: It is not 64 lower-case hexadecimal digits.
     """
-    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+    if not isinstance(text, str) or not DIGEST.fullmatch(text):
         raise StoreError(f"digest {str(text)[:80]!a} is not valid: it must be 64 lower-case hexadecimal digits")
     return text
 
@@ -119,7 +120,7 @@ def check_digest(text: str) -> str:
 def digest_of(path: str) -> str | None:
     """The digest of the object at a path below a store's root; None for a file that is no object."""
     head, _, tail = path.partition("/")
-    return head + tail if _DIGEST.fullmatch(head + tail) and len(head) == 2 else None
+    return head + tail if DIGEST.fullmatch(head + tail) and len(head) == 2 else None
 
 
 def path_of(digest: str) -> str:

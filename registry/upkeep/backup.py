@@ -1,9 +1,12 @@
 """Backup: copy a registry, as it is at one moment, into a home of its own."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,12 +16,15 @@ from ..database.damaged import read_text
 from ..database.database import DATABASE_NAME
 from ..errors import ConflictError, StoreError
 from ..registry import Registry
-from ..storage.files import is_temporary, measure_file, temporary_beside, write_atomically
+from ..storage.files import NotAFileError, is_temporary, measure_file, open_regular, temporary_beside, write_atomically
 from ..storage.local import LocalStore
 from ..versions.ownership import owner_of_copy
 
 MARK: Final = "backup.json"
 """The file that tells a backup from any other directory. It names the source and the sha256 of the database."""
+
+_NO_LOCKS: Final = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
+"""What a file system says that cannot lock a directory, as NFS: nothing tells two backups apart there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,8 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         directory: An empty directory, a new one, or an earlier backup.
 
     Raises:
-        ConflictError: The directory holds something else, or a backup that was written to since.
+        ConflictError: The directory holds something else, or a backup that was written to since, or another backup is
+            being written into it.
         ObjectMissingError, ObjectCorruptError: A file is lost or damaged; see ``repair``. An earlier backup is kept.
         StoreError, DiskFullError: The directory cannot be written.
 
@@ -53,8 +60,43 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         ...     copy.versions()
     """
     directory = Path(directory).absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _alone_in(directory):
+            return _back_up(registry, directory)
+    except OSError as error:
+        raise StoreError(f"the backup {directory} cannot be written: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Refuse a directory into which another thread or process backs up; if that is killed, the lock goes with it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"another backup is being written into {directory}; try again when it has ended, or name another "
+                "directory"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    """What the system said, with the path where that is not the backup's own directory."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, NotAFileError) else f"{error.strerror}"
+
+
+def _back_up(registry: Registry, directory: Path) -> Backup:
+    """Copy the registry into a directory that is there and into which nobody else backs up."""
     database, mark = directory / DATABASE_NAME, directory / MARK
-    existing = list(directory.iterdir()) if directory.is_dir() else []
+    existing = list(directory.iterdir())
     if existing and not mark.exists() and not all(is_temporary(path.name) for path in existing):
         raise ConflictError(f"{directory} is neither empty nor an earlier backup; name another directory")
     # A database with another sha256 has been used as a home since: its rows may exist nowhere else.
@@ -63,7 +105,6 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         raise ConflictError(f"{directory} was written to since it was made; name another directory")
     temporary = temporary_beside(database)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         for path in existing:
             if is_temporary(path.name):  # of a backup that was killed
                 path.unlink(missing_ok=True)
@@ -93,8 +134,6 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
         _write_mark(registry, mark, [*earlier, new])
         temporary.replace(database)
         _write_mark(registry, mark, [new])
-    except OSError as error:
-        raise StoreError(f"the backup {directory} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -104,7 +143,8 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
 def _read_mark(mark: Path) -> list[str]:
     """The sha256 of each database that the backup may have; none if there is no mark."""
     try:
-        return [str(digest) for digest in json.loads(mark.read_bytes())["databases"]]
+        with open_regular(mark) as file:
+            return [str(digest) for digest in json.load(file)["databases"]]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError) as error:

@@ -16,7 +16,7 @@ from ..errors import RunNotFoundError
 from ..records import RunStatus
 from ..registry import Registry
 from ..storage.files import is_temporary
-from ..storage.objects import Stored
+from ..storage.objects import DIGEST, Stored
 from ..versions import ownership
 from ..versions.contents import REMOVING, end_removals, name_removals
 
@@ -50,10 +50,10 @@ class Garbage:
 def collect_garbage(registry: Registry, *, apply: bool = False, preexisting: bool = False) -> Garbage:
     """Find files that no version needs, and remove them if told so.
 
-    Garbage is: objects of versions that were removed or never completed, temporary files that a crash left, and the
-    checkpoints of finished runs. Other files in the store stay, and so does every file that was written within the last
-    hour, or whose time lies in the future. Where the store held unknown objects when this registry took it, those stay
-    too: they may be those of another registry that uses an older release.
+    Garbage is: objects of versions that were removed or never completed, which no row and no manifest names, temporary
+    files that a crash left, and the checkpoints of finished runs. Other files in the store stay, and so does every file
+    that was written within the last hour, or whose time lies in the future. Where the store held unknown objects when
+    this registry took it, those stay too: they may be those of another registry that uses an older release.
 
     Args:
         registry: The registry.
@@ -73,6 +73,9 @@ def collect_garbage(registry: Registry, *, apply: bool = False, preexisting: boo
         for file in registry.store.files()
         if (file.digest is not None and file.digest not in needed) or is_temporary(file.path)
     ]
+    # Only where something looks unneeded: to read all manifests takes longer than to read the rows of files.
+    named = _named_by_manifests(registry) if any(file.digest is not None for file in unneeded) else set()
+    unneeded = [file for file in unneeded if file.digest not in named]
     old = [file for file in unneeded if file.modified < written_before]
     foreign = owner.preexisting and not preexisting
     ours = [file for file in old if not (foreign and file.digest is not None and file.modified < owner.claimed)]
@@ -110,6 +113,15 @@ def _finished_with_checkpoints(registry: Registry) -> tuple[str, ...]:
 def _needed(registry: Registry) -> set[str]:
     with registry.database.reading() as connection:
         return set(connection.scalars(sa.select(t.version_file.c.sha256).distinct()))
+
+
+def _named_by_manifests(registry: Registry) -> set[str]:
+    """Every digest in a version's manifest, readable or not: a bad disk may have changed the row that names a file."""
+    named: set[str] = set()
+    with registry.database.reading() as connection:
+        for manifest in connection.scalars(sa.select(t.version.c.manifest).execution_options(yield_per=1000)):
+            named.update(DIGEST.findall(str(manifest)))
+    return named
 
 
 def _remove_all(registry: Registry, files: Sequence[Stored]) -> Iterator[Stored]:

@@ -1,8 +1,10 @@
 import contextlib
 import hashlib
+import os
 import resource
 
 import pytest
+from faults import NO_FILES, replace_with
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from pointsman.registry.errors import (
 from pointsman.registry.storage.files import is_temporary, measure_file, temporary_beside, write_atomically
 from pointsman.registry.storage.local import LocalStore
 from pointsman.registry.storage.objects import digest_of, path_of
+from pointsman.registry.storage.owner import OWNER_FILE
 
 CONTENT = bytes(range(256)) * 4
 
@@ -129,6 +132,37 @@ def test_something_that_is_no_file(store):
     store.path("0" * 64).mkdir(parents=True)
     with pytest.raises(StoreError, match="directory"):
         store.read("0" * 64)
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_is_refused_at_once_and_replaced(store, kind):
+    path = store.path(store.put(CONTENT))
+    digest = digest_of(path.relative_to(store.root).as_posix())
+    replace_with(kind, path)
+    for read in (store.read, store.measure):
+        with pytest.raises(ObjectCorruptError, match=f"is damaged: it is a {kind}, not a file"):
+            read(digest)
+    assert not store.has(digest)
+    assert len(list(store.files())) == (kind != "directory")
+    assert store.put(CONTENT) == digest
+    assert store.read(digest) == CONTENT
+
+
+def test_a_directory_with_something_in_it_is_nobodys_to_remove(store):
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    (store.path(digest) / "thesis").mkdir(parents=True)
+    with pytest.raises(StoreError, match=f"{digest[2:]} is a directory with something in it, .* move it away"):
+        store.put(CONTENT)
+    assert (store.path(digest) / "thesis").exists()
+
+
+def test_an_owners_file_that_is_a_pipe_is_refused_at_once_and_replaced(store):
+    store.root.mkdir(parents=True)
+    os.mkfifo(store.root / OWNER_FILE)
+    with pytest.raises(StoreError, match="cannot be read: it is a pipe, not a file"):
+        store.read_owner()
+    store.write_owner(b"mine", replace=True)
+    assert store.read_owner() == b"mine"
 
 
 @pytest.mark.parametrize(

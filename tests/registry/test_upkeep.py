@@ -10,9 +10,11 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from faults import replace_with
 
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import events
+from pointsman.registry.database import tables as t
 from pointsman.registry.errors import (
     Action,
     Advice,
@@ -56,6 +58,26 @@ def test_garbage_is_what_no_version_needs(registry, add, home):
     assert verify(registry).problems == ()
     assert registry.events()[0].action == "gc"
     assert registry.events()[0].details == {"files": 2, "size": 8}
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_row_with_a_wrong_digest_makes_no_file_garbage(registry, add, broken):
+    """A bad disk changed a digit: the file is needed by the version's manifest, also where that is damaged as well."""
+    version = add(files={"a": b"kept"})
+    digest = version.files[0].sha256
+    add(files={"a": b"gone"})
+    registry.remove("sst2@2")
+    wrong = ("0" if digest[0] != "0" else "1") + digest[1:]
+    with registry.database.writing() as connection:
+        connection.execute(sa.update(t.version_file).where(t.version_file.c.sha256 == digest).values(sha256=wrong))
+        if broken:
+            half = sa.func.substr(t.version.c.manifest, 2)
+            connection.execute(sa.update(t.version).values(manifest=half))
+    age(registry)
+    assert [file.size for file in collect_garbage(registry).files] == [4]
+    assert [file.size for file in collect_garbage(registry, apply=True).files] == [4]
+    assert registry.store.read(digest) == b"kept"
 
 
 @pytest.mark.parametrize(("hours", "count"), [(0.9, 0), (1.1, 1), (-5, 0)])
@@ -217,6 +239,77 @@ def test_a_backup_that_was_written_to_is_somebodys(filled, tmp_path):
         back_up(filled, tmp_path / "backup")
     with Registry(tmp_path / "backup") as copy:
         assert copy.version("sst2").tags == {"only": "here"}
+
+
+_SECOND = """
+import sys
+from pointsman.registry import Registry
+from pointsman.registry.upkeep import back_up
+
+try:
+    with Registry(sys.argv[1]) as registry:
+        back_up(registry, sys.argv[2])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_two_backups_at_once_into_one_directory(filled, spawn, monkeypatch, tmp_path):
+    directory = tmp_path / "backup"
+    back_up(filled, directory)
+    filled.add_version("sst2", **{**FIELDS, "files": {"a": b"later"}})
+    real, said = filled.store.stream, []
+
+    def stream(digest):
+        """Read an object while another process, and another thread, try to back up into the directory, too."""
+        if not said:
+            said.append(spawn(_SECOND, filled.home, directory).communicate(timeout=60)[0])
+            with pytest.raises(ConflictError, match="another backup is being written into"):
+                back_up(filled, directory)
+        return real(digest)
+
+    monkeypatch.setattr(filled.store, "stream", stream)
+    assert back_up(filled, directory).copied == 1
+    expected = f"ConflictError another backup is being written into {directory}; try again when it has ended"
+    assert said[0].startswith(expected), said
+    assert not list(directory.glob(".*.tmp"))
+    with Registry(directory) as copy:
+        assert verify(copy).problems == ()
+        assert copy.versions(name="sst2").total == 3
+    assert spawn(_SECOND, filled.home, directory).communicate(timeout=60) == ("", "")
+
+
+_KILLED = """
+import sys
+from pointsman.registry import Registry
+from pointsman.registry.upkeep import back_up
+
+registry = Registry(sys.argv[1])
+registry.store.stream = lambda digest: print("copying", flush=True) or sys.stdin.read()
+back_up(registry, sys.argv[2])
+"""
+
+
+def test_a_backup_that_was_killed_locks_nobody_out(filled, spawn, tmp_path):
+    process = spawn(_KILLED, filled.home, tmp_path / "backup")
+    assert process.stdout.readline() == "copying\n"
+    with pytest.raises(ConflictError, match="another backup is being written into"):
+        back_up(filled, tmp_path / "backup")
+    process.kill()
+    process.wait()
+    assert list((tmp_path / "backup").glob(".*.tmp"))
+    back_up(filled, tmp_path / "backup")
+    assert not list((tmp_path / "backup").glob(".*.tmp"))
+    with Registry(tmp_path / "backup") as copy:
+        assert verify(copy).problems == ()
+
+
+@pytest.mark.parametrize("name", ["backup.json", "registry.db"])
+def test_a_backup_whose_own_file_is_a_pipe(filled, tmp_path, name):
+    back_up(filled, tmp_path / "backup")
+    replace_with("pipe", tmp_path / "backup" / name)
+    with pytest.raises(StoreError, match=rf"cannot be written: .*{name}: it is a pipe, not a file"):
+        back_up(filled, tmp_path / "backup")
 
 
 @pytest.mark.databases

@@ -6,10 +6,11 @@ import threading
 from contextlib import closing
 
 import pytest
+from faults import NO_FILES, replace_with
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import Action, Advice, ObjectCorruptError, ObjectMissingError, SettingsError
-from pointsman.registry.upkeep import back_up, export_bundle, repair, verify
+from pointsman.registry.upkeep import back_up, collect_garbage, diagnose, export_bundle, repair, verify
 
 
 def change(registry, statement):
@@ -180,6 +181,27 @@ def test_repair_takes_the_first_copy_that_is_right(filled, tmp_path):
     assert verify(filled).problems == ()
     with pytest.raises(SettingsError, match="does not exist; name a backup"):
         repair(filled, before, [tmp_path / "nosuch"])
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_hangs_nothing_and_is_repaired(filled, tmp_path, kind):
+    back_up(filled, tmp_path / "bad")
+    back_up(filled, tmp_path / "good")
+    digest = filled.version("sst2@1").files[0].sha256
+    for root in (filled.store.root, tmp_path / "bad" / "objects"):
+        replace_with(kind, root / digest[:2] / digest[2:])
+    (problem,) = verify(filled).problems
+    assert f"is damaged: it is a {kind}, not a file; it belongs to sst2@1" in problem.text
+    assert (problem.digest, problem.advice) == (digest, Advice(Action.REPAIR))
+    assert any("missing or of the wrong size" in one.text for one in diagnose(filled.home).problems)
+    collect_garbage(filled, apply=True)
+    with pytest.raises(ObjectCorruptError, match=f"it is a {kind}"):
+        back_up(filled, tmp_path / "new")
+    assert repair(filled, [problem], [tmp_path / "bad", tmp_path / "good"]).repaired == (digest,)
+    assert verify(filled).problems == ()
+    back_up(filled, tmp_path / "bad")
+    with Registry(tmp_path / "bad") as copy:
+        assert verify(copy).problems == ()
 
 
 @pytest.mark.databases

@@ -65,7 +65,8 @@ def settings_section(run: Run, *, every: bool) -> Section:
     """The settings that were requested, each with its default; of older runs, those that differ from the defaults."""
     defaults = {field.name: field.default for field in fields(TrainSettings)}
     values = {name: value for name, value in run.settings.items() if name not in _NOT_SETTINGS}
-    requested = run.settings.get("asked")
+    asked = run.settings.get("asked")
+    requested = asked if isinstance(asked, list) else None
 
     def differs(name: str) -> bool:
         if name not in defaults or requested is None:
@@ -89,17 +90,17 @@ def data_rows(run: Run, *, every: bool) -> list[Row]:
             rows.append(("sha256", readable(value)))
         elif name == "rows" and isinstance(value, Mapping):
             rows.append(("rows", _by_split(value)))
-        elif name == "repeated":
+        elif name == "repeated" and isinstance(value, Mapping):
             rows += [("in training, too", _by_split(value))] if every or any(value.values()) else []
-        elif name == "cut":
-            rows += [("cut rows", _by_split(value["rows"]))] if every or any(value["rows"].values()) else []
+        elif name == "cut" and isinstance(value, Mapping) and isinstance(counts := value.get("rows"), Mapping):
+            rows += [("cut rows", _by_split(counts))] if every or any(counts.values()) else []
         elif name == "absent":
             rows.append(("without rows", readable(value)))
-        elif name == "target":
-            rows.append(("scores", ", ".join(f"{key} {number:g}" for key, number in value.items())))
+        elif name == "target" and isinstance(value, Mapping):
+            rows.append(("scores", ", ".join(f"{key} {_short(number)}" for key, number in value.items())))
         elif name == "majority" and isinstance(value, float):
             rows.append(("majority class", share(value, 1)))
-        elif name != "given":
+        elif name != "given" or not isinstance(value, Mapping):
             rows.append((name, readable(value)))
         elif every:
             rows += [(f"requested {key}", text) for key, text in _flat(value)]
@@ -111,9 +112,9 @@ def environment_rows(run: Run, *, every: bool) -> list[Row]:
     recorded = run.environment
     if every:
         return list(_flat(recorded))
-    packages = recorded.get("packages") or {}
+    packages = _mapping(recorded.get("packages"))
     versions = {"python": recorded.get("python"), **{name: packages.get(name) for name in _MAIN_PACKAGES}}
-    git = recorded.get("git") or {}
+    git = _mapping(recorded.get("git"))
     commit = str(git.get("commit", ""))[:12]
     rows = [
         ("packages", ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)),
@@ -135,6 +136,15 @@ def readable(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(readable, value)) or "none"
     return str(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A recorded mapping; an empty one for anything else, which a stranger's bundle may hold."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else readable(value)
 
 
 def _by_split(counts: Mapping[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """registry list: adapters and their versions, with search."""
 
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 import click
 
 from pointsman.registry import Page, Version
+from pointsman.registry.errors import DamagedRowError
 
 from .advice import tell_damaged
 from .best import scored_rows
@@ -106,7 +108,8 @@ def command(
         offset=0 if only_count or limit is None else (page - 1) * limit,
     )
     if name is not None and not versions.total:
-        registry.version(name)  # an unknown adapter is an error, whatever else was asked for
+        with suppress(DamagedRowError):
+            registry.version(name)  # an unknown adapter is an error, whatever else was asked for
     if only_count:
         click.echo(versions.total)
         return

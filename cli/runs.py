@@ -1,6 +1,10 @@
 """registry runs: every training, with or without a version."""
 
+from contextlib import suppress
+
 import click
+
+from pointsman.registry.errors import DamagedRowError
 
 from .advice import tell_damaged
 from .options import json_option
@@ -41,7 +45,8 @@ def command(context: click.Context, adapter: str | None, where: str | None, limi
     registry = open_registry(context)
     runs = registry.runs(where, adapter=adapter, limit=limit)
     if adapter is not None and not runs.total:
-        registry.version(adapter)  # an adapter that has neither runs nor versions is unknown
+        with suppress(DamagedRowError):
+            registry.version(adapter)  # an adapter that has neither runs nor versions is unknown
     tell_damaged(runs.damaged)
     if as_json:
         emit_json(list(runs))

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+from .errors import Action, Advice, DamagedRowError
+
 _T = TypeVar("_T")
 
 
@@ -291,6 +293,16 @@ class Page(Sequence[_T], Generic[_T]):
     """The number of items before the first of ``items``."""
     damaged: tuple[str, ...] = ()
     """Rows of the page that cannot be read, and are not among ``items``: what each is about, and what is wrong."""
+
+    def whole(self) -> tuple[_T, ...]:
+        """The items, for whoever decides by all of them.
+
+        Raises:
+            DamagedRowError: One was left out.
+        """
+        if self.damaged:
+            raise DamagedRowError(self.damaged[0], advice=Advice(Action.VERIFY))
+        return self.items
 
     def __len__(self) -> int:
         return len(self.items)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pointsman.registry import Base, Registry
-from pointsman.registry.errors import Action, Advice, BaseNotFoundError, BusyError, ReadOnlyError
+from pointsman.registry.errors import Action, Advice, BaseNotFoundError, DatabaseError
 
 
 def place_of(registry: Registry, base: Base, given: str | None, *, of: str) -> str:
@@ -46,5 +46,5 @@ def remember_place(registry: Registry, base: Base) -> None:
     """Record where a base was loaded from, for the next time; a registry that cannot be written goes without."""
     try:
         registry.remember_base(base)
-    except (ReadOnlyError, BusyError):
+    except DatabaseError:
         return

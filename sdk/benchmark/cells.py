@@ -111,7 +111,7 @@ class GlueResults:
 def recorded_cells(registry: Registry, name: str) -> dict[Cell, list[Run]]:
     """The runs of every recorded cell of a benchmark, newest first."""
     cells: dict[Cell, list[Run]] = {}
-    for run in registry.runs(_query(name)):
+    for run in registry.runs(_query(name)).whole():
         if run.task in TASKS:
             cells.setdefault(Cell(run.task, run.method, run.seed), []).append(run)
     return cells
@@ -119,7 +119,7 @@ def recorded_cells(registry: Registry, name: str) -> dict[Cell, list[Run]]:
 
 def runs_of_cell(registry: Registry, name: str, cell: Cell) -> list[Run]:
     """The runs of one cell of a benchmark, newest first."""
-    return list(registry.runs(f"{_query(name)} and origin.item = {quote(cell.item)}"))
+    return list(registry.runs(f"{_query(name)} and origin.item = {quote(cell.item)}").whole())
 
 
 def requested_settings(run: Run) -> Mapping[str, Any]:

@@ -96,13 +96,20 @@ class DataSource:
 
     @classmethod
     def of_given(cls, given: Mapping[str, Any]) -> Self:
-        """Read what ``given`` returned, also that of an older or a newer release."""
-        return cls(
+        """Read what ``given`` returned, also that of an older or a newer release, or a stranger's.
+
+        Raises:
+            SettingsError: It is something else.
+        """
+        reading = given.get("reading", {}) if isinstance(given, Mapping) else None
+        if not isinstance(reading, Mapping) or not given.keys() >= {"data", "validation", "text", "label"}:
+            raise SettingsError(f"the run does not say where its rows came from; found {short_repr(given)}")
+        return cls.of(
             data=given["data"],
             validation=given["validation"],
-            text=tuple(given["text"]),
+            text=given["text"],
             label=given["label"],
-            reading=ReadSettings.from_dict(given.get("reading", {})),
+            reading=ReadSettings.from_dict(reading),
             primary=given.get("primary"),
             positive=given.get("positive"),
         )

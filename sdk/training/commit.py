@@ -28,9 +28,9 @@ def commit() -> dict[str, Any] | None:
         top, objects, index, head = _git("rev-parse", "--path-format=absolute", *paths).splitlines()
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    with TemporaryDirectory() as directory:
-        _make_empty_repository(Path(directory), head)
-        try:
+    try:
+        with TemporaryDirectory() as directory:
+            _make_empty_repository(Path(directory), head)
             status = _git(
                 "status",
                 "--porcelain",
@@ -41,8 +41,8 @@ def commit() -> dict[str, Any] | None:
                 GIT_OBJECT_DIRECTORY=objects,
                 GIT_INDEX_FILE=index,
             )
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return {"commit": head, "changed": None}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {"commit": head, "changed": None}
     return {"commit": head, "changed": bool(status)}
 
 

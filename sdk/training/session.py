@@ -189,7 +189,15 @@ def run_training(
             # Flushed before the version is listed, so that it has its full history; fails if the run is no longer ours.
             wait_out(recorder.flush)
             parameters = sum(vector.numel() for vector in optimiser.vectors.values())
-            version = wait_out(lambda: _register(prepared, base, best, registry, run=recorder, parameters=parameters))
+
+            def register() -> Version:
+                # An earlier attempt may have been committed although its answer never came.
+                made = registry.run(recorder.uid).version
+                if made is not None:
+                    return registry.version(made)
+                return _register(prepared, base, best, registry, run=recorder, parameters=parameters)
+
+            version = wait_out(register)
             wait_out(recorder.finish)
         checkpoints.remove()
         return version

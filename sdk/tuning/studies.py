@@ -149,7 +149,7 @@ class Study:
 
     def _runs(self, *, adapter: str | None) -> list[Run]:
         query = f"origin.kind = {TRIAL} and origin.name = {quote(self.name)}"
-        return [run for run in self._registry.runs(query, adapter=adapter) if _details(run).keys() >= _DETAILS]
+        return [run for run in self._registry.runs(query, adapter=adapter).whole() if _details(run).keys() >= _DETAILS]
 
     def _trial(self, run: Run, version: Version | None) -> Trial:
         assert run.origin is not None, "the query asks for runs with an origin"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.cli.details import data_rows
+from pointsman.cli.details import data_rows, environment_rows
 from pointsman.registry import Origin, Registry
 from pointsman.sdk.core.composition import parse
 from pointsman.sdk.methods.defaults import default_config
@@ -70,6 +70,21 @@ def test_what_is_known_of_the_rows_is_shown_where_it_says_something() -> None:
         ("in training, too", "0 eval"),
         ("cut rows", "0 train, 0 eval"),
     ]
+
+
+@pytest.mark.parametrize("name", ["repeated", "cut", "absent", "target", "rows", "majority", "given", "fingerprint"])
+@pytest.mark.parametrize("odd", [3, "x", None, [1], {"rows": 3}, {"rows": {"train": "x"}}, {"mean": "x"}])
+def test_data_of_any_shape_are_shown(name: str, odd: Any) -> None:
+    for every in (False, True):
+        assert all(isinstance(text, str) for _, text in data_rows(SimpleNamespace(data={name: odd}), every=every))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["packages", "git", "python", "device"])
+@pytest.mark.parametrize("odd", [3, "x", [1], {"torch": [1]}])
+def test_an_environment_of_any_shape_is_shown(name: str, odd: Any) -> None:
+    run = SimpleNamespace(environment={name: odd})
+    for every in (False, True):
+        assert all(isinstance(text, str) for _, text in environment_rows(run, every=every))  # type: ignore[arg-type]
 
 
 def config(method: str, **changes: Any) -> dict[str, Any]:

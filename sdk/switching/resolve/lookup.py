@@ -5,9 +5,16 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.registry import Base, Ref, Registry, Version, VersionKind
-from pointsman.registry.errors import Action, Advice, CompositionError, PointsmanError, VersionNotFoundError
+from pointsman.registry.errors import (
+    Action,
+    Advice,
+    CompositionError,
+    DamagedRowError,
+    PointsmanError,
+    VersionNotFoundError,
+)
 
-from ...core.composition import Composition, Fuse, from_dict, replace
+from ...core.composition import Composition, Fuse, from_dict, refs, replace
 from ...core.members import with_local_members
 from ...core.same_base import check_base
 from ...methods.fusion import FUSE, fusion_members
@@ -154,10 +161,13 @@ def _fusion_layer(block: Fuse, registry: Registry) -> Version:
     """
     numbered = replace(block, lambda ref: Ref.parse(registry.version(ref).ref))
     assert isinstance(numbered, Fuse)
+    digests = {registry.version(ref).digest for ref in refs(numbered)}
     layers = [
         version
         for version in registry.versions(method=FUSE, sort="created").items
-        if _is_over(version, numbered, registry)
+        # One statement for each layer; most are over other members.
+        if {parent.digest for parent in registry.parents(version.ref)} == digests
+        and _is_over(version, numbered, registry)
     ]
     if not layers:
         members = [str(member) for member in numbered.members]
@@ -176,5 +186,5 @@ def _is_over(version: Version, block: Fuse, registry: Registry) -> bool:
         return False
     try:
         return bool(with_local_members(version, registry).config["composition"] == block.to_dict())
-    except (CompositionError, VersionNotFoundError):
+    except (CompositionError, VersionNotFoundError, DamagedRowError):
         return False

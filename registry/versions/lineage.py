@@ -24,7 +24,11 @@ def lineage(connection: sa.Connection, version_id: int) -> Lineage:
         for row in connection.execute(
             sa.select(t.version.c.id, ref_column())
             .join(t.adapter, t.version.c.adapter_id == t.adapter.c.id)
-            .where(t.version.c.id.in_(sa.select(wanted.c.id)))
+            # The other parents of what was made from it, too, which are not followed further.
+            .where(
+                t.version.c.id.in_(sa.select(wanted.c.id))
+                | t.version.c.id.in_(sa.select(c.parent_id).where(c.child_id.in_(sa.select(wanted.c.id))))
+            )
         )
     }
     rows = connection.execute(

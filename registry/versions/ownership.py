@@ -49,11 +49,9 @@ def own_store(database: Database, store: Store) -> StoreOwner:
         ForeignStoreError, StoreError: As ``check_store``.
         DiskFullError: No space is left.
     """
-    owner = check_store(database, store)
     if store.read_owner() is None:
-        store.write_owner(owner.content())
-        return check_store(database, store)  # another registry may have been faster
-    return owner
+        store.write_owner(check_store(database, store).content())
+    return check_store(database, store)  # another registry may have been faster
 
 
 def adopt_store(database: Database, store: Store) -> StoreOwner:

@@ -5,9 +5,10 @@ import shlex
 import pytest
 
 from pointsman.cli.advice import render
-from pointsman.registry import Action, Advice
+from pointsman.registry import Action, Advice, Registry
 
 EXAMPLES = {
+    Action.ADOPT_STORE: ({}, "registry db adopt-store"),
     Action.BENCHMARK: ({}, "registry glue --base …"),
     Action.COLLECT_GARBAGE: ({}, "registry gc --apply"),
     Action.FUSE: ({"members": ["b@1", "a@1"]}, "registry fuse … --of b@1,a@1 --task …"),
@@ -63,6 +64,7 @@ def test_an_error_ends_with_what_to_try(run) -> None:  # type: ignore[no-untyped
 
 def test_what_to_try_means_the_same_home(run, tmp_path) -> None:  # type: ignore[no-untyped-def]
     home = tmp_path / "a home"
+    Registry(home).close()
     result = run("show", "sst2", home=home)
     assert result.err.splitlines()[-1] == f"try: registry --home '{home}' train TASK --base …"
     assert run("show", "sst2").err.splitlines()[-1] == "try: registry train TASK --base …"

@@ -70,7 +70,7 @@ def test_what_cannot_be_merged(arguments: list[str], said: list[str], run: Any, 
     result = run("merge", "both", "--of", *arguments)
     assert result.refused(*said)
     assert result.out == ""
-    assert run("list", "both", "--json").json == []
+    assert run("list", "both", "--json").refused("unknown adapter 'both'")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_bundle_of_a_newer_release_may_say_more(registry, kinds, tmp_path):
         ),
         (
             lambda index: index["versions"][0]["base"].update(former_fingerprint="x"),
-            r"an invalid record, versions\[0\]: base.fingerprint is 'x': it must be a sha256",
+            r"an invalid record, versions\[0\]: base.former_fingerprint is 'x': it must be a sha256",
         ),
     ],
 )

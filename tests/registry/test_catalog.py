@@ -434,5 +434,5 @@ def test_a_base_is_given_its_former_fingerprint_once(registry, add, base):
     add(base=replace(base, former_fingerprint="12" * 32))
     add(base=base)
     assert {version.base.former_fingerprint for version in registry.versions()} == {"ef" * 32}
-    with pytest.raises(SettingsError, match=r"base\.fingerprint is 'none': it must be a sha256"):
+    with pytest.raises(SettingsError, match=r"base\.former_fingerprint is 'none': it must be a sha256"):
         add(base=replace(base, former_fingerprint="none"))

@@ -143,8 +143,8 @@ def tensors_in_memory(switcher: Switcher) -> dict[str, torch.Tensor]:
 
 
 def stored_files(registry: Registry) -> dict[Path, str]:
-    """The sha256 of every file in a registry's store."""
-    paths = (path for path in (registry.home / "objects").rglob("*") if path.is_file())
+    """The sha256 of every object in a registry's store."""
+    paths = (path for path in (registry.home / "objects").glob("*/*") if path.is_file())
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -242,7 +242,7 @@ def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
 ) -> None:
     made = fuse(
         "f", ["a", "b"], "sst2", registry=registry, base=str(tiny_base), data="sample", max_steps=1, max_train_rows=8,
-        max_eval_rows=4, max_length=16, batch_size=8, precision="fp32",
+        max_eval_rows=40, max_length=16, batch_size=8, precision="fp32",
     )  # fmt: skip
     assert switcher.load("fuse(a, b)") == "f@1"
     with pytest.raises(CompositionError, match=r"fuse\(a, b\) is f@1 already: set an alias"):
@@ -250,7 +250,8 @@ def test_a_fusion_over_some_is_one_version_or_has_to_be_named(
     assert compose("x", "stack(c, fuse(a, b))", registry=registry).config == {"composition": {"stack": ["c@1", "f@1"]}}
     files = registry.read_files(made)
     registry.add_version("g", files=files, task=GLUE["cola"].to_dict(), method=made.method, config=made.config,
-                         base=made.base, max_length=16, parameters=1)  # fmt: skip
+                         base=made.base, max_length=16, parameters=1, kind=made.kind,
+                         parents=[("member", parent) for parent in made.parents])  # fmt: skip
     switcher.refresh("a")
     assert switcher.load("fuse(a, b)") == "f@1"
     with pytest.raises(CompositionError, match=r"for several tasks: g@1 .cola., f@1 .sst2.; name one of them$"):

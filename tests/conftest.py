@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pointsman.registry import Registry
@@ -22,6 +23,10 @@ from pointsman.registry.database.database import Database
 
 from helpers import make_tiny_base
 from postgres import server
+
+# The same examples in every run; --hypothesis-profile=default looks for others.
+hypothesis.settings.register_profile("fixed", derandomize=True)
+hypothesis.settings.load_profile("fixed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -99,7 +99,10 @@ def read_everything(home: Path, ref: str, other: str) -> None:
         ["runs"], ["log", "--json"], ["verify"], ["export", ref, other, f"{home}.tar"],
     ]:  # fmt: skip
         result = CliRunner().invoke(cli, ["--home", str(home), *arguments])
-        assert result.exit_code == 0, (arguments, result.output, result.exception)
+        # Whatever was made from the version as it was lacks a member now, which is a problem to verify.
+        good = (0, 1) if arguments == ["verify"] else (0,)
+        assert result.exit_code in good, (arguments, result.output, result.exception)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (arguments, result.exception)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -85,8 +85,8 @@ def main() -> None:
         status = _failed(str(error))
         if error.advice is not None:
             click.echo(hint(error.advice), err=True)
-    except (click.Abort, KeyboardInterrupt):
-        status = _failed("interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        status = _failed(_interrupted(error))
     except BrokenPipeError:
         # The reader closed the pipe. Without this, Python would report it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -102,6 +102,12 @@ def main() -> None:
 def _failed(message: str) -> int:
     click.echo(f"error: {printable(message)}", err=True)
     return 1
+
+
+def _interrupted(error: BaseException) -> str:
+    """What to say after Ctrl-C; an interrupted wait says in its error what was waited for."""
+    cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__  # click raises an error of its own
+    return f"interrupted {cause}".strip() if isinstance(cause, KeyboardInterrupt) else "interrupted"
 
 
 def _of(error: OSError) -> str:

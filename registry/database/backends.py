@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..storage.files import open_regular
 from .damaged import read_json, read_text, write_json
+from .waiting import begin_writing, interrupted_wait
 
 BUSY_SECONDS: Final = 60
 
@@ -215,7 +216,15 @@ class Sqlite:
         if not options.get(WRITE):
             connection.exec_driver_sql("BEGIN")
             return
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        try:
+            begin_writing(raw, BUSY_SECONDS, self.label)
+        except BaseException as error:
+            connection.invalidate()  # its busy timeout may be short now
+            if isinstance(error, sqlite3.Error):  # from the driver itself: SQLAlchemy has not wrapped it
+                raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
+            raise
         if WAL_IS_SAFE or connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             return
         # Another process has changed the mode since this connection was opened, or held the file then.
@@ -314,16 +323,18 @@ class Postgres:
         kind = SettingsError if isinstance(error, sa.exc.DataError) else DatabaseError
         return kind(f"the database {self.label} cannot be used: {text}")
 
-    @staticmethod
-    def _begin(connection: sa.Connection) -> None:
+    def _begin(self, connection: sa.Connection) -> None:
         options: Any = connection.get_execution_options()
         if options.get(WRITE):
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
             if options[WRITE] == ROW:
                 return
-            connection.exec_driver_sql(
-                "SELECT pg_advisory_xact_lock(hashtextextended('pointsman ' || current_schema(), 0))"
-            )
+            try:
+                connection.exec_driver_sql(
+                    "SELECT pg_advisory_xact_lock(hashtextextended('pointsman ' || current_schema(), 0))"
+                )
+            except KeyboardInterrupt as error:
+                raise interrupted_wait(self.label) from error
         else:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 

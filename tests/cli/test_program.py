@@ -1,8 +1,11 @@
 """The program as a whole: help, versions, exit codes, escape codes, and how fast it starts."""
 
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -205,3 +208,36 @@ def test_pipes_get_no_escape_codes(arguments: list[str], run: Any, trained: Path
     result = run(*arguments, home=trained)
     assert result.code == 0
     assert "\x1b" not in result.out + result.err
+
+
+_WAITING = """
+import signal, sys
+from pointsman.cli import main
+from pointsman.registry.database import waiting
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+waiting.SLICE = 0.05
+clock = waiting.time.monotonic
+waiting.time.monotonic = lambda: print("asked", flush=True) or clock()
+sys.argv[0] = "registry"
+main.main()
+"""
+
+
+def test_ctrl_c_while_the_database_is_busy_names_the_cause(home: Path) -> None:
+    Registry(home).close()
+    database = home / "registry.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with subprocess.Popen(
+            [sys.executable, "-c", _WAITING, "--home", str(home), "doctor"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)] == ["asked\n"] * 2
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=60)[1]
+    said = f"error: interrupted while waiting for another process that writes to the database {database}\n"
+    assert (process.returncode, err.lstrip()) == (1, said)  # click breaks the line of ^C

@@ -1,6 +1,7 @@
 import os
 import random
 import shutil
+import signal
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.registry import Registry
-from pointsman.registry.database import backends, database, tables
+from pointsman.registry.database import backends, database, tables, waiting
 from pointsman.registry.database.backends import BUSY_SECONDS, WAL_IS_SAFE
 from pointsman.registry.database.database import REVISIONS, Database
 from pointsman.registry.errors import (
@@ -446,6 +447,71 @@ def test_a_busy_database_says_so(made, monkeypatch):
             opened.check_writable()
         other.execute("ROLLBACK")
         opened.check_writable()
+
+
+def test_a_wait_for_a_busy_database_outlasts_its_slices(made, monkeypatch):
+    monkeypatch.setattr(waiting, "SLICE", 0.01)
+    with closing(Database(made)) as opened, closing(sqlite3.connect(made, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        slices = []
+
+        def clock():
+            slices.append(1)
+            if len(slices) == 5:
+                other.execute("ROLLBACK")
+            return 0.0
+
+        monkeypatch.setattr(waiting.time, "monotonic", clock)
+        with opened.writing() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == BUSY_SECONDS * 1000
+        assert len(slices) == 5
+
+
+_INTERRUPTED = """
+import signal, sys
+from pointsman.registry import Registry
+from pointsman.registry.database import waiting
+
+registry = Registry(sys.argv[1], database=sys.argv[2])
+registry.check_writable()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+print("ready", flush=True)
+sys.stdin.readline()
+waiting.SLICE = 0.05
+clock = waiting.time.monotonic
+waiting.time.monotonic = lambda: print("asked", flush=True) or clock()
+try:
+    registry.check_writable()
+except KeyboardInterrupt as error:
+    print("interrupted", error, flush=True)
+waiting.time.monotonic = clock
+sys.stdin.readline()
+registry.check_writable()
+"""
+
+
+@pytest.mark.databases
+def test_an_interrupted_wait_says_what_it_waited_for(registry, spawn):
+    """Another process holds the write lock; the interrupted one can write as soon as that has ended."""
+    backend = registry.database.backend
+    place = backend.url.render_as_string(hide_password=False) if hasattr(backend, "url") else str(backend.path)
+    process = spawn(_INTERRUPTED, registry.home, place)
+    assert process.stdout.readline() == "ready\n"
+    with registry.database.writing() as connection:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        if hasattr(backend, "url"):
+            waiters = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not connection.exec_driver_sql(waiters).scalar_one():
+                pass
+        else:
+            assert [process.stdout.readline() for _ in range(2)] == ["asked\n"] * 2  # at the start, and after a slice
+        process.send_signal(signal.SIGINT)
+        said = next(line for line in process.stdout if line != "asked\n")
+    expected = f"interrupted while waiting for another process that writes to the database {backend.label}\n"
+    assert said.replace("+psycopg", "") == expected.replace("+psycopg", "")
+    assert process.communicate("\n", timeout=60) == ("", "")
+    assert process.returncode == 0
 
 
 def test_a_commit_that_readers_hold_up_leaves_nothing(made, monkeypatch):

@@ -1,0 +1,48 @@
+"""Wait for SQLite's write lock, so that Ctrl-C is seen and says what was waited for.
+
+Python hands a signal on only when a call into SQLite returns, and that would wait for the whole of its busy timeout.
+"""
+
+import sqlite3
+import time
+from typing import Final
+
+SLICE: Final = 1.0
+"""Seconds of one wait inside SQLite."""
+
+
+def begin_writing(connection: sqlite3.Connection, seconds: float, label: str) -> None:
+    """Begin a transaction that holds the write lock.
+
+    Args:
+        connection: Without an open transaction. After an error its busy timeout is undefined.
+        seconds: How long to wait in all; also the busy timeout that the connection has afterwards.
+        label: The database's name in messages.
+
+    Raises:
+        sqlite3.OperationalError: Another connection held the lock all the time, or the database cannot be written.
+        KeyboardInterrupt: With a message, if it came while another connection held the lock.
+    """
+    until = time.monotonic() + seconds
+    waited = False
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {int(min(SLICE, seconds) * 1000)}")
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError as error:
+                waited = True  # first of all: the signal may be seen at any call that follows
+                # Extended codes carry the primary one in their lowest byte.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+        connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    except KeyboardInterrupt as error:
+        if waited:
+            raise interrupted_wait(label) from error
+        raise
+
+
+def interrupted_wait(label: str) -> KeyboardInterrupt:
+    """The interrupt of a wait for the write lock, with a message that ends "interrupted …"."""
+    return KeyboardInterrupt(f"while waiting for another process that writes to the database {label}")

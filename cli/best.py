@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from pointsman.registry import Best, Ref, Registry, Version
+from pointsman.registry.errors import DamagedRowError
 from pointsman.registry.refs import BEST
 
 from .output import note
@@ -68,5 +69,8 @@ def _differences(registry: Registry, version: Version, others: Iterable[Version]
 
 def _source(registry: Registry, version: Version) -> str | None:
     """Where the rows of a version came from; None if that is unknown."""
-    source = None if version.run is None else registry.run(version.run).data.get("source")
+    try:
+        source = None if version.run is None else registry.run(version.run).data.get("source")
+    except DamagedRowError:
+        return None  # what is left out is a note only
     return source if isinstance(source, str) else None

@@ -26,7 +26,6 @@ from ..errors import (
     ReadOnlyError,
     SettingsError,
 )
-from ..storage.files import open_regular
 from .damaged import read_json, read_text, write_json
 from .waiting import begin_writing, interrupted_wait
 
@@ -187,29 +186,31 @@ class Sqlite:
         _leave_wal(cursor)
         cursor.close()
 
-    def _open(self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
-        """Open a file in WAL mode as one that cannot change where its directory cannot be written.
+    def _open(self, dialect: Any, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """Open a connection; to a file in WAL mode on a read-only disk, as to one that cannot change.
 
-        SQLite needs two more files to read in WAL mode (sqlite.org/wal.html#readonly).
+        SQLite needs two more files to read in WAL mode (sqlite.org/wal.html#readonly). Only SQLite opens the file: any
+        other descriptor would release this process's locks when it is closed (sqlite.org/howtocorrupt.html, 2.2).
         """
-        if not self._is_in_wal() or os.access(self.path.parent, os.W_OK):
-            return
-        changes = Path(f"{self.path}-wal")
-        if changes.exists() and changes.stat().st_size:
-            raise ReadOnlyError(
-                f"the database {self.label} cannot be read: it is in WAL mode, its newest changes are in "
-                f"{changes.name}, and its directory cannot be written; copy both files to one that can"
-            )
-        arguments[0] = f"{self.path.absolute().as_uri()}?immutable=1"
-        options["uri"] = True
-
-    def _is_in_wal(self) -> bool:
-        """Whether the header of the file says so (sqlite.org/fileformat.html, offset 18)."""
+        connection = dialect.connect(*arguments, **options)
         try:
-            with open_regular(self.path) as file:
-                return file.read(20)[18:] == b"\x02\x02"
-        except OSError:
-            return False  # SQLite will say what is the matter
+            connection.execute("PRAGMA journal_mode").fetchone()  # reads the header
+        except sqlite3.OperationalError as error:
+            # Extended codes carry the primary one in their lowest byte.
+            unreadable = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not unreadable or not self.path.is_file() or os.access(self.path.parent, os.W_OK):
+                connection.close()
+                raise
+            changes = Path(f"{self.path}-wal")
+            if changes.exists() and changes.stat().st_size:
+                connection.close()
+                raise ReadOnlyError(
+                    f"the database {self.label} cannot be read: it is in WAL mode, its newest changes are in "
+                    f"{changes.name}, and its directory cannot be written; copy both files to one that can"
+                ) from error
+            connection.close()
+            return dialect.connect(f"{self.path.absolute().as_uri()}?immutable=1", **options, uri=True)
+        return connection
 
     def _begin(self, connection: sa.Connection) -> None:
         options: Any = connection.get_execution_options()

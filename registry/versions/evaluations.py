@@ -42,7 +42,13 @@ def derived(data: Mapping[str, Any]) -> Evaluation | None:
 
 
 def settled(
-    connection: sa.Connection, given: Evaluation | None, *, adapter_id: int, run_id: int | None, metric: str | None
+    connection: sa.Connection,
+    given: Evaluation | None,
+    *,
+    adapter_id: int,
+    run_id: int | None,
+    metric: str | None,
+    corrects_older: bool,
 ) -> Evaluation | None:
     """The evaluation of a version to insert, made the same as that of versions that were scored on the same rows.
 
@@ -52,11 +58,14 @@ def settled(
         adapter_id: The version's adapter.
         run_id: The run that made it.
         metric: Its primary metric.
+        corrects_older: Whether versions of earlier releases that were scored on the same rows are set to them.
     """
     if given is None or run_id is None:
         return given
     stand_in = derived(connection.scalar(sa.select(t.run.c.data).where(t.run.c.id == run_id)) or {})
     if stand_in is None or stand_in.rows != given.rows:
+        return given
+    if given != stand_in and not corrects_older:
         return given
     if given != stand_in:
         older = (

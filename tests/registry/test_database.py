@@ -382,6 +382,26 @@ def test_a_database_that_another_process_holds_in_wal_mode(made, open_before):
     assert entries(made.parent) == [made.name]
 
 
+LOCKED = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    other.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+def test_a_new_connection_leaves_the_locks_of_the_process(made, spawn):
+    """POSIX releases a process's locks on a file when it closes any descriptor of it."""
+    with closing(Database(made)) as opened, ExitStack() as stack:
+        stack.enter_context(opened.writing())
+        for _ in range(3):
+            stack.enter_context(opened.reading())
+        out, _ = spawn(LOCKED, made).communicate(timeout=60)
+        assert out == "database is locked\n"
+
+
 @pytest.mark.parametrize("changes", [False, True])
 def test_a_database_in_wal_mode_on_a_read_only_disk(home, registry, add, unprivileged, changes):
     add()

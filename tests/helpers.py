@@ -142,7 +142,7 @@ def interrupted_before(number: int, interruption: type[BaseException] = Keyboard
         sa.event.remove(sa.Engine, "before_cursor_execute", count)
 
 
-def in_child(target: Callable[[], object], *, seconds: float = 60) -> None:
+def in_child(target: Callable[[], object], *, seconds: float = 180) -> None:
     """Fork, and run a function in the child; fails with its traceback if it raises, or does not end in time."""
     reader, writer = os.pipe()
     child = os.fork()

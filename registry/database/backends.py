@@ -217,14 +217,10 @@ class Sqlite:
         if not options.get(WRITE):
             connection.exec_driver_sql("BEGIN")
             return
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
         try:
-            begin_writing(raw, BUSY_SECONDS, self.label)
-        except BaseException as error:
+            begin_writing(connection, BUSY_SECONDS, self.label)
+        except BaseException:
             connection.invalidate()  # its busy timeout may be short now
-            if isinstance(error, sqlite3.Error):  # from the driver itself: SQLAlchemy has not wrapped it
-                raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
             raise
         if WAL_IS_SAFE or connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             return

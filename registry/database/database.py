@@ -183,7 +183,13 @@ class Database:
             connection.begin(),
         ):
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            try:
+                command.upgrade(config, revision)
+            except ValueError as error:
+                raise DatabaseError(
+                    f"the upgrade of {self.label} met a row that it cannot read, and nothing was changed: {error}; "
+                    "restore a backup"
+                ) from error
             if broken := self.backend.problems(connection):
                 raise DatabaseError(f"the upgrade of {self.label} would break it: {broken[0]}")
 

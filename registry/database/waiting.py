@@ -7,11 +7,13 @@ import sqlite3
 import time
 from typing import Final
 
+import sqlalchemy as sa
+
 SLICE: Final = 1.0
 """Seconds of one wait inside SQLite."""
 
 
-def begin_writing(connection: sqlite3.Connection, seconds: float, label: str) -> None:
+def begin_writing(connection: sa.Connection, seconds: float, label: str) -> None:
     """Begin a transaction that holds the write lock.
 
     Args:
@@ -20,23 +22,28 @@ def begin_writing(connection: sqlite3.Connection, seconds: float, label: str) ->
         label: The database's name in messages.
 
     Raises:
-        sqlite3.OperationalError: Another connection held the lock all the time, or the database cannot be written.
+        OperationalError: Another connection held the lock all the time, or the database cannot be written.
         KeyboardInterrupt: With a message, if it came while another connection held the lock.
     """
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
     until = time.monotonic() + seconds
     waited = False
     try:
-        connection.execute(f"PRAGMA busy_timeout = {int(min(SLICE, seconds) * 1000)}")
+        raw.execute(f"PRAGMA busy_timeout = {int(min(SLICE, seconds) * 1000)}")
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
                 break
-            except sqlite3.OperationalError as error:
+            except sa.exc.OperationalError as error:
                 waited = True  # first of all: the signal may be seen at any call that follows
                 # Extended codes carry the primary one in their lowest byte.
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                if (
+                    getattr(error.orig, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
+                    or time.monotonic() >= until
+                ):
                     raise
-        connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
     except KeyboardInterrupt as error:
         if waited:
             raise interrupted_wait(label) from error

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pointsman.registry import Base, Registry, RunRecorder, RunStatus
 from pointsman.registry.database.database import REVISIONS
-from pointsman.registry.errors import Action, Advice, ConflictError, DiskFullError, OldSchemaError
+from pointsman.registry.errors import Action, Advice, ConflictError, DatabaseError, DiskFullError, OldSchemaError
 from pointsman.registry.metrics.points import insert_points
 from pointsman.registry.records import LoggedPoint
 from pointsman.registry.runs import runs
@@ -384,3 +384,12 @@ def test_an_upgrade_interrupted_anywhere_leaves_the_old_database_whole(home, tmp
         assert dump(home / "registry.db") == before
     Registry(home, upgrade=True).close()
     assert lines(home / "registry.db") == lines(trial / "registry.db")
+
+
+def test_a_row_that_the_upgrade_cannot_read_changes_nothing(tmp_path):
+    home = Path(shutil.copytree(DATA / "schema-0003", tmp_path / "home"))
+    execute(home, "UPDATE run SET started_at = 'x'")
+    before = contents(home / "registry.db")
+    with pytest.raises(DatabaseError, match="met a row that it cannot read, and nothing was changed: "):
+        Registry(home, upgrade=True)
+    assert contents(home / "registry.db") == before

@@ -45,7 +45,8 @@ def begin_writing(connection: sa.Connection, seconds: float, label: str) -> None
                     raise
         raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
     except KeyboardInterrupt as error:
-        if waited:
+        # During the first slice it is seen while SQLAlchemy handles the driver's error.
+        if waited or isinstance(error.__context__, sqlite3.OperationalError):
             raise interrupted_wait(label) from error
         raise
 

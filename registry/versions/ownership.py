@@ -27,9 +27,19 @@ def check_store(database: Database, store: Store) -> StoreOwner:
         ForeignStoreError: It belongs to another registry, or to nobody knows whom.
         StoreError: It cannot be read, or names its owner in a form that cannot be read.
     """
+    return _present_owner(database, store) or _claim(database, store)
+
+
+def _present_owner(database: Database, store: Store) -> StoreOwner | None:
+    """The owner that the store names, which is this registry; None if it names nobody.
+
+    Raises:
+        ForeignStoreError: It is another registry.
+        StoreError: It cannot be read, or names its owner in a form that cannot be read.
+    """
     content = store.read_owner()
     if content is None:
-        return _claim(database, store)
+        return None
     owner = StoreOwner.read(content, store.label)
     if owner.registry != database.identity:
         raise ForeignStoreError(
@@ -49,9 +59,11 @@ def own_store(database: Database, store: Store) -> StoreOwner:
         ForeignStoreError, StoreError: As ``check_store``.
         DiskFullError: No space is left.
     """
-    if store.read_owner() is None:
-        store.write_owner(check_store(database, store).content())
-    return check_store(database, store)  # another registry may have been faster
+    owner = _present_owner(database, store)
+    if owner is None:
+        store.write_owner(_claim(database, store).content())
+        owner = check_store(database, store)  # another registry may have been faster
+    return owner
 
 
 def adopt_store(database: Database, store: Store) -> StoreOwner:

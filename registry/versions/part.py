@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,15 @@ class VersionsPart(RegistryPart):
             ForeignStoreError: The object store belongs to another registry.
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
-        note = None if note is None else check_note(note)
-        checks.check_fields(
+        # Made before anything is stored, since making it checks every field.
+        checked = catalog.NewVersion(
             name=name,
-            files=files,
+            files=[
+                File(name=filename, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+                for filename, content in sorted(files.items(), key=lambda item: str(item[0]))
+            ],
             task=task,
-            kind=kind,
+            kind=checks.check_kind(kind),
             method=method,
             config=config,
             base=base,
@@ -97,52 +101,33 @@ class VersionsPart(RegistryPart):
             parameters=parameters,
             metrics=metrics or {},
             primary_metric=primary_metric,
+            run=run.uid if isinstance(run, RunRecorder) else run,
+            parents=(),
+            created_at=now(),
             tags=tags or {},
-            note=note,
+            note=None if note is None else check_note(note),
+            evaluation=evaluation,
         )
-        stored = [
-            File(name=filename, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-            for filename, content in sorted(files.items())
-        ]
 
         def store() -> None:
             for content in files.values():
                 self.store.put(content)
 
-        uid = run.uid if isinstance(run, RunRecorder) else run
-
         def insert(connection: sa.Connection) -> Version:
             if isinstance(run, RunRecorder):
                 run.check_owned(connection)
-            new = catalog.NewVersion(
-                name=name,
-                files=stored,
-                task=task,
-                kind=VersionKind(kind),
-                method=method,
-                config=config,
-                base=base,
-                max_length=max_length,
-                parameters=parameters,
-                metrics=metrics or {},
-                primary_metric=primary_metric,
-                run=uid,
-                parents=catalog.parents(connection, [(role, Ref.parse(parent)) for role, parent in parents]),
-                created_at=now(),
-                tags=tags or {},
-                note=note,
-                evaluation=evaluation,
-            )
+            made_from = catalog.parents(connection, [(role, Ref.parse(parent)) for role, parent in parents])
+            new = replace(checked, parents=made_from, created_at=now())
             ref = catalog.insert_version(connection, new)
             if not parents:  # what is made of other versions has their base, maybe by a name that came with a bundle
                 add_place(connection, base, clock(connection))
-            log.record(connection, "add", ref, {"digest": new.digest, "run": uid})
+            log.record(connection, "add", ref, {"digest": new.digest, "run": new.run})
             # Read before others can change or remove it.
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
             return version
 
         ownership.own_store(self.database, self.store)
-        return write_with_objects(self.database, {file.sha256 for file in stored}, store, insert)
+        return write_with_objects(self.database, {file.sha256 for file in checked.files}, store, insert)
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.

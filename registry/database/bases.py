@@ -1,6 +1,5 @@
 """Rows of bases: functions over an open transaction."""
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..records import Base
+from ..storage.objects import DIGEST
 from ..values import check_text, check_whole, refused
 from . import tables as t
 
@@ -52,7 +52,7 @@ def check_base(base: Base) -> None:
     for field, digest in digests.items():
         if field != "base.fingerprint" and digest is None:
             continue
-        if not re.fullmatch(r"[0-9a-f]{64}", check_text(field, digest, 64)):
+        if not DIGEST.fullmatch(check_text(field, digest, 64)):
             raise refused(field, digest, "a sha256: 64 lower-case hexadecimal digits")
     check_text("base.name", base.name, 4_096)
     check_text("base.model_type", base.model_type, 64)

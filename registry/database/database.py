@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -110,22 +110,19 @@ class Database:
         with self._connecting(), self._engine.connect() as connection, connection.begin():
             yield connection
 
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error."""
-        with (
-            self._connecting(),
-            self._engine.connect().execution_options(**{WRITE: True}) as connection,
-            connection.begin(),
-        ):
-            yield connection
+        return self._writing(True)
+
+    def writing_row(self) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that changes one row; on a server, it does not wait for the writers of other rows."""
+        return self._writing(ROW)
 
     @contextmanager
-    def writing_row(self) -> Iterator[sa.Connection]:
-        """Open a transaction that changes one row; on a server, it does not wait for the writers of other rows."""
+    def _writing(self, how: bool | str) -> Iterator[sa.Connection]:
         with (
             self._connecting(),
-            self._engine.connect().execution_options(**{WRITE: ROW}) as connection,
+            self._engine.connect().execution_options(**{WRITE: how}) as connection,
             connection.begin(),
         ):
             yield connection

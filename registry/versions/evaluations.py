@@ -5,17 +5,16 @@ the same rows where both are the same, so the data's fingerprint stands in for t
 recorded its rows has a run on the same data, the older ones are known to be of the same rows, and are set to them.
 """
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..database import tables as t
 from ..records import Evaluation
+from ..storage.objects import DIGEST
 from ..values import check_whole, refused
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _v = t.version.c
 
 
@@ -27,7 +26,7 @@ def check(evaluation: Evaluation | None) -> None:
     """
     if evaluation is None:
         return
-    if not isinstance(evaluation.fingerprint, str) or not _DIGEST.fullmatch(evaluation.fingerprint):
+    if not isinstance(evaluation.fingerprint, str) or not DIGEST.fullmatch(evaluation.fingerprint):
         raise refused("the evaluation's fingerprint", evaluation.fingerprint, "a sha256 as 64 hexadecimal digits")
     check_whole("the evaluation's rows", evaluation.rows)
 
@@ -36,7 +35,7 @@ def derived(data: Mapping[str, Any]) -> Evaluation | None:
     """What stands in for the evaluation of a version whose run has these data; None if they do not say enough."""
     fingerprint, rows = data.get("fingerprint"), data.get("rows")
     scored = rows.get("eval") if isinstance(rows, Mapping) else None
-    if not isinstance(fingerprint, str) or not _DIGEST.fullmatch(fingerprint) or type(scored) is not int or scored < 0:
+    if not isinstance(fingerprint, str) or not DIGEST.fullmatch(fingerprint) or type(scored) is not int or scored < 0:
         return None
     return Evaluation(fingerprint=fingerprint, rows=scored)
 

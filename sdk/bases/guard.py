@@ -12,8 +12,9 @@ from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError, unkn
 
 from .architecture import FIELDS, architecture
 from .field_rules import check_fields
+from .former import NOT_ENCODED
 from .plain_files import MEGABYTE, plain_file, read_object
-from .weight_files import WeightFiles, weight_files
+from .weight_files import check_weights
 
 VOCABULARIES: Final = (
     "tokenizer.json",
@@ -71,28 +72,13 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 """By field: what it would choose. None of them describes an encoder, at any depth of a ``config.json``."""
 
-_LEFT_OUT: Final = frozenset(
-    {
-        "_attn_implementation_autoset",
-        "_name_or_path",
-        "adapter_fusion",
-        "adapter_fusion_models",
-        "adapters",
-        "architectures",
-        "custom_heads",
-        "dtype",
-        "finetuning_task",
-        "id2label",
-        "label2id",
-        "name_or_path",
-        "num_labels",
-        "prediction_heads",
-        "problem_type",
-        "reference_compile",
-        "torch_dtype",
-        "transformers_version",
-    }
-)
+_LEFT_OUT: Final = NOT_ENCODED | {
+    "_attn_implementation_autoset",
+    "adapter_fusion",
+    "adapter_fusion_models",
+    "name_or_path",
+    "num_labels",
+}
 """Fields about where a base was saved, about heads and about adapters: the library does not get them."""
 
 _REFUSED_FOR_TOKENIZERS: Final = frozenset(
@@ -153,7 +139,8 @@ class GuardedBase:
         self.fields: Mapping[str, Any] = kept
         """``config.json`` without its model type and without what says nothing of the encoder."""
         self.tokenizer_fields = self._check_tokenizer()
-        self.weights: WeightFiles | None = weight_files(self.directory, model_type, kept, refuse) if weights else None
+        if weights:
+            check_weights(self.directory, model_type, kept, refuse)
 
     @property
     def vocabulary_size(self) -> int:

@@ -1,8 +1,7 @@
 """The files of a base's weights: safetensors only, inside the directory, as large as the configuration says."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +20,7 @@ _SIZES: Final = ("hidden_size", "intermediate_size", "num_hidden_layers")
 _FLOATS: Final = ("F64", "F32", "F16", "BF16")
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightFiles:
-    """The weights of a base, as their files describe them."""
-
-    files: Sequence[Path]
-    numbers: int
-    """Of all tensors together."""
-
-
-def weight_files(directory: Path, model_type: str, fields: Mapping[str, Any], refuse: Refuse) -> WeightFiles:
+def check_weights(directory: Path, model_type: str, fields: Mapping[str, Any], refuse: Refuse) -> None:
     """Check the files of the weights, without reading a weight.
 
     Args:
@@ -51,7 +41,6 @@ def weight_files(directory: Path, model_type: str, fields: Mapping[str, Any], re
             raise refuse(f"its weights lack '{name}', which {INDEX} names")
         numbers += _numbers(path, refuse)
     _check_size(model_type, fields, numbers, refuse)
-    return WeightFiles(files=[directory / name for name in names], numbers=numbers)
 
 
 def shards(directory: Path, refuse: Refuse) -> list[str]:

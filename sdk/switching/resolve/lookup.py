@@ -159,9 +159,10 @@ def _fusion_layer(block: Fuse, registry: Registry) -> Version:
     Raises:
         CompositionError: There is none, or there are several for different tasks.
     """
-    numbered = replace(block, lambda ref: Ref.parse(registry.version(ref).ref))
+    versions = {ref: registry.version(ref) for ref in refs(block)}
+    numbered = replace(block, lambda ref: Ref.parse(versions[ref].ref))
     assert isinstance(numbered, Fuse)
-    digests = {registry.version(ref).digest for ref in refs(numbered)}
+    digests = {version.digest for version in versions.values()}
     layers = [
         version
         for version in registry.versions(method=FUSE, sort="created").items

@@ -90,10 +90,8 @@ class Activation:
 
 def _is_in_task() -> bool:
     """Whether an asyncio task calls, beside which others may run: any but the one that runs a cell."""
-    try:
-        if asyncio.current_task() is None:
-            return False
-    except RuntimeError:  # no loop runs in this thread
+    # Not current_task alone: without a loop it raises, which takes as long as half a switch.
+    if asyncio._get_running_loop() is None or asyncio.current_task() is None:
         return False
     frame = sys._getframe(1)
     # From here outwards to the step of the task: the cell's own frames, if a cell calls, come before it.

@@ -24,7 +24,7 @@ from .loaded import Capacity, LoadedAdapter
 from .placement import InFusion, Placement
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Lease:
     """What one call uses."""
 
@@ -154,9 +154,10 @@ class AdapterCache:
         Raises:
             SettingsError: It was stopped, or as for ``check_process``.
         """
+        if self._pid == os.getpid() and not self._closed:  # in one look, since every switch asks twice
+            return
         self.check_process()
-        if self._closed:
-            raise SettingsError("this Switcher is closed: make another")
+        raise SettingsError("this Switcher is closed: make another")
 
     def stop(self) -> None:
         """Refuse new leases from now on, also those that wait for room."""

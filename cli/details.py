@@ -23,6 +23,9 @@ _NOT_SETTINGS: Final = ("asked", "config", "origin", "seed")
 
 _MAIN_PACKAGES: Final = ("pointsman", "torch", "transformers", "adapters")
 
+_PREFIXES: Final = {"given": "requested", "measured": "measured by"}
+"""The data of a run that only the full view shows, field by field, and what stands before each."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -100,10 +103,10 @@ def data_rows(run: Run, *, every: bool) -> list[Row]:
             rows.append(("scores", ", ".join(f"{key} {_short(number)}" for key, number in value.items())))
         elif name == "majority" and isinstance(value, float):
             rows.append(("majority class", share(value, 1)))
-        elif name != "given" or not isinstance(value, Mapping):
+        elif name not in _PREFIXES or not isinstance(value, Mapping):
             rows.append((name, readable(value)))
         elif every:
-            rows += [(f"requested {key}", text) for key, text in _flat(value)]
+            rows += [(f"{_PREFIXES[name]} {key}", text) for key, text in _flat(value)]
     return rows
 
 

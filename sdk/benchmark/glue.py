@@ -190,7 +190,8 @@ class GlueBenchmark:
         if resumed is not None:
             # The rows and the base are the recorded ones, which may have moved to other places since.
             request = replace(TrainRequest.of_run(resumed, base=self._base), source=self._source)
-        prepared = prepare(request, registry=self._registry, data=self._rows(cell.task), base_files=self._base_files)
+        data = self._rows(cell.task)
+        prepared = prepare(request, registry=self._registry, data=data, base_files=self._base_files, resumed=resumed)
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 
     def _request(self, cell: Cell) -> TrainRequest:

@@ -15,7 +15,7 @@ from ..core.arguments import as_list, short_repr
 from ..core.read_settings import ReadSettings
 from ..tasks import GLUE
 from .loading import load_table_data, load_task_data
-from .splits import TaskData, measured_by
+from .splits import TaskData
 
 LOG: Final = logging.getLogger(__name__)
 """Gets what is read from files of the user's own, and what was guessed, as INFO; rows left out as WARNING."""
@@ -133,7 +133,7 @@ class DataSource:
         if positive is None and len(data.task.labels) == 2:
             first, second = np.bincount(data.splits["train"].labels(), minlength=2)
             positive = data.task.labels[0 if first < second else 1]
-        return measured_by(data, primary=self.primary, positive=positive)
+        return data.of_task(data.task.measured_by(primary=self.primary, positive=positive))
 
     def _measured_glue(self, data: TaskData) -> TaskData:
         """GLUE's own metrics, of which another may be the primary one."""
@@ -142,7 +142,7 @@ class DataSource:
             return data
         if self.primary.removeprefix("eval/") not in task.metrics:
             raise unknown(SettingsError, f"metric of '{task.name}'", self.primary, task.metrics)
-        return measured_by(data, primary=self.primary, positive=None)
+        return data.of_task(task.measured_by(primary=self.primary))
 
     def _load(self, task: str) -> TaskData:
         if task in GLUE and (self.text or self.validation or self.label != "label"):

@@ -177,6 +177,11 @@ class TaskData:
                 raise DataError(f"split {name!r} is of task {split.task.name!r}, not of {self.task.name!r}")
         object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
 
+    def of_task(self, task: Task) -> "TaskData":
+        """The same rows for a task with the same columns and labels, measured otherwise."""
+        splits = {name: replace(split, task=task) for name, split in self.splits.items()}
+        return replace(self, task=task, splits=splits)
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the task's name, text columns and class names, and the rows of every split, in order.
@@ -186,16 +191,6 @@ class TaskData:
         head = [self.task.name, self.task.text, self.task.labels]
         rows = sorted((name, split.fingerprint) for name, split in self.splits.items())
         return hashlib.sha256(json.dumps([head, rows]).encode()).hexdigest()
-
-
-def measured_by(data: TaskData, *, primary: str | None, positive: str | None) -> TaskData:
-    """The same data with another primary metric or positive class of the task.
-
-    Raises:
-        SettingsError: As for ``Task.measured_by``.
-    """
-    task = data.task.measured_by(primary=primary, positive=positive)
-    return replace(data, task=task, splits={name: replace(split, task=task) for name, split in data.splits.items()})
 
 
 def _at_least_one(rows: int) -> int:

@@ -18,6 +18,7 @@ from ..methods.support import check_supported, reads_padding
 from ..tasks import TargetScale, kind_of
 from .callbacks import check_trackers
 from .layer_drop import without_layers
+from .measured import measured_as
 from .objective import class_weights
 from .request import TrainRequest
 from .resolved import ResolvedSettings, resolve
@@ -64,6 +65,7 @@ def prepare(
     registry: Registry,
     data: TaskData | None = None,
     base_files: BaseFiles | None = None,
+    resumed: Run | None = None,
 ) -> PreparedTraining:
     """Check a request, and gather what its training runs with; nothing is recorded, seeded or kept.
 
@@ -72,6 +74,7 @@ def prepare(
         registry: Where the members of a fusion are.
         data: The task's rows, as ``request.source.load(request.task)`` gives them; None: load them.
         base_files: The base's configuration and tokenizer, as ``read_base(request.base)`` gives them; None: read them.
+        resumed: The run to continue, which goes on with the metrics that it began with; None: a new one.
 
     Raises:
         PointsmanError: Something in the request cannot work; the message says what.
@@ -89,6 +92,7 @@ def prepare(
     subject = subject_of(request.method, config, registry)
     check_supported(base_config, config)
     data = request.source.load(request.task) if data is None else data
+    data = data if resumed is None else measured_as(data, resumed)
     train_rows = data.splits["train"]
     if settings.max_train_rows is not None:
         train_rows = train_rows.sample(settings.max_train_rows, seed=settings.seed)

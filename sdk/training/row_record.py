@@ -8,6 +8,7 @@ import numpy as np
 from ..data.lengths import length_for
 from ..data.splits import Split
 from ..data.tokens import TokenRows
+from .measured import measures
 from .prepare import PreparedTraining
 
 
@@ -38,6 +39,7 @@ def row_record(prepared: PreparedTraining, tokens: Mapping[str, TokenRows], *, l
         "majority": _majority(prepared.evaluations["eval"]),
         **({} if prepared.target_scale is None else {"target": prepared.target_scale.to_dict()}),
         "given": prepared.request.given,
+        "measured": measures(data.task),
         **({"notes": list(data.notes)} if data.notes else {}),
     }
 

@@ -123,7 +123,7 @@ def resume(
         opened.check_writable()
         interrupted = opened.check_resumable(run.removeprefix("run:"))
         base = place_of(opened, interrupted.base, None, of=f"run {interrupted.uid}")
-        prepared = prepare(TrainRequest.of_run(interrupted, base=base), registry=opened)
+        prepared = prepare(TrainRequest.of_run(interrupted, base=base), registry=opened, resumed=interrupted)
         return run_training(prepared, registry=opened, report=report, callbacks=callbacks, resumed=interrupted)
 
 

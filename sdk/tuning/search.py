@@ -168,7 +168,9 @@ class Search:
         else:
             resumed = self._registry.check_resumable(trial.run)
             request = TrainRequest.of_run(resumed, base=self._base)
-        prepared = prepare(request, registry=self._registry, data=self._data, base_files=self._base_files)
+        prepared = prepare(
+            request, registry=self._registry, data=self._data, base_files=self._base_files, resumed=resumed
+        )
         run_training(prepared, registry=self._registry, report=report, resumed=resumed)
 
     def _watch(self, trial: Trial, trials: Sequence[Trial]) -> Report:

@@ -72,7 +72,9 @@ def test_what_is_known_of_the_rows_is_shown_where_it_says_something() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["repeated", "cut", "absent", "target", "rows", "majority", "given", "fingerprint"])
+@pytest.mark.parametrize(
+    "name", ["repeated", "cut", "absent", "target", "rows", "majority", "given", "measured", "fingerprint"]
+)
 @pytest.mark.parametrize("odd", [3, "x", None, [1], {"rows": 3}, {"rows": {"train": "x"}}, {"mean": "x"}])
 def test_data_of_any_shape_are_shown(name: str, odd: Any) -> None:
     for every in (False, True):

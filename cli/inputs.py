@@ -79,13 +79,33 @@ def rows_of_lines(lines: TextIO, columns: Sequence[str], *, encoding: str | None
     return _rows(lines, columns, reading.encoding, jsonl=jsonl)
 
 
+class RowsBeforeError(Iterator[Row]):
+    """The rows of a stream up to the first that is none, whose error is kept until the others have their answers."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self.error: SettingsError | None = None
+        """Why the stream ended early; None: it did not, so far."""
+
+    def __next__(self) -> Row:
+        try:
+            return next(self._rows)
+        except SettingsError as error:
+            self.error = error
+            raise StopIteration from error
+
+
 def _rows(lines: TextIO, columns: Sequence[str], encoding: str, *, jsonl: bool) -> Iterator[Row]:
+    blank = None  # a blank line of JSON is refused where another follows: its answer would belong to the wrong line
     for index, line in enumerate(_decoded(lines, encoding), start=1):
         text = line.rstrip("\r\n")
         if _UNDECODED.search(text):
             raise _not_encoded(index, encoding)
         if jsonl and not text.strip():
+            blank = blank or index
             continue
+        if blank is not None:
+            raise SettingsError(f'line {blank} is blank; write one JSON value a line, for an empty text ""')
         if jsonl:
             row = _json_row(text, columns, index)
         else:

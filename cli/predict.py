@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pointsman.registry import Registry
+from pointsman.registry.errors import CompositionError
 from pointsman.sdk.bases.places import place_of
-from pointsman.sdk.core.composition import parse, refs
+from pointsman.sdk.core.composition import refs
 from pointsman.sdk.switching.resolve.lookup import resolve
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
-from .best import version_of
-from .inputs import TextCommand, rows_of_arguments, rows_of_lines
+from .best import pinned
+from .inputs import Row, RowsBeforeError, TextCommand, rows_of_arguments, rows_of_lines
 from .options import base_option, device_option, json_option, precision_option
 from .output import json_text, plain, printable
 from .runtime import open_registry, quiet_libraries
@@ -58,7 +59,8 @@ def command(
     A task of sentence pairs takes two arguments for each pair, or lines with a tab between the texts, or JSON lines:
     each a list of two texts or an object with the task's columns. With --jsonl every line is JSON: a text, a list or an
     object. Each printed line has the label, its probability (or the score) and the text; parallel(a, b) has a label and
-    a probability for each member. A text that begins with a dash goes after --:
+    a probability for each member. At a line that is no row, the answers to the lines before it are printed, and the
+    error names it. A text that begins with a dash goes after --:
 
     \b
     registry predict reviews -- "-1 star"
@@ -82,22 +84,32 @@ def command(
 
     with Switcher(place, registry=registry, device=device, precision=precision) as switcher:
         composition = switcher.load(str(resolved.composition))
-        printed, inputs = itertools.tee(rows)  # buffers at most the rows that predict_stream reads ahead
+        answerable = RowsBeforeError(rows)
+        printed, inputs = itertools.tee(answerable)  # buffers at most the rows that predict_stream reads ahead
         answers = zip(printed, switcher.predict_stream(composition, inputs, drop_layers=drop_layers), strict=True)
-        if as_json:
-            _print_json({"text": row, **_plain(answer)} for row, answer in answers)
-            return
-        for row, answer in answers:
-            cells = (*_cells(answer), *row)
-            line = "\t".join(printable(cell).replace("\n", "\\n") for cell in cells)  # one line a row
-            click.echo(line, file=sys.stdout)  # not what click takes for it where its encoding is ASCII
+        try:
+            if as_json:
+                _print_json({"text": row, **_plain(answer)} for row, answer in answers)
+            else:
+                _print_lines(answers)
+        except CompositionError:
+            if answerable.error is None:  # else the rows are too few for a batchsplit because of it
+                raise
+    if answerable.error is not None:
+        raise answerable.error
 
 
 def _resolve(registry: Registry, ref: str) -> ResolvedRef:
     """Resolve the ref or composition before any model library is loaded."""
-    composition = parse(ref)
-    versions = [version_of(registry, member) for member in refs(composition)]
-    return resolve(composition, registry, versions[0].base)
+    composition = pinned(registry, ref)
+    return resolve(composition, registry, registry.version(refs(composition)[0]).base)
+
+
+def _print_lines(answers: Iterable[tuple[Row, "Prediction | tuple[Prediction, ...]"]]) -> None:
+    for row, answer in answers:
+        cells = (*_cells(answer), *row)
+        line = "\t".join(printable(cell).replace("\n", "\\n") for cell in cells)  # one line a row
+        click.echo(line, file=sys.stdout)  # not what click takes for it where its encoding is ASCII
 
 
 def _cells(answer: "Prediction | tuple[Prediction, ...]") -> Iterator[str]:

@@ -221,15 +221,16 @@ def test_a_reader_that_has_seen_enough(start: Callable[..., Any], trained: Path,
 
 
 def test_json_lines_keep_line_breaks(run: Any, trained: Path) -> None:
-    """Each a text, a list or an object; blank lines are none."""
+    """Each a text, a list or an object; blank lines at the end are none."""
     texts = ["one\ntwo", "a\u2028b", "[1] c", "\r"]
     expected = run("predict", "sst2", *texts, "--json", home=trained).json
     lines = [
         json.dumps(texts[0]),
         f'{{"idx": 3, "sentence": "{texts[1]}"}}',
-        "",
         f'  ["{texts[2]}"]',
         json.dumps(texts[3]),
+        "",
+        "  ",
     ]
     found = run("predict", "sst2", "--jsonl", "--json", stdin="\n".join(lines), home=trained).json
     assert [answer["text"] for answer in found] == [[text] for text in texts] == [answer["text"] for answer in expected]
@@ -257,6 +258,26 @@ def test_json_lines_keep_line_breaks(run: Any, trained: Path) -> None:
 def test_a_line_of_json_that_is_no_row(ref: str, line: str, said: list[str], run: Any, trained: Path) -> None:
     first = '["a", "b"]' if ref == "mrpc" else '"a"'
     run("predict", ref, "--jsonl", stdin=f"{first}\n{line}\n", home=trained).refused(*said)
+
+
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("bad", "said"), [("a film", "line 3 is not JSON"), ("", "line 3 is blank"), ('"\\ud800"', "line 3 is not valid")]
+)
+def test_the_lines_before_a_bad_one_have_their_answers(
+    bad: str, said: str, flag: list[str], run: Any, trained: Path
+) -> None:
+    """A number of answers that is smaller than that of the lines, and no answer to another line than its own."""
+    expected = run("predict", "sst2", "a", "b", *flag, home=trained)
+    found = run("predict", "sst2", "--jsonl", *flag, stdin=f'"a"\n"b"\n{bad}\n"c"\n', home=trained)
+    found.refused(said)
+    assert found.out == expected.out
+
+
+def test_a_bad_line_of_a_split_batch_is_named(run: Any, trained: Path) -> None:
+    split = "batchsplit(sst2@1: 2, sst2@2: 1)"
+    run("predict", split, "--jsonl", stdin='"a"\n"b"\nc\n', home=trained).refused("line 3 is not JSON")
+    run("predict", split, "--jsonl", stdin='"a"\n"b"\n', home=trained).refused("add up to 3")
 
 
 @pytest.mark.parametrize("jsonl", [False, True])

@@ -1,10 +1,11 @@
-"""Refs with @best: which version they mean, and what it was not compared with."""
+"""Refs, with @best among them: which version they mean, and what it was not compared with."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from pointsman.registry import Best, Ref, Registry, Version
 from pointsman.registry.errors import DamagedRowError
 from pointsman.registry.refs import BEST
+from pointsman.sdk.core.composition import Composition, parse, refs, replace
 
 from .output import note
 from .units import count
@@ -19,6 +20,13 @@ def version_of(registry: Registry, ref: str | Ref) -> Version:
     if best.left_out:
         note(_left_out(registry, parsed, best))
     return best.version
+
+
+def pinned(registry: Registry, composition: str) -> Composition:
+    """A composition whose refs are the versions that they mean now, each looked up once, as by ``version_of``."""
+    parsed = parse(composition)
+    versions = {ref: version_of(registry, ref) for ref in refs(parsed)}
+    return replace(parsed, lambda ref: Ref.parse(versions[ref].ref))
 
 
 def scored_on(version: Version) -> str:

@@ -2,9 +2,7 @@
 
 import click
 
-from pointsman.sdk.core.composition import parse, refs
-
-from .best import version_of
+from .best import pinned
 from .options import json_option
 from .output import emit_json, note, version_json
 from .runtime import open_registry
@@ -29,9 +27,7 @@ def command(context: click.Context, name: str, composition: str, as_json: bool) 
     from pointsman.sdk import compose
 
     registry = open_registry(context)
-    for member in refs(parse(composition)):
-        version_of(registry, member)
-    version = compose(name, composition, registry=registry)
+    version = compose(name, str(pinned(registry, composition)), registry=registry)
     if as_json:
         emit_json(version_json(version))
         return

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from pointsman.cli.best import pinned
+from pointsman.cli.predict import _resolve
 from pointsman.cli.submit import _best
-from pointsman.registry import Evaluation, Registry, Version
+from pointsman.registry import Best, Evaluation, Ref, Registry, Version
+from pointsman.sdk.tasks import GLUE
 
 FULL = Evaluation(fingerprint="f" * 64, rows=872)
 OTHER = Evaluation(fingerprint="0" * 64, rows=872)
@@ -113,3 +116,39 @@ def test_a_submission_prefers_what_learned_glue(scored: Any, home: Path, capsys:
         assert [version.ref for version in _best(registry, synthetic=False)] == ["sst2@2"]
         assert capsys.readouterr().err.startswith("sst2@best@2 is sst2@2, the best of 2 scored by eval/accuracy")
         assert [version.ref for version in _best(registry, synthetic=True)] == ["sst2@3"]
+
+
+class Overtaken(Registry):
+    """A registry to which a better version is added right after each look-up of the best one."""
+
+    def best(self, ref: str | Ref, *, limit: int = 5) -> Best:
+        found = super().best(ref, limit=limit)
+        score = found.version.score
+        assert score is not None
+        self.add_version(
+            found.version.name,
+            files={"adapter.safetensors": b"%f" % score},
+            task=found.version.task,
+            method=found.version.method,
+            config={},
+            base=found.version.base,
+            max_length=128,
+            parameters=1,
+            metrics={"eval/accuracy": score + 0.01},
+            primary_metric="eval/accuracy",
+        )
+        return found
+
+
+def test_a_ref_is_looked_up_once(home: Path, add_version: Callable[..., Version]) -> None:
+    """Twice, what is said of the best version and what is used would be two."""
+    with Overtaken(home) as registry:
+        add_version(
+            registry,
+            task=GLUE["sst2"].to_dict(),
+            metrics={"eval/accuracy": 0.5},
+            primary_metric="eval/accuracy",
+        )
+        assert str(pinned(registry, "average(sst2@best, sst2@1, sst2@best)")) == "average(sst2@1, sst2@1, sst2@1)"
+        assert list(_resolve(registry, "sst2@best").versions) == ["sst2@2"]
+        assert registry.version("sst2@best").ref == "sst2@3"

@@ -1,5 +1,6 @@
 """registry evaluate: score a version again, on the rows of another task, or on a file."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from .summaries import print_metrics
 @click.option("--data", help="Directory with GLUE's data, 'sample', or your own file. [default: the hub]")
 @click.option("--text", multiple=True, metavar="COLUMN", help="Text column of your own file. [default: as in training]")
 @click.option("--label", metavar="COLUMN", help="Label column of your own file. [default: as in training]")
-@reading_options
+@partial(reading_options, but=("kind",))  # what labels are is the version's
 @click.option("--task", help="Task to score it on, as in 'registry evaluate mnli --task ax'. [default: its own]")
 @click.option("--split", help="Split to score it on. [default: the task's validation split]")
 @click.option("--max-rows", type=click.IntRange(min=1), metavar="N", help="At most N rows, the first ones.")

@@ -1,7 +1,7 @@
 """Options and option types that several commands share."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ base_option: Callable[[Any], Any] = click.option(
 )
 
 
-_READING: Final[Mapping[str, Callable[[Any], Any]]] = {
+_READING: Final[dict[str, Callable[[Any], Any]]] = {
     "quoting": click.option(
         "--quoting",
         type=click.Choice(["auto", "csv", "none"]),
@@ -49,10 +49,10 @@ _READING: Final[Mapping[str, Callable[[Any], Any]]] = {
 """Options by the field of ``ReadSettings``."""
 
 
-def reading_options(command: Any) -> Any:
-    """Add the options for how files of the user's own are read; ``reading_of`` collects them."""
-    for option in reversed(list(_READING.values())):
-        command = option(command)
+def reading_options(command: Any, *, but: Collection[str] = ()) -> Any:
+    """Add the options for how files of the user's own are read, ``but`` some; ``reading_of`` collects them."""
+    for name, option in reversed(_READING.items()):
+        command = command if name in but else option(command)
     return command
 
 

@@ -15,6 +15,20 @@ KINDS: Final = ("class", "score")
 _SPELLED: Final[Mapping[str, str]] = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}
 """Delimiters that are hard to type."""
 
+_NOT_OF_FILES: Final = (
+    "idna",
+    "punycode",
+    "utf-7",
+    "unicode-escape",
+    "raw-unicode-escape",
+    "charmap",
+    "undefined",
+    "mbcs",
+    "oem",
+)
+"""Codecs of text that no file is written in: of host names, mail headers and Python's source, or another one on each
+machine. They would read a file as other text than it shows."""
+
 _USUAL: Final = ("utf-8", "utf-16", "cp1252", "latin-1", "gb18030", "shift_jis", "euc-kr")
 
 
@@ -45,7 +59,7 @@ class ReadSettings:
     """What separates the fields of a line, one character; None: a comma, in ``.tsv`` files a tab. With a delimiter, a
     text file of any other ending is read, too."""
     encoding: str = "utf-8"
-    """The encoding of text files, by Python's names."""
+    """The encoding of text files, by Python's names; not one of host names, mail or source code, such as ``idna``."""
     skip_bad_rows: int = 0
     """Leave out at most this many rows of each file that cannot be used, and list each; more are an error."""
     kind: str | None = None
@@ -110,13 +124,15 @@ def _encoding(name: object) -> str:
     """The name of a text encoding as Python writes it.
 
     Raises:
-        SettingsError: No such encoding, or one that is not of text.
+        SettingsError: No such encoding, or one that is not of text files.
     """
     try:
         codec = codecs.lookup(str(name))
+        if codec.name in _NOT_OF_FILES:
+            raise LookupError(codec.name)
         "".encode(codec.name)  # refuses codecs that turn bytes into bytes, as hex and zip
     except (LookupError, UnicodeError, ValueError):
         raise SettingsError(
-            f"encoding must be one of text, by Python's name, as {', '.join(_USUAL)}; found {short_repr(name)}"
+            f"encoding must be one of text files, by Python's name, as {', '.join(_USUAL)}; found {short_repr(name)}"
         ) from None
     return "utf-8" if codec.name == "utf-8-sig" else codec.name

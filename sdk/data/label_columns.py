@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,14 @@ from ..core.arguments import not_unicode, short_repr
 from ..tasks import NO_CLASS
 from .table_files import Table
 
+INTEGERS: Final = "integers"
+"""The source of labels that are all integers, written or typed."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _NUMBER: Final = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE)
+_GROUPS: Final = r"[0-9]{1,3}(?P<mark>[.,'’ \u00a0\u202f])[0-9]{3}(?:(?P=mark)[0-9]{3})*"
+_OTHERWISE: Final = re.compile(rf"[+-]? ?(?:{_GROUPS}|[0-9]+)(?:[.,][0-9]+)?")
+"""A number as people of any country write it, without a currency sign."""
+_AS_NUMBER: Final = "with a decimal point, and without separators of thousands, currency signs and units, as 1234.5"
 _LONGEST_NAME: Final = 1_000
 """Characters of a class's name; a longer label is a text, or no label at all."""
 _LISTED: Final = 8
@@ -66,7 +73,9 @@ def read_labels(table: Table, name: str, *, kind: str | None = None, like: Label
     In a file that writes everything as text (CSV, TSV), labels are classes if all are written as integers, scores if
     all others are numbers, too, and else classes. JSON lines and parquet have types: floats are scores, and strings,
     integers and booleans classes. Where a parquet file names its class ids, the labels are these names, and -1 or
-    nothing marks a row without a label. Classes are named as they are written; spaces around strings are removed.
+    nothing marks a row without a label. Classes are named as they are written; spaces around strings are removed. Where
+    all strings are numbers, those written with a decimal comma, separators of thousands or a currency sign are refused,
+    unless the caller says that they are classes.
 
     Args:
         table: The table, read with its label column.
@@ -88,6 +97,7 @@ def read_labels(table: Table, name: str, *, kind: str | None = None, like: Label
             values[row] = names[values[row]]
     if like is None and kind is None:
         problems |= _of_other_types(values, good)
+        problems |= _of_other_writing(values, good) if names is None else {}
         good = [row for row in good if row not in problems]
     kept = [values[row] for row in good]
     found = like or (_type(kept, kind, written=table.written) if names is None else _named(kept, names))
@@ -174,11 +184,31 @@ def _of_other_types(values: Sequence[Any], rows: Sequence[int]) -> dict[int, str
     }
 
 
+def _of_other_writing(values: Sequence[Any], rows: Sequence[int]) -> dict[int, str]:
+    """The labels that are written as 3,5 or $1,200 where all are numbers: as classes they would have no order."""
+    if not all(isinstance(values[row], str) and _is_number(values[row]) for row in rows):
+        return {}
+    return {
+        row: f"the label {short_repr(values[row])} looks like a number; write it {_AS_NUMBER}; if the labels are "
+        "classes, say so (kind class)"
+        for row in rows
+        if not _NUMBER.fullmatch(values[row])
+    }
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number, in any writing."""
+    if _NUMBER.fullmatch(text):
+        return True
+    bare = "".join(character for character in text if character != "%" and unicodedata.category(character) != "Sc")
+    return _OTHERWISE.fullmatch(bare.strip()) is not None
+
+
 def _type(values: Sequence[Any], kind: str | None, *, written: bool) -> LabelType:
     types = {type(value) for value in values}
     integers = types == {int} or (written and all(map(_INTEGER.fullmatch, values)))
     numbers = integers or types <= {int, float} or (written and all(map(_NUMBER.fullmatch, values)))
-    source = "integers" if integers else "decimal numbers" if numbers else "true and false" if bool in types else "text"
+    source = INTEGERS if integers else "decimal numbers" if numbers else "true and false" if bool in types else "text"
     if kind == "score" or (kind is None and numbers and not integers):
         return LabelType(source=source, classes=None)
     names = {class_name(value) for value in values}
@@ -204,7 +234,7 @@ def _score(value: Any) -> float:
         ValueError: It is none; the message says why.
     """
     if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
-        raise ValueError(f"the label {short_repr(value)} is no score; write a number")
+        raise ValueError(f"the label {short_repr(value)} is no score; write a number {_AS_NUMBER}")
     with np.errstate(over="ignore"):
         number = _number(value)
         if not np.isfinite(np.float32(number)):

@@ -14,8 +14,8 @@ from pointsman.registry.errors import DataError, SettingsError, unknown
 from ..core.read_settings import ReadSettings
 from ..tasks import SYNTHETIC, Task, custom_task, glue_task, kind_of
 from . import draws, glue_files, glue_tsv, sample
-from .label_columns import LabelType, lone_classes
-from .own_rows import OwnRows, is_delimited, read_own_rows, reading_of_other
+from .label_columns import INTEGERS, LabelType, lone_classes
+from .own_rows import OwnRows, check_applies, read_own_rows, reading_of_other
 from .splits import Split, TaskData
 
 _FEWEST_ROWS = 10
@@ -125,8 +125,8 @@ def load_table_data(
         split_seed: The seed of the draw of held-out rows.
 
     Raises:
-        SettingsError: ``held_out`` is out of range, the names make no task, or no file takes the reading's delimiter
-            or quoting.
+        SettingsError: ``held_out`` is out of range, the names make no task, or the files have no use for a setting of
+            the reading.
         DataError: A file that cannot be read, a missing column, more bad rows than may be left out (an empty text, a
             missing or infinite label, …), fewer than 10 rows, one class only, a class of a single row where a part is
             to be held out, or unknown labels in the validation file.
@@ -140,7 +140,7 @@ def load_table_data(
         raise SettingsError(f"held_out must be above 0 and at most 0.5; found {held_out}")
     custom_task(name, text=text, label=label)  # refuses names that make no task before any file is read
     reading = ReadSettings() if reading is None else reading
-    _check_delimited(reading, [path] if validation is None else [path, validation])
+    check_applies(reading, [path] if validation is None else [path, validation])
     found = read_own_rows(path, text, label, reading)
     classes, labels = found.type.classes or (), found.labels
     if len(labels) < _FEWEST_ROWS:
@@ -149,9 +149,11 @@ def load_table_data(
         raise DataError(f"{path}: every label is {classes[0]!r}; there is nothing to learn from one class")
     task = custom_task(name, text=text, label=label, labels=classes)
     _check_learnable(task, labels, str(path))
+    # Integers are as often ratings, prices or counts as they are ids of classes.
+    doubt = "; if they are scores, say so (kind score)" if found.type.source == INTEGERS and not reading.kind else ""
     rows, files = _rows(task, found), [found]
     if validation is None:
-        _check_no_lone_class(found)
+        _check_no_lone_class(found, doubt)
         train, out = draws.hold_out(labels, share=held_out, seed=split_seed, stratified=bool(classes))
         splits = {"train": rows.take(pa.array(train)), "validation": rows.take(pa.array(out))}
     else:
@@ -162,7 +164,7 @@ def load_table_data(
         task=task,
         splits={part: Split.from_table(task, table) for part, table in splits.items()},
         source=" and ".join(file.table.path.name for file in files),
-        notes=(*(file.note for file in files), f"label: {found.type.described}"),
+        notes=(*(file.note for file in files), f"label: {found.type.described}{doubt * (len(classes) > 2)}"),
         skipped=tuple(row for file in files for row in file.skipped),
     )
 
@@ -176,11 +178,19 @@ def load_table_rows(task: Task, path: str | Path, *, reading: ReadSettings | Non
         reading: How to read it; None: the defaults.
 
     Raises:
+        SettingsError: The file has no use for a setting of the reading, or it says the kind of the labels, which is the
+            task's.
         DataError: As ``load_table_data``; a label that is none of the task's among it.
 
     Examples:
         >>> load_table_rows(Task.from_dict(version.task), "more.csv").splits["rows"].labels()
     """
+    reading = ReadSettings() if reading is None else reading
+    check_applies(reading, [path])
+    if reading.kind is not None:
+        raise SettingsError(
+            f"the labels are read as those of '{task.name}', which is trained: leave out kind; found {reading.kind!r}"
+        )
     like = LabelType(source="the task", classes=task.labels or None)
     found = read_own_rows(path, task.text, task.label, reading, like=like)
     return TaskData(
@@ -190,12 +200,6 @@ def load_table_rows(task: Task, path: str | Path, *, reading: ReadSettings | Non
         notes=(found.note,),
         skipped=found.skipped,
     )
-
-
-def _check_delimited(reading: ReadSettings, paths: Sequence[str | Path]) -> None:
-    given = [name for name in ("quoting", "delimiter") if getattr(reading, name) != getattr(ReadSettings(), name)]
-    if given and not any(is_delimited(path, reading) for path in paths):
-        raise SettingsError(f"{given[0]} is for delimited files, as .csv and .tsv; found {Path(paths[0]).name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +254,12 @@ def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
         raise DataError(f"{where}: every {label} in the training rows; there is nothing to learn from that")
 
 
-def _check_no_lone_class(rows: OwnRows) -> None:
+def _check_no_lone_class(rows: OwnRows, doubt: str) -> None:
     classes, labels = rows.type.classes or (), rows.labels
     if classes and (lone := lone_classes(labels)):
         name = classes[int(labels[lone[0]])]
         raise DataError(
             f"{rows.table.where(lone[0])}: {len(lone)} of {len(classes)} classes have a single row, the first of them "
             f"{name!r}, and one row cannot be both learned from and held out; add rows of it, correct it, or give a "
-            "validation file; if the labels are scores, say so (kind score)"
+            f"validation file{doubt}"
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.registry.errors import Action, Advice, DataError
+from pointsman.registry.errors import Action, Advice, DataError, SettingsError
 
 from ..core.arguments import not_unicode, short_repr
 from ..core.read_settings import ReadSettings
@@ -100,10 +100,28 @@ def reading_of_other(reading: ReadSettings, table: Table, other: str | Path) -> 
     return replace(reading, quoting=table.quoting) if alike and table.quoting is not None else reading
 
 
-def is_delimited(path: str | Path, reading: ReadSettings) -> bool:
-    """Whether a file is read as delimited text."""
-    ending = Path(path).suffix.lower()
+def check_applies(reading: ReadSettings, paths: Sequence[str | Path]) -> None:
+    """Refuse settings of reading that none of some files has a use for.
+
+    Raises:
+        SettingsError: A delimiter or quoting without a delimited file, or an encoding without a text file.
+    """
+    uses = {
+        ("quoting", "delimiter"): ("delimited files, as .csv and .tsv", _is_delimited),
+        ("encoding",): ("text files, and parquet has one encoding", _is_text),
+    }
+    for names, (files, fits) in uses.items():
+        given = [name for name in names if getattr(reading, name) != getattr(ReadSettings(), name)]
+        if given and not any(fits(Path(path).suffix.lower(), reading) for path in paths):
+            raise SettingsError(f"{given[0]} is for {files}; found {Path(paths[0]).name}: leave it out")
+
+
+def _is_delimited(ending: str, reading: ReadSettings) -> bool:
     return ending in DELIMITED or (reading.delimiter is not None and ending not in (".jsonl", ".ndjson", ".parquet"))
+
+
+def _is_text(ending: str, reading: ReadSettings) -> bool:
+    return ending != ".parquet"
 
 
 def _text_problems(table: Table, names: Sequence[str]) -> dict[int, str]:

@@ -35,6 +35,7 @@ def test_the_table_for_people(run: Any, trained: Path) -> None:
         (["sst2", "--data", "nowhere"], ["nowhere"]),
         (["sst2", *SAMPLE, "--base", "nowhere"], ["nowhere"]),
         (["sst2", *SAMPLE, "--device", "nonsense"], ["nonsense"]),
+        (["sst2", *SAMPLE, "--quoting", "none"], ["reading", "for a file of your own"]),
     ],
     ids=" ".join,
 )

@@ -37,7 +37,7 @@ def test_each_refusal_names_the_option_that_helps(run: Any, tiny_base: Path, odd
     done = run(*call)
     assert done.code == 0, done.err
     assert f"left out: {odd}, line 32: 1 field where the header has 2\n" in done.err
-    assert "odd.csv: 31 rows, 1 bad left out, quotes are text\nlabel: 3 classes from integers (0, 1, 2)\n" in done.err
+    assert "odd.csv: 31 rows, 1 bad left out, quotes are text\nlabel: 3 classes from integers (0, 1, 2)" in done.err
     assert "odd.csv: 31 rows, 1 bad left out, quotes are text" in run("show", "odd").out
     again = run("train", "--like", "odd")
     assert "the weights are those of odd@1, bit for bit" in again.out

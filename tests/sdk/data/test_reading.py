@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,18 @@ def test_settings_that_no_file_takes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"delimiter is for delimited files, as \.csv and \.tsv; found own\.jsonl"):
         load(path, delimiter=";")
     assert len(load(path, save(tmp_path / "dev.csv", ["a;1"], "text;label"), delimiter=";").splits["validation"]) == 1
+    with pytest.raises(SettingsError, match=r"quoting is for delimited files, as \.csv and \.tsv; found own\.jsonl"):
+        load(path, quoting="none")
+    table = tmp_path / "own.parquet"
+    pq.write_table(pa.table({"text": [f"t {n}" for n in range(12)], "label": [n % 2 for n in range(12)]}), table)
+    for name, value in (("quoting", "csv"), ("delimiter", ";"), ("encoding", "cp1252")):
+        with pytest.raises(SettingsError, match=rf"{name} is for .* files.*; found own\.parquet"):
+            load(table, **{name: value})
+        with pytest.raises(SettingsError, match=rf"{name} is for .* files.*; found own\.parquet"):
+            load_table_rows(load(table).task, table, reading=ReadSettings(**{name: value}))
+    assert len(load(table, path, encoding="cp1252").splits["validation"]) == 12
+    with pytest.raises(SettingsError, match="read as those of 'own', which is trained: leave out kind; found 'score'"):
+        load_table_rows(load(table).task, table, reading=ReadSettings(kind="score"))
     for source in ("sample", str(tmp_path)):
         with pytest.raises(SettingsError, match="for files of your own"):
             DataSource.of(source, None, (), "label", {"kind": "class"}).load("own" if source != "sample" else "sst2")
@@ -461,7 +474,9 @@ def test_validation_labels_are_read_as_those_of_the_training(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("values", "kind", "said"),
     [
-        (["1", "2", "3"], None, "label: 3 classes from integers (1, 2, 3)"),
+        (["1", "2", "3"], None, "label: 3 classes from integers (1, 2, 3); if they are scores, say so (kind score)"),
+        (["1", "2", "3"], "class", "label: 3 classes from integers (1, 2, 3)"),
+        (["0", "1", "1"], None, "label: 2 classes from integers (0, 1)"),
         (["1", "2", "3"], "score", "label: a score from integers"),
         (["0.5", "1", "2"], None, "label: a score from decimal numbers"),
         (["0.5", "1", "1.0"], "class", "label: 3 classes from decimal numbers (0.5, 1, 1.0)"),
@@ -479,6 +494,49 @@ def test_what_is_guessed_is_said_and_can_be_overridden(
     data = labels(tmp_path / "own.tsv", values * 4, kind=kind)
     assert data.notes == (f"own.tsv: {4 * len(values)} rows", said)
     assert data.task.is_regression == ("a score" in said)
+
+
+@pytest.mark.parametrize(
+    ("values", "row"),
+    [
+        (["3,5", "2,0", "4"], 2),
+        (["999", "1,234", "2,500"], 3),
+        (["1,234.5", "999.5", "0.5"], 2),
+        (["1.234,5", "999,5", "2"], 2),
+        (["1.5", "1 234,5", "2"], 3),
+        (["1.5", "1\u202f234", "2"], 3),
+        (["1.5", "1'234", "2"], 3),
+        (["1.5", "$5", "2"], 3),
+        (["-1.5", "5 €", "-$2"], 3),
+        (["1.5", "50 %", "2"], 3),
+    ],
+)
+@pytest.mark.parametrize("kind", [None, "score"])
+def test_numbers_in_another_writing_are_named(tmp_path: Path, values: list[str], row: int, kind: str | None) -> None:
+    """As classes they would have no order; and what is wrong with one is said of all."""
+    found = re.escape(ascii(values[row - 2]))
+    with pytest.raises(DataError, match=f"line {row}: the label {found} .*write (it|a number) with a decimal point"):
+        labels(tmp_path / "own.tsv", values * 4, kind=kind)
+    assert len(labels(tmp_path / "own.tsv", values * 4, kind="class").task.labels) == 3
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({"text": f"t {n}", "label": values[n % 3]}) + "\n" for n in range(12)))
+    with pytest.raises(DataError, match=f"line {row - 1}: the label {found} "):
+        load(path, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "values", [["1.2.3", "1.2.4"], ["12:30", "3"], ["A1", "2,5"], ["2026-11-30", "1"], ["3-5", "1,2"]]
+)
+def test_classes_that_are_no_numbers(tmp_path: Path, values: list[str]) -> None:
+    assert labels(tmp_path / "own.tsv", values * 6).task.labels == tuple(sorted(values))
+
+
+def test_integers_of_which_each_is_alone_may_be_scores(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"or give a validation file; if they are scores, say so \(kind score\)$"):
+        labels(tmp_path / "own.tsv", [str(n) for n in range(12)])
+    for kind, values in ((None, "abcdefghijkl"), ("class", range(12))):
+        with pytest.raises(DataError, match=r"or give a validation file$"):
+            labels(tmp_path / "own.tsv", [str(n) for n in values], kind=kind)
 
 
 def test_typed_labels_of_another_kind(tmp_path: Path) -> None:
@@ -614,7 +672,11 @@ def test_ids_without_a_name(tmp_path: Path) -> None:
         ({"delimiter": "ab"}, "delimiter must be one character"),
         ({"delimiter": '"'}, "delimiter must be one character"),
         ({"delimiter": 3}, "delimiter must be one character"),
-        ({"encoding": "klingon"}, "encoding must be one of text, by Python's name, as utf-8, .*found 'klingon'"),
+        ({"encoding": "klingon"}, "encoding must be one of text files, by Python's name, as utf-8, .*found 'klingon'"),
+        *(
+            ({"encoding": name}, f"encoding must be one of text files, .*found '{name}'")
+            for name in ("idna", "punycode", "utf7", "unicode_escape", "raw-unicode-escape", "charmap", "undefined")
+        ),
         ({"encoding": "hex"}, "encoding must be one of text"),
         ({"encoding": None}, "encoding must be one of text"),
         ({"quotes": "none"}, "unknown setting of reading 'quotes'; did you mean quoting"),

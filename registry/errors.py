@@ -218,7 +218,7 @@ class StoreError(PointsmanError):
 
 
 class ForeignStoreError(StoreError):
-    """The object store belongs to another registry, or holds objects of nobody knows whom; nothing was changed."""
+    """The store is another registry's, or has versions that this copy of the database lacks; nothing was changed."""
 
 
 class ObjectMissingError(StoreError):

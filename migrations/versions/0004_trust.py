@@ -123,7 +123,7 @@ def _text(length: int) -> sa.types.TypeEngine[str]:
 
 
 def _owner_of_store() -> None:
-    """Which registry this is, and which files are being removed from its store."""
+    """Which registry this is, which writes to its store it knows of, and which files are being removed from there."""
     identity = op.create_table(
         "identity",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -139,6 +139,13 @@ def _owner_of_store() -> None:
         sa.Column("done", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_removal")),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "generation",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("token", _text(32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_generation")),
+        sa.UniqueConstraint("token", name=op.f("uq_generation_token")),
     )
     columns = (sa.column("at", sa.DateTime), *map(sa.column, ("id", "actor", "action", "subject")))
     event = sa.table("event", *columns).c

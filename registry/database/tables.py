@@ -82,6 +82,14 @@ identity = _table(
     sa.CheckConstraint("id = 1", name="one"),
 )
 
+# One row before each time that files of new versions are stored. The store names the newest one (storage/owner.py): an
+# older copy of this database does not have it.
+generation = _table(
+    "generation",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("token", _text(32), nullable=False, unique=True),
+)
+
 base = _table(
     "base",
     sa.Column("id", sa.Integer, primary_key=True),

@@ -1,4 +1,7 @@
-"""Whose store it is: a small file in it, ``registry.json``, names the one registry that may add and remove files."""
+"""Whose store it is: a small file in it, ``registry.json``, names the one registry that may add and remove files.
+
+It also names the newest write that the registry's database has to know of, so that an older copy of it is refused.
+"""
 
 import json
 from dataclasses import dataclass
@@ -32,6 +35,9 @@ class StoreOwner:
     preexisting: bool = False
     """Whether there were objects then that no version of it needed: another registry may need them, so garbage
     collection leaves what is older than ``claimed``."""
+    generation: str | None = None
+    """The token that its database got before files of new versions were last stored. A copy of the database that does
+    not have it lacks some of these versions. None if nothing was stored since the store was taken."""
 
     def content(self) -> bytes:
         """What the file holds."""
@@ -53,11 +59,20 @@ class StoreOwner:
             fields = json.loads(content)
             claimed = datetime.fromisoformat(fields["claimed"])
             registry, schema, preexisting = fields["registry"], fields["schema"], fields.get("preexisting", False)
+            generation = fields.get("generation")
             if not isinstance(registry, str) or not registry or claimed.tzinfo is None:
                 raise ValueError("it names no registry")
+            if not isinstance(generation, str | None):
+                raise TypeError("its generation is no text")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{OWNER_FILE} in the object store {label} does not say which registry the store belongs to ({error})",
                 advice=Advice(Action.ADOPT_STORE),
             ) from error
-        return cls(registry=registry, claimed=claimed, schema=str(schema), preexisting=bool(preexisting))
+        return cls(
+            registry=registry,
+            claimed=claimed,
+            schema=str(schema),
+            preexisting=bool(preexisting),
+            generation=generation,
+        )

@@ -112,6 +112,7 @@ def _back_up(registry: Registry, directory: Path) -> Backup:
         _write_mark(registry, mark, earlier)
         registry.database.copy(temporary)
         with contextlib.closing(sqlite3.connect(temporary)) as copy:
+            generation = copy.execute("SELECT token FROM generation ORDER BY id DESC LIMIT 1").fetchone()
             copy.text_factory = read_text
             # Whatever a damaged row holds: its digest names no object, which says so below.
             query = (
@@ -124,9 +125,6 @@ def _back_up(registry: Registry, directory: Path) -> Backup:
         for digest, _ in files:
             copied += not store.has(digest)
             store.put_stream(registry.store.stream(digest), digest)
-        owner = owner_of_copy(registry.database, registry.store).content()
-        if store.read_owner() != owner:
-            store.write_owner(owner, replace=True)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         new = _sha256(temporary)
@@ -134,6 +132,10 @@ def _back_up(registry: Registry, directory: Path) -> Backup:
         _write_mark(registry, mark, [*earlier, new])
         temporary.replace(database)
         _write_mark(registry, mark, [new])
+        # Last of all: an earlier database would not know the generation of a newer one.
+        owner = owner_of_copy(registry.database, registry.store, generation and generation[0]).content()
+        if store.read_owner() != owner:
+            store.write_owner(owner, replace=True)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

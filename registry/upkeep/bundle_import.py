@@ -68,7 +68,7 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
         versions, bundled_runs = _read_records(bundle)
         _check_complete(bundle, versions, bundled_runs)
         objects = sorted({file.sha256 for version in versions for file in version.new.files})
-        ownership.own_store(registry.database, registry.store)
+        ownership.extend_store(registry.database, registry.store)
 
         def store() -> None:
             for digest in objects:

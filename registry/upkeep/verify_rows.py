@@ -84,6 +84,7 @@ class _Names:
         self._metrics: dict[Any, Any] = dict(connection.execute(sa.select(k.id, k.name)).all())
         self.tables: dict[sa.Table, Callable[[Any], str]] = {
             t.identity: lambda row: "the registry",
+            t.generation: lambda row: "the registry",
             t.base: lambda row: f"base {row.name}",
             t.base_place: lambda row: f"base {self._bases.get(row.base_id, f'row {row.base_id}')}",
             t.removal: lambda row: f"object {row.sha256}",

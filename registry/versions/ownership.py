@@ -1,18 +1,27 @@
 """Whose object store it is: only the registry that owns a store adds to it and removes from it.
 
 A store names its owner in a file (``storage.owner``), a database says which registry it is (the table ``identity``). A
-store without an owner is taken by the first registry that writes to it, if it is empty or holds objects that this
-registry's versions need. So a database that was named by mistake, or an empty one in the place of a lost one, deletes
-nothing. Reading is free.
+store without an owner is taken by the first registry that writes to it, if it is empty, holds objects that this
+registry's versions need, or lies in its home. So a database that was named by mistake, or an empty one in the place of
+a lost one, deletes nothing. Reading is free.
+
+A backup and its original are the same registry. Before files of new versions are stored, the database and then the
+store get a new token (``database.generations``), so an older copy, which lacks the store's token, deletes nothing
+either. The token is committed before the store has it: a crash in between, or before the version's rows are written,
+locks nobody out.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.database import REVISIONS, Database
-from ..errors import Action, Advice, ForeignStoreError, NotARegistryError
+from ..database.backends import Sqlite
+from ..database.database import DATABASE_NAME, REVISIONS, Database
+from ..database.generations import begin_generation, has_generation, newest_generation
+from ..errors import Action, Advice, ForeignStoreError, NotARegistryError, StoreError
+from ..storage.local import LocalStore
 from ..storage.objects import Store
 from ..storage.owner import StoreOwner
 
@@ -24,7 +33,7 @@ def check_store(database: Database, store: Store) -> StoreOwner:
     """Return the store's owner, which is this registry, or would be with the first write.
 
     Raises:
-        ForeignStoreError: It belongs to another registry, or to nobody knows whom.
+        ForeignStoreError: It belongs to another registry or to nobody knows whom, or the database is an older copy.
         StoreError: It cannot be read, or names its owner in a form that cannot be read.
     """
     return _present_owner(database, store) or _claim(database, store)
@@ -34,7 +43,7 @@ def _present_owner(database: Database, store: Store) -> StoreOwner | None:
     """The owner that the store names, which is this registry; None if it names nobody.
 
     Raises:
-        ForeignStoreError: It is another registry.
+        ForeignStoreError: It is another registry, or another copy of this database has stored versions since.
         StoreError: It cannot be read, or names its owner in a form that cannot be read.
     """
     content = store.read_owner()
@@ -49,6 +58,16 @@ def _present_owner(database: Database, store: Store) -> StoreOwner | None:
             # Whoever finds his own files there restored a backup or moved a home, and did not name a wrong place.
             advice=Advice(Action.ADOPT_STORE) if _finds_its_own(database, store) else None,
         )
+    if owner.generation is not None:
+        with database.reading() as connection:
+            known = has_generation(connection, owner.generation)
+        if not known:
+            raise ForeignStoreError(
+                f"the object store {store.label} holds versions that {database.label} does not know: that is an older "
+                "copy of the registry's database, or one that another copy has gone on from; name the copy that has "
+                "them (POINTSMAN_DATABASE_URL), or adopt the store to go on with this one",
+                advice=Advice(Action.ADOPT_STORE),
+            )
     return owner
 
 
@@ -66,26 +85,64 @@ def own_store(database: Database, store: Store) -> StoreOwner:
     return owner
 
 
-def adopt_store(database: Database, store: Store) -> StoreOwner:
-    """Make the store this registry's, whoever had it.
+def extend_store(database: Database, store: Store) -> StoreOwner:
+    """Take the store as ``own_store`` does, and begin a generation; the files of new versions are stored after that.
 
     Raises:
-        ForeignStoreError: It holds objects, and no version of this registry needs any of them.
+        ForeignStoreError, StoreError, DiskFullError: As ``own_store``.
+        DatabaseError: The database cannot be written.
+    """
+    owner = own_store(database, store)
+    with database.writing() as connection:
+        newest: str | None = begin_generation(connection)
+    while newest != owner.generation:
+        owner = replace(owner, generation=newest)
+        store.write_owner(owner.content(), replace=True)
+        # Of several that write at once, the one that comes last may have begun first.
+        with database.reading() as connection:
+            newest = newest_generation(connection)
+    return owner
+
+
+def adopt_store(database: Database, store: Store) -> StoreOwner:
+    """Make the store this copy of this registry's, whoever had it.
+
+    Raises:
+        ForeignStoreError: It belongs to another registry, and no version of this one needs any of its objects.
         StoreError, DiskFullError: It cannot be read or written.
     """
-    owner = _claim(database, store)
+    owner = _claim(database, store, unknown_too=_named(store) in (None, database.identity))
+    with database.writing() as connection:
+        owner = replace(owner, generation=begin_generation(connection))
     store.write_owner(owner.content(), replace=True)
     return owner
 
 
-def owner_of_copy(database: Database, store: Store) -> StoreOwner:
-    """Return the owner for a copy of a store that holds what this registry's versions need, and nothing else."""
+def _named(store: Store) -> str | None:
+    """The registry that a store names; None where it names nobody in a form that can be read."""
+    content = store.read_owner()
+    try:
+        return None if content is None else StoreOwner.read(content, store.label).registry
+    except StoreError:
+        return None
+
+
+def owner_of_copy(database: Database, store: Store, generation: str | None) -> StoreOwner:
+    """Return the owner for a copy of a store that holds what the versions of a copy of the database need.
+
+    Args:
+        database: The database.
+        store: Its store.
+        generation: The newest one that the copy of the database has.
+    """
     content = store.read_owner()
     if content is not None:
         owner = StoreOwner.read(content, store.label)
         if owner.registry == database.identity:
-            return owner
-    return StoreOwner(registry=database.identity, claimed=datetime.now(UTC), schema=REVISIONS[-1])
+            return replace(owner, generation=generation)
+    return StoreOwner(
+        registry=database.identity, claimed=datetime.now(UTC), schema=REVISIONS[-1], generation=generation
+    )
 
 
 def refuse_to_replace(store: Store, database: str) -> None:
@@ -101,24 +158,47 @@ def refuse_to_replace(store: Store, database: str) -> None:
         )
 
 
-def _claim(database: Database, store: Store) -> StoreOwner:
+def _claim(database: Database, store: Store, *, unknown_too: bool = False) -> StoreOwner:
     """The owner that this registry would be.
 
+    Args:
+        database: The database.
+        store: The store.
+        unknown_too: Also of a store that holds only objects that no version of this registry needs.
+
     Raises:
-        ForeignStoreError: The store holds objects, and no version of this registry needs any of them.
+        ForeignStoreError: It holds only such objects, and is not left over in the home of this database.
     """
     stored = _objects(store)
     with database.reading() as connection:
         needed = set(connection.scalars(sa.select(t.version_file.c.sha256).distinct())) if stored else set()
-    if stored and not stored & needed:
+    if stored and not stored & needed and not unknown_too and not _is_left_over(database, store):
         raise ForeignStoreError(
             f"the object store {store.label} holds {len(stored):,} objects, and no version in {database.label} needs "
             "any of them: name the database that they belong to (POINTSMAN_DATABASE_URL), or another store "
-            "(POINTSMAN_STORE)"
+            "(POINTSMAN_STORE)",
+            # The versions may have been removed, and their files not yet.
+            advice=None if needed or not _has_history(database) else Advice(Action.ADOPT_STORE),
         )
     return StoreOwner(
         registry=database.identity, claimed=datetime.now(UTC), schema=REVISIONS[-1], preexisting=bool(stored - needed)
     )
+
+
+def _is_left_over(database: Database, store: Store) -> bool:
+    """Whether a store is that of the database's own home, and the database may have had versions."""
+    backend = database.backend
+    return (
+        isinstance(backend, Sqlite)
+        and isinstance(store, LocalStore)
+        and (backend.path.name, store.root) == (DATABASE_NAME, backend.path.parent / "objects")
+        and _has_history(database)
+    )
+
+
+def _has_history(database: Database) -> bool:
+    with database.reading() as connection:
+        return connection.scalar(sa.select(t.event.c.id).limit(1)) is not None
 
 
 def _objects(store: Store) -> set[str]:

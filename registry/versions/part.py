@@ -126,7 +126,7 @@ class VersionsPart(RegistryPart):
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
             return version
 
-        ownership.own_store(self.database, self.store)
+        ownership.extend_store(self.database, self.store)
         return write_with_objects(self.database, {file.sha256 for file in checked.files}, store, insert)
 
     def version(self, ref: str | Ref) -> Version:

@@ -62,7 +62,7 @@ def test_a_new_database_is_made_with_its_directories(tmp_path):
         "alembic_version",
         *tables.metadata.tables,
     }
-    assert len(tables.metadata.tables) == 17
+    assert len(tables.metadata.tables) == 18
 
 
 def test_an_empty_file_becomes_a_database(path):

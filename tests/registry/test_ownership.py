@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pointsman.registry import Registry
+from pointsman.registry.database.generations import newest_generation
 from pointsman.registry.errors import (
     Action,
     Advice,
@@ -33,6 +35,16 @@ from pointsman.registry.upkeep import (
 )
 
 from shapes import FIELDS
+
+UNREADABLE = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"registry": 1}',
+    b'{"registry": "ab"}',
+    b'{"registry": "ab", "claimed": "2026-01-01T00:00:00+00:00", "schema": "0004", "generation": 1}',
+    b"\xff" * 100_000,
+]
 
 DATA = Path(__file__).parents[1] / "data"
 OLD = sorted(path.name for path in DATA.glob("schema-*"))
@@ -73,7 +85,10 @@ def mine(tmp_path):
     return registry
 
 
-def refused(store, **places):
+add_to = add
+
+
+def refused(store, *, bundle=None, **places):
     """The errors with which every operation that adds or removes is refused."""
     errors = []
     with Registry(store=store, **places) as other:
@@ -82,7 +97,7 @@ def refused(store, **places):
             lambda: collect_garbage(other),
             lambda: add(other),
             lambda: other.remove("sst2@1"),
-            lambda: import_bundle(other, Path(store).parent / "bundle.tar"),
+            lambda: import_bundle(other, bundle or Path(store).parent / "bundle.tar"),
             lambda: repair(other, [], []),
             other.check_writable,
         ]
@@ -102,7 +117,8 @@ def test_a_store_says_whose_it_is(registry, add):
     assert (found.registry, found.preexisting) == (registry.database.identity, False)
     assert len(found.registry) == 32
     add()
-    assert owner(registry) == found
+    assert owner(registry) == replace(found, generation=owner(registry).generation)
+    assert owner(registry).generation != found.generation
     # In plain sight, for people too.
     assert json.loads((registry.home / "objects" / OWNER_FILE).read_text())["registry"] == found.registry
 
@@ -249,6 +265,41 @@ def test_objects_that_nobody_knows_outlive_the_claim(team, tmp_path):
     assert verify(team).problems == ()
 
 
+def test_a_home_whose_versions_were_removed_goes_on(registry, add, home):
+    """An older release left files of removed versions, and no owner: they are this registry's own."""
+    ref = add().ref
+    registry.remove(ref)
+    (home / "objects" / OWNER_FILE).unlink()
+    age(home / "objects")
+    registry.check_writable()
+    assert collect_garbage(registry, apply=True).preexisting == 2
+    assert owner(registry).preexisting
+    assert len(collect_garbage(registry, apply=True, preexisting=True).files) == 2
+
+
+def test_a_store_that_names_nobody_may_be_adopted(registry, add, home, tmp_path):
+    ref = add().ref
+    registry.remove(ref)
+    (home / "objects" / OWNER_FILE).unlink()
+    with Registry(tmp_path / "elsewhere", database=home / "registry.db", store=home / "objects") as same:
+        same.check_writable()  # the home of the database, whatever is named as home
+    (home / "objects").rename(tmp_path / "store")
+    with Registry(home, store=tmp_path / "store") as moved:
+        with pytest.raises(ForeignStoreError) as error:
+            moved.check_writable()
+        assert error.value.advice == Advice(Action.ADOPT_STORE)
+        assert adopt_store(moved).preexisting
+        assert add_to(moved).ref == "sst2@2"
+    # A new database has no history: not even the objects in its own home are its own.
+    (home / "objects").mkdir()
+    with Registry(tmp_path / "new") as new:
+        shutil.copytree(tmp_path / "store", new.home / "objects")
+        (new.home / "objects" / OWNER_FILE).unlink()
+        with pytest.raises(ForeignStoreError) as error:
+            new.check_writable()
+        assert error.value.advice is None
+
+
 @pytest.mark.parametrize("schema", OLD)
 def test_homes_of_older_releases_go_on(schema, tmp_path):
     """Also the backup that an upgrade made, which is upgraded a second time: it is the same registry."""
@@ -267,6 +318,9 @@ def test_homes_of_older_releases_go_on(schema, tmp_path):
         Registry(home)
     with Registry(home, upgrade=True) as restored:
         assert restored.database.identity == known
+        with pytest.raises(ForeignStoreError, match="does not know"):
+            add(restored)
+        adopt_store(restored)
         assert add(restored).ref == ref
         assert verify(restored).problems == ()
     # Every home is a registry of its own, though.
@@ -324,7 +378,116 @@ def test_whoever_finds_his_own_files_may_adopt(team, tmp_path):
     assert verify(team).problems == ()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"registry": 1}', b'{"registry": "ab"}', b"\xff" * 100_000])
+# Copies of one database on one store
+
+
+def copy_of(registry, path):
+    """A copy of a registry's database, as it is now."""
+    registry.database.copy(path)
+    return path
+
+
+@pytest.mark.databases
+def test_an_older_copy_deletes_nothing(registry, add, tmp_path):
+    """A backup of the database is opened beside the live store, and files of versions that it does not know are old."""
+    add()
+    older = copy_of(registry, tmp_path / "older.db")
+    ref = registry.add_version("sst2", **{**FIELDS, "files": {"new": b"of the newer version"}}).ref
+    export_bundle(registry, [ref], tmp_path / "bundle.tar")
+    age(Path(registry.store.root))
+    before = objects(registry.store)
+    for message in refused(registry.store.root, home=tmp_path / "copy", database=older, bundle=tmp_path / "bundle.tar"):
+        assert f"holds versions that {older} does not know" in message
+    assert objects(registry.store) == before
+    assert verify(registry).problems == ()
+    # Reading is free, and the newer one goes on.
+    with Registry(tmp_path / "copy", database=older, store=registry.store.root) as copy:
+        assert copy.read_files(copy.version("sst2@1"))
+    registry.remove(ref)
+    assert collect_garbage(registry, apply=True).files
+
+
+def test_an_older_copy_may_adopt_the_store(registry, add, tmp_path):
+    """The newer database is lost: what only that knew stays, and from then on it is the one that is refused."""
+    add()
+    older = copy_of(registry, tmp_path / "older.db")
+    lost = registry.add_version("sst2", **{**FIELDS, "files": {"new": b"of the newer version"}})
+    age(Path(registry.store.root))
+    with Registry(tmp_path / "copy", database=older, store=registry.store.root) as restored:
+        with pytest.raises(ForeignStoreError) as error:
+            restored.check_writable()
+        assert error.value.advice == Advice(Action.ADOPT_STORE)
+        assert adopt_store(restored).preexisting
+        assert add_to(restored).ref == "sst2@2"
+        assert collect_garbage(restored, apply=True).preexisting == 1
+        assert registry.read_files(lost)
+        with pytest.raises(ForeignStoreError, match="does not know"):
+            registry.remove("sst2@1")
+
+
+def test_a_copy_that_went_its_own_way_is_an_older_one(registry, add, home, tmp_path):
+    """A copied home has more versions than the original, but not those that were added there since."""
+    add()
+    shutil.copytree(home, tmp_path / "copy")
+    add()
+    with Registry(tmp_path / "copy") as copy:
+        for number in range(5):
+            add_to(copy, b"%d" % number)
+    with Registry(tmp_path / "copy", store=home / "objects") as copy, pytest.raises(ForeignStoreError):
+        collect_garbage(copy, apply=True)
+
+
+@pytest.mark.parametrize("call", ["write_owner", "put"])
+def test_a_write_that_stops_anywhere_locks_nobody_out(registry, add, monkeypatch, call):
+    add()
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry.store, call, stop)
+        with pytest.raises(KeyboardInterrupt):
+            add()
+    registry.remove("sst2@1")
+    assert add().ref == "sst2@2"
+    collect_garbage(registry, apply=True)
+
+
+def test_of_writes_at_once_the_newest_is_named(registry, add, monkeypatch):
+    """One that began earlier and comes later leaves the mark of the other."""
+    add()
+    write, first = registry.store.write_owner, [True]
+
+    def late(content, **options):
+        if first.pop() if first else False:
+            add()
+        write(content, **options)
+
+    monkeypatch.setattr(registry.store, "write_owner", late)
+    add()
+    with registry.database.reading() as connection:
+        assert owner(registry).generation == newest_generation(connection)
+
+
+@pytest.mark.databases
+def test_a_backup_goes_on_with_its_own_files(registry, add, tmp_path):
+    for _ in range(2):
+        add()
+        back_up(registry, tmp_path / "backup")
+    with Registry(tmp_path / "backup") as copy:
+        assert owner(copy) == owner(registry)
+        assert add_to(copy).ref == "sst2@3"
+    # A backup of an older copy, too.
+    add()
+    older = copy_of(registry, tmp_path / "older.db")
+    add()
+    with Registry(tmp_path / "home", database=older, store=registry.store.root) as copy:
+        back_up(copy, tmp_path / "again")
+    with Registry(tmp_path / "again") as copy:
+        copy.check_writable()
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
 def test_an_owner_that_cannot_be_read_is_nobody(registry, add, home, content):
     add()
     (home / "objects" / OWNER_FILE).write_bytes(content)

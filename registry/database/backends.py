@@ -150,6 +150,7 @@ class Sqlite:
         try:
             with closing(sqlite3.connect(path)) as copy:
                 raw.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # the mode is copied too
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, sqlite3.Error):  # from the driver itself: SQLAlchemy has not wrapped it

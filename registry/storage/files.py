@@ -104,17 +104,22 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: It cannot be read.
     """
     # The look before, since to open a device can do something; the look after, since it may have changed meanwhile.
-    _check_regular(path, path.stat())
+    check_regular(path, path.stat())
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        _check_regular(path, os.fstat(descriptor))
+        check_regular(path, os.fstat(descriptor))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
+def check_regular(path: Path, status: os.stat_result) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        NotAFileError: It is a directory, a pipe, a socket or a device.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise NotAFileError(path, status.st_mode)
 

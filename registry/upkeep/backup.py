@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,15 @@ from ..database.damaged import read_text
 from ..database.database import DATABASE_NAME
 from ..errors import ConflictError, StoreError
 from ..registry import Registry
-from ..storage.files import NotAFileError, is_temporary, measure_file, open_regular, temporary_beside, write_atomically
+from ..storage.files import (
+    NotAFileError,
+    check_regular,
+    is_temporary,
+    measure_file,
+    open_regular,
+    temporary_beside,
+    write_atomically,
+)
 from ..storage.local import LocalStore
 from ..versions.ownership import owner_of_copy
 
@@ -101,7 +111,7 @@ def _back_up(registry: Registry, directory: Path) -> Backup:
         raise ConflictError(f"{directory} is neither empty nor an earlier backup; name another directory")
     # A database with another sha256 has been used as a home since: its rows may exist nowhere else.
     earlier = _read_mark(mark)
-    if database.exists() and _sha256(database) not in earlier:
+    if database.exists() and _sha256_elsewhere(database) not in earlier:
         raise ConflictError(f"{directory} was written to since it was made; name another directory")
     temporary = temporary_beside(database)
     try:
@@ -127,7 +137,7 @@ def _back_up(registry: Registry, directory: Path) -> Backup:
             store.put_stream(registry.store.stream(digest), digest)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        new = _sha256(temporary)
+        new = measure_file(temporary)[0]  # nobody else has it open
         # The mark names both databases while one replaces the other, so a kill in between leaves a valid backup.
         _write_mark(registry, mark, [*earlier, new])
         temporary.replace(database)
@@ -158,5 +168,27 @@ def _write_mark(registry: Registry, path: Path, databases: list[str]) -> None:
     write_atomically(path, [json.dumps({"of": source, "databases": databases}, indent=2).encode()])
 
 
-def _sha256(path: Path) -> str:
-    return measure_file(path)[0]
+_HASH: Final = """\
+import hashlib, sys
+with open(sys.argv[1], "rb") as file:
+    print(hashlib.file_digest(file, "sha256").hexdigest())
+"""
+
+
+def _sha256_elsewhere(path: Path) -> str:
+    """The sha256 of a database, which another process computes.
+
+    This process may have it open: to close a second descriptor of the file would release the locks that SQLite holds on
+    it (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    check_regular(path, path.stat())
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _HASH, str(path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StoreError(f"{path} cannot be read: {(done.stderr.strip().splitlines() or ['its reader was ended'])[-1]}")
+    return done.stdout.strip()

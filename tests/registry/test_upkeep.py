@@ -304,6 +304,41 @@ def test_a_backup_that_was_killed_locks_nobody_out(filled, spawn, tmp_path):
         assert verify(copy).problems == ()
 
 
+_LOCKED = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    other.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+def test_a_backup_leaves_the_locks_of_the_process(filled, spawn, tmp_path):
+    """POSIX releases a process's locks on a file when it closes any descriptor of it."""
+    back_up(filled, tmp_path / "backup")
+    with Registry(tmp_path / "backup") as copy:
+        copy.set_tags("sst2", {"only": "here"})
+        with copy.database.writing():
+            with pytest.raises(ConflictError, match="was written to since"):
+                back_up(filled, tmp_path / "backup")
+            said = spawn(_LOCKED, tmp_path / "backup" / "registry.db").communicate(timeout=60)
+    assert said == ("database is locked\n", "")
+
+
+def test_a_backup_of_a_database_in_wal_mode_is_like_any_other(filled, home, tmp_path):
+    filled.close()
+    with closing(sqlite3.connect(home / "registry.db")) as other:
+        assert other.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+        other.execute("SELECT * FROM version").fetchone()
+        with Registry(home) as registry:
+            back_up(registry, tmp_path / "backup")
+    # Bytes 18 and 19 of the header (sqlite.org/fileformat.html).
+    assert (tmp_path / "backup" / "registry.db").read_bytes()[18:20] == b"\x01\x01"
+    names = {path.name for path in (tmp_path / "backup").iterdir()}
+    assert names == {"backup.json", "objects", "registry.db"}
+
+
 @pytest.mark.parametrize("name", ["backup.json", "registry.db"])
 def test_a_backup_whose_own_file_is_a_pipe(filled, tmp_path, name):
     back_up(filled, tmp_path / "backup")

@@ -16,7 +16,7 @@ from ..records import LoggedPoint
 from ..refs import Ref
 from ..registry import Registry
 from ..runs import runs
-from ..versions import catalog, ownership
+from ..versions import catalog, evaluations, ownership
 from ..versions.contents import write_with_objects
 from .batches import batched
 from .bundle import INDEX, Bundle
@@ -78,7 +78,7 @@ def import_bundle(registry: Registry, path: str | Path) -> list[Imported]:
             registry.database,
             objects,
             store,
-            lambda connection: [_import(connection, bundle, version, bundled_runs) for version in versions],
+            lambda connection: _import_all(connection, bundle, versions, bundled_runs),
         )
 
 
@@ -131,6 +131,14 @@ def _check_complete(bundle: Bundle, versions: Sequence[BundledVersion], bundled_
     for uid in bundled_runs:
         for _ in _points(bundle, uid):
             pass
+
+
+def _import_all(
+    connection: sa.Connection, bundle: Bundle, versions: Sequence[BundledVersion], bundled_runs: _Runs
+) -> list[Imported]:
+    imported = [_import(connection, bundle, version, bundled_runs) for version in versions]
+    evaluations.settle_imported(connection, [version.ref for version in imported if version.new])
+    return imported
 
 
 def _import(connection: sa.Connection, bundle: Bundle, version: BundledVersion, bundled_runs: _Runs) -> Imported:

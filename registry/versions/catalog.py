@@ -138,19 +138,13 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
     metrics = {key: float(value) for key, value in new.metrics.items()}
     manifest = new.manifest
     digest = manifests.digest(manifest)
-    imported = number is not None
+    imported = number is not None  # what comes in with a bundle changes no version that is here
     adapter_id, number = _next_number(connection, new.name, number)
     score = None if new.primary_metric is None else _null(metrics[new.primary_metric])
     run_id = None if new.run is None else _free_run(connection, new.run)
-    evaluation = evaluations.settled(
-        connection,
-        new.evaluation,
-        adapter_id=adapter_id,
-        run_id=run_id,
-        metric=new.primary_metric,
-        # What comes in with a bundle changes no version that is here.
-        corrects_older=not imported,
-    )
+    evaluation = new.evaluation
+    if not imported:
+        evaluations.correct_older(connection, evaluation, run_id=run_id, metric=new.primary_metric)
     version_id = connection.execute(
         t.version.insert()
         .values(

@@ -5,13 +5,16 @@ the same rows where both are the same, so the data's fingerprint stands in for t
 recorded its rows has a run on the same data, the older ones are known to be of the same rows, and are set to them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.backends import select_numbers, select_texts
+from ..database.refs import ref_column
 from ..records import Evaluation
+from ..refs import Ref
 from ..storage.objects import DIGEST
 from ..values import check_whole, refused
 
@@ -40,44 +43,60 @@ def derived(data: Mapping[str, Any]) -> Evaluation | None:
     return Evaluation(fingerprint=fingerprint, rows=scored)
 
 
-def settled(
-    connection: sa.Connection,
-    given: Evaluation | None,
-    *,
-    adapter_id: int,
-    run_id: int | None,
-    metric: str | None,
-    corrects_older: bool,
-) -> Evaluation | None:
-    """The evaluation of a version to insert, made the same as that of versions that were scored on the same rows.
+def correct_older(
+    connection: sa.Connection, given: Evaluation | None, *, run_id: int | None, metric: str | None
+) -> None:
+    """Set versions of earlier releases that were scored on the rows of a new version of this release to these rows.
 
     Args:
         connection: A transaction that writes.
-        given: As the version's release recorded it, or derived from its run.
-        adapter_id: The version's adapter.
+        given: What the new version was scored on.
         run_id: The run that made it.
         metric: Its primary metric.
-        corrects_older: Whether versions of earlier releases that were scored on the same rows are set to them.
     """
     if given is None or run_id is None:
-        return given
+        return
     stand_in = derived(connection.scalar(sa.select(t.run.c.data).where(t.run.c.id == run_id)) or {})
-    if stand_in is None or stand_in.rows != given.rows:
-        return given
-    if given != stand_in and not corrects_older:
-        return given
-    if given != stand_in:
-        older = (
-            _v.evaluation == stand_in.fingerprint,
-            _v.evaluation_rows == stand_in.rows,
-            _v.primary_metric == metric,
-        )
-        connection.execute(t.version.update().where(*older).values(evaluation=given.fingerprint))
-        return given
-    # A version of an earlier release, imported beside newer ones.
-    newer = (_v.adapter_id == adapter_id, _v.primary_metric == metric, _v.evaluation_rows == given.rows)
-    runs = sa.select(_v.evaluation, t.run.c.data).join(t.run, _v.run_id == t.run.c.id)
-    for fingerprint, data in connection.execute(runs.where(*newer, _v.evaluation != given.fingerprint)):
-        if derived(data) == stand_in:
-            return Evaluation(fingerprint=fingerprint, rows=given.rows)
-    return given
+    if stand_in is None or stand_in.rows != given.rows or stand_in == given:
+        return
+    older = (
+        _v.evaluation == stand_in.fingerprint,
+        _v.evaluation_rows == stand_in.rows,
+        _v.primary_metric == metric,
+    )
+    connection.execute(t.version.update().where(*older).values(evaluation=given.fingerprint))
+
+
+def settle_imported(connection: sa.Connection, refs: Collection[str]) -> None:
+    """Set imported versions of earlier releases to the rows that another version recorded, which were the same.
+
+    What was here already is not changed.
+
+    Args:
+        connection: A transaction that writes.
+        refs: The imported versions.
+    """
+    imported = set(refs)
+    a = t.adapter.c
+    query = (
+        sa.select(_v.id, _v.adapter_id, _v.primary_metric, _v.evaluation, _v.evaluation_rows, t.run.c.data)
+        .add_columns(ref_column().label("ref"))
+        .join(t.run, _v.run_id == t.run.c.id)
+        .join(t.adapter, _v.adapter_id == a.id)
+        .where(a.name.in_(select_texts(connection, {Ref.parse(ref).name for ref in imported})))
+        .order_by(_v.id)
+    )
+    recorded: dict[tuple[int, str | None, Evaluation], str] = {}
+    older: dict[tuple[int, str | None, Evaluation], list[int]] = {}
+    for row in connection.execute(query):
+        stand_in = derived(row.data or {})
+        if row.evaluation is None or stand_in is None or stand_in.rows != row.evaluation_rows:
+            continue
+        key = (row.adapter_id, row.primary_metric, stand_in)
+        if row.evaluation != stand_in.fingerprint:
+            recorded.setdefault(key, row.evaluation)
+        elif row.ref in imported:
+            older.setdefault(key, []).append(row.id)
+    for key in older.keys() & recorded.keys():
+        here = _v.id.in_(select_numbers(connection, older[key]))
+        connection.execute(t.version.update().where(here).values(evaluation=recorded[key]))

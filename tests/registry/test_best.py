@@ -10,9 +10,10 @@ from pointsman.registry.database import tables
 from pointsman.registry.errors import InvalidNameError, SettingsError, VersionNotFoundError
 from pointsman.registry.refs import Ref
 from pointsman.registry.upkeep import export_bundle, import_bundle, verify
+from pointsman.registry.versions import evaluations
 
 from helpers import interrupted_before
-from shapes import RUN
+from shapes import FIELDS, RUN
 
 pytestmark = pytest.mark.databases
 
@@ -212,6 +213,29 @@ def test_a_bundle_keeps_what_was_scored_and_an_older_one_says_it_by_its_runs(reg
         import_bundle(old, tmp_path / "old.tar")
         known, unknown = (version.evaluation for version in old.versions())
         assert (known, unknown) == (Evaluation(fingerprint=DATA["fingerprint"], rows=872), None)
+        # A newer version in a later bundle changes nothing that is here.
+        import_bundle(old, tmp_path / "new.tar")
+        assert old.version("sst2@1").evaluation == known
     with_run(0.7)
     import_bundle(registry, tmp_path / "old.tar")  # beside a version of this release on the same data
     assert registry.version("sst2@2").evaluation == FULL
+
+
+def test_an_import_reads_the_data_of_each_run_once(registry, with_run, tmp_path, monkeypatch):
+    with Registry(tmp_path / "source") as source:
+        for number in range(12):
+            data = {**DATA, "fingerprint": f"{number:064x}"}
+            with source.start_run("sst2", **{**RUN, "data": data}) as run:
+                pass
+            source.add_version(
+                "sst2",
+                **{**FIELDS, "metrics": {"eval/accuracy": 0.9}, "primary_metric": "eval/accuracy"},
+                run=run.uid,
+                evaluation=Evaluation(fingerprint=data["fingerprint"], rows=872),
+            )
+        export_bundle(source, [f"sst2@{number}" for number in range(1, 13)], tmp_path / "older.tar")
+    with_run(0.7)
+    derived, calls = evaluations.derived, []
+    monkeypatch.setattr(evaluations, "derived", lambda data: calls.append(data) or derived(data))
+    import_bundle(registry, tmp_path / "older.tar")
+    assert len(calls) == 13

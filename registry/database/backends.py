@@ -36,10 +36,13 @@ WAL_IS_SAFE: Final = sqlite3.sqlite_version_info >= (3, 51, 3)
 checkpoint at once (sqlite.org/wal.html#walresetbug)."""
 
 WRITE: Final = "pointsman_write"
-"""The execution option of a connection that will write: True, or ``ROW``."""
+"""The execution option of a connection that will write: True, ``ROW`` or ``HINT``."""
 
 ROW: Final = "row"
 """What a connection will write that changes one row without reading others: it need not wait for other writers."""
+
+HINT: Final = "hint"
+"""What a connection will write that may as well stay unwritten: where another one writes, it fails at once."""
 
 
 def _to_server_json(value: Any) -> str:
@@ -219,7 +222,7 @@ class Sqlite:
             connection.exec_driver_sql("BEGIN")
             return
         try:
-            begin_writing(connection, BUSY_SECONDS, self.label)
+            begin_writing(connection, BUSY_SECONDS, self.label, wait=options[WRITE] != HINT)
         except BaseException:
             connection.invalidate()  # its busy timeout may be short now
             raise
@@ -324,7 +327,8 @@ class Postgres:
     def _begin(self, connection: sa.Connection) -> None:
         options: Any = connection.get_execution_options()
         if options.get(WRITE):
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+            seconds = 0.001 if options[WRITE] == HINT else BUSY_SECONDS  # 0 has no end
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{seconds}s'")
             if options[WRITE] == ROW:
                 return
             try:

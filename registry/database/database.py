@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ..errors import (
     Action,
     Advice,
+    BusyError,
     ConflictError,
     DatabaseError,
     DiskFullError,
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from . import forks
 from . import tables as t
-from .backends import ROW, WRITE, Sqlite, backend
+from .backends import HINT, ROW, WRITE, Sqlite, backend
 from .schema import schema_problems
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
@@ -117,6 +118,19 @@ class Database:
     def writing_row(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that changes one row; on a server, it does not wait for the writers of other rows."""
         return self._writing(ROW)
+
+    @contextmanager
+    def writing_hint(self) -> Iterator[sa.Connection]:
+        """Open a transaction that writes what nobody misses.
+
+        Raises:
+            BusyError: Another one writes just now; that is not waited for.
+        """
+        try:
+            with self._writing(HINT) as connection:
+                yield connection
+        except BusyError as error:
+            raise BusyError(f"another process writes to the database {self.label} just now; try again") from error
 
     @contextmanager
     def _writing(self, how: bool | str) -> Iterator[sa.Connection]:

@@ -13,13 +13,14 @@ SLICE: Final = 1.0
 """Seconds of one wait inside SQLite."""
 
 
-def begin_writing(connection: sa.Connection, seconds: float, label: str) -> None:
+def begin_writing(connection: sa.Connection, seconds: float, label: str, *, wait: bool = True) -> None:
     """Begin a transaction that holds the write lock.
 
     Args:
         connection: Without an open transaction. After an error its busy timeout is undefined.
         seconds: How long to wait in all; also the busy timeout that the connection has afterwards.
         label: The database's name in messages.
+        wait: Otherwise it waits for nothing, and only a later statement for ``seconds``.
 
     Raises:
         OperationalError: Another connection held the lock all the time, or the database cannot be written.
@@ -27,10 +28,11 @@ def begin_writing(connection: sa.Connection, seconds: float, label: str) -> None
     """
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
-    until = time.monotonic() + seconds
+    patience = seconds if wait else 0
+    until = time.monotonic() + patience
     waited = False
     try:
-        raw.execute(f"PRAGMA busy_timeout = {int(min(SLICE, seconds) * 1000)}")
+        raw.execute(f"PRAGMA busy_timeout = {int(min(SLICE, patience) * 1000)}")
         while True:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -34,10 +34,11 @@ class BasesPart(RegistryPart):
         """Record that a base was loaded from the place that its name says, if the registry has that base.
 
         Raises:
+            BusyError: Another process writes just now: a hint is not worth the wait for it.
             DatabaseError: The database cannot be written.
         """
         place = base.name if base.revision is None else f"{base.name}@{base.revision}"
         if self.base_places(base)[:1] == [place]:
             return
-        with self.database.writing() as connection:
+        with self.database.writing_hint() as connection:
             add_place(connection, base, clock(connection))

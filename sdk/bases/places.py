@@ -43,7 +43,7 @@ def place_of(registry: Registry, base: Base, given: str | None, *, of: str) -> s
 
 
 def remember_place(registry: Registry, base: Base) -> None:
-    """Record where a base was loaded from, for the next time; a registry that cannot be written goes without."""
+    """Record where a base was loaded from, for the next time; a registry that cannot be written now goes without."""
     try:
         registry.remember_base(base)
     except DatabaseError:

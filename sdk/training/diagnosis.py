@@ -27,6 +27,10 @@ ASTRAY: Final = 2.0
 MEMORISED: Final = 0.8
 """A training loss below this share of the validation loss is that of memorised rows."""
 
+VAGUE: Final = 0.125
+"""A guess's score with a greater standard error than this says nothing of a training: that of 16 rows, where half are
+right by chance."""
+
 _COMPARED: Final = 0.1
 """The share of a run's points that its first and its last part have."""
 
@@ -155,38 +159,59 @@ def _longer(version: Version, run: Run) -> Advice:
 def _unlearned(version: Version, run: Run) -> str | None:
     """Why the score shows that nothing was learned; None if it does not."""
     key = str(version.primary_metric)
-    score = version.metrics[key]
+    score, rows = version.metrics[key], run.data.get("rows", {}).get("eval", 0)
     if math.isnan(score):
         return f"{key} is not a number, since every answer is the same; nothing was learned"
     if key.endswith("/accuracy"):
-        return _unlearned_accuracy(version, run)
+        return _unlearned_accuracy(version, run, rows)
+    # Of answers that have nothing to do with the labels.
+    error = 1 / math.sqrt(rows - 1) if rows > 1 else None
     correlation = version.metrics.get("eval/matthews_correlation")
     if key.endswith(("/f1", "/f1_macro")) and correlation is not None and correlation < 0.05:
         # F1 of the more frequent class is high for one and the same answer to every row.
         return (
-            f"{key} is {score:.3f}, but eval/matthews_correlation {correlation:.3f} is about that of a guess; nothing "
-            "useful was learned"
+            f"{key} is {score:.3f}, but eval/matthews_correlation {correlation:.3f} is about that of a guess; "
+            f"{_verdict(error, rows)}"
         )
     if score < 0.05:
-        return f"{key} {score:.3f} is about 0, the score of a guess; nothing useful was learned"
+        return f"{key} {score:.3f} is about 0, the score of a guess; {_verdict(error, rows)}"
     return None
 
 
-def _unlearned_accuracy(version: Version, run: Run) -> str | None:
+def _unlearned_accuracy(version: Version, run: Run, rows: int) -> str | None:
     """Why the accuracy shows that nothing was learned; None if it does not, or where the classes were not counted."""
     key = str(version.primary_metric)
-    score, majority, rows = version.metrics[key], run.data.get("majority"), run.data.get("rows", {}).get("eval", 0)
+    score, majority = version.metrics[key], run.data.get("majority")
     if majority is None or not rows:
         return None
-    if version.metrics.get("eval/matthews_correlation") == 0 and math.isclose(score, majority):
+    # With two classes of like size, other answers have these scores too.
+    if version.metrics.get("eval/matthews_correlation") == 0 and math.isclose(score, majority) and majority > 0.5:
         return f"{key} is {score:.3f}, since every answer is the most frequent class; nothing was learned"
-    # Within a standard error of the score of the most frequent class.
-    if score <= majority + math.sqrt(majority * (1 - majority) / rows):
-        return (
-            f"{key} {score:.3f} is no better than always answering the most frequent class, {majority:.3f}; "
-            "nothing useful was learned"
-        )
-    return None
+    error = math.sqrt(majority * (1 - majority) / rows)  # of a share of rows, by the binomial distribution
+    if score > majority + error:
+        return None
+    constant = f"always answering the most frequent class, {majority:.3f}"
+    if score <= majority:
+        return f"{key} {score:.3f} is no better than {constant}; {_verdict(error, rows)}"
+    return (
+        f"{key} {score:.3f} is within a standard error, {error:.3f} in {rows} validation rows, of {constant}; "
+        f"{_verdict(error, rows)}"
+    )
+
+
+def _verdict(error: float | None, rows: int) -> str:
+    """What a score like that of a guess says.
+
+    Args:
+        error: The standard error of a guess's score; None: unknown.
+        rows: The validation rows.
+    """
+    if error is None or error <= VAGUE:
+        return "nothing useful was learned"
+    return (
+        f"{rows} validation rows are too few to tell whether anything was learned: a guess's score differs by "
+        f"{error:.2f} by chance (one standard error); validate on more rows"
+    )
 
 
 def _loss(value: float) -> str:

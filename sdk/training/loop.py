@@ -281,16 +281,25 @@ class TrainingLoop:
             if not all(math.isfinite(value) for name, value in metrics.items() if name.endswith("/loss")):
                 raise self._diverged("the outputs are no longer finite numbers", self._step)
             score, best = metrics[self._objective.primary_metric], self._best
-            if best is None or score > best.score or (math.isnan(best.score) and not math.isnan(score)):
+            gained = best is None or score > best.score or (math.isnan(best.score) and not math.isnan(score))
+            if best is None or gained or self._breaks_tie(metrics, best):
                 weights = self._optimiser.snapshot()
-                best = BestWeights(step=self._step, score=score, metrics=metrics, weights=weights)
-                self._best, self._without_gain = best, 0
-            else:
-                self._without_gain += 1
+                best = self._best = BestWeights(step=self._step, score=score, metrics=metrics, weights=weights)
+            self._without_gain = 0 if gained else self._without_gain + 1
             self._pace.evaluated()
             self._evaluated_step = self._step
             self._callbacks.evaluated(metrics, self._step, best=best.score)
             return metrics
+
+    def _breaks_tie(self, metrics: Mapping[str, float], best: BestWeights) -> bool:
+        """Whether scores are as good as the best, with a lower validation loss.
+
+        On few rows accuracies are often equal, while the loss still tells weights apart.
+        """
+        name = self._objective.primary_metric
+        tied = metrics[name] == best.score or (math.isnan(metrics[name]) and math.isnan(best.score))
+        loss = f"{name.partition('/')[0]}/loss"
+        return tied and metrics[loss] < best.metrics[loss]
 
     def _save(self) -> None:
         """Write a checkpoint, once everything logged before it is on the disk.

@@ -65,7 +65,7 @@ class TrainSettings:
     """Evaluate every so many steps, or, below 1, every such part of an epoch; None: after every epoch. The last step
     is always evaluated."""
     patience: int | None = None
-    """Stop after this many evaluations without a better primary metric; None: never."""
+    """Stop after this many evaluations without a better primary metric, a tie being none; None: never."""
     checkpoint_every: int | None = None
     """Write a checkpoint every so many steps; None: every 30 seconds."""
     precision: str = "auto"

@@ -193,5 +193,44 @@ def test_rows_on_both_sides_and_classes_without_rows_are_said(registry: Registry
 
 def test_answers_that_are_all_the_same_are_said_to_be(registry: Registry) -> None:
     metrics = {"eval/matthews_correlation": 0.0}
-    nothing, _ = diagnose(registry, _version(registry, FALLING, [0.5], metrics=metrics, **HALF))
-    assert nothing.text == "eval/accuracy is 0.500, since every answer is the most frequent class; nothing was learned"
+    most = {**HALF, "majority": 0.6}
+    nothing, _ = diagnose(registry, _version(registry, FALLING, [0.6], metrics=metrics, **most))
+    assert nothing.text == "eval/accuracy is 0.600, since every answer is the most frequent class; nothing was learned"
+    # Of two classes of one size, answers by chance may have these scores, too.
+    chance, _ = diagnose(registry, _version(registry, FALLING, [0.5], metrics=metrics, **HALF))
+    assert chance.text == (
+        "eval/accuracy 0.500 is no better than always answering the most frequent class, 0.500; nothing useful was "
+        "learned"
+    )
+
+
+CONSTANT = "always answering the most frequent class"
+FEW = "validation rows are too few to tell whether anything was learned"
+
+
+@pytest.mark.parametrize(
+    ("score", "metric", "majority", "rows", "said"),
+    [
+        (0.667, "eval/accuracy", 0.667, 3, f"0.667 is no better than {CONSTANT}, 0.667; 3 {FEW}"),
+        (
+            0.75, "eval/accuracy", 0.5, 4,
+            f"within a standard error, 0.250 in 4 validation rows, of {CONSTANT}, 0.500; 4 {FEW}",
+        ),
+        (
+            0.6, "eval/accuracy", 0.5, 16,
+            f"a standard error, 0.125 in 16 validation rows, of {CONSTANT}, 0.500; nothing useful was learned",
+        ),
+        (0.6, "eval/accuracy", 0.5, 15, f"15 {FEW}: a guess's score differs by 0.13 by chance (one standard error)"),
+        (-0.2, "eval/pearson", None, 3, f"a guess; 3 {FEW}: a guess's score differs by 0.71"),
+        (0.01, "eval/pearson", None, 65, "about 0, the score of a guess; nothing useful was learned"),
+        (0.01, "eval/pearson", None, 64, f"64 {FEW}"),
+        (0.8, "eval/f1", 0.6, 20, f"eval/matthews_correlation 0.000 is about that of a guess; 20 {FEW}"),
+    ],
+)  # fmt: skip
+def test_few_validation_rows_tell_nothing(
+    score: float, metric: str, majority: float | None, rows: int, *, said: str, registry: Registry
+) -> None:
+    data = {"majority": majority, "rows": {"train": 100, "eval": rows}}
+    metrics = {"eval/matthews_correlation": 0.0} if metric == "eval/f1" else {}
+    nothing, *_ = diagnose(registry, _version(registry, FALLING, [score], metric=metric, metrics=metrics, **data))
+    assert said in nothing.text

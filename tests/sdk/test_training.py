@@ -105,8 +105,8 @@ def test_what_is_scored_and_kept_is_the_mean_of_the_latest_steps(
     options = {**SMALL, "max_train_rows": 320, "epochs": 2, "eval_every": 5}
     version = train("sst2", base=str(tiny_base), registry=registry, **options)
     assert len(means) == 20
-    scores = {point.step: point.value for point in registry.history("sst2", "eval/accuracy")}
-    best = next(step for step, score in scores.items() if score == version.score)
+    losses = {point.value: point.step for point in registry.history("sst2", "eval/loss")}
+    best = losses[version.metrics["eval/loss"]]
     stored = {}
     for file in ("adapter.safetensors", "model_head.safetensors"):
         stored |= load(registry.read_file(version, file))
@@ -115,6 +115,19 @@ def test_what_is_scored_and_kept_is_the_mean_of_the_latest_steps(
     rates = [point.value for point in registry.history("sst2", "train/learning_rate")]
     assert rates[0] < 1e-3
     assert rates[2:] == [1e-3] * 18
+
+
+def test_of_equal_scores_the_lower_validation_loss_is_kept(registry: Registry, tiny_base: Path) -> None:
+    """And a tie is no gain: patience runs on."""
+    options = SMALL | {"learning_rate": 1e-4, "eval_every": 1, "max_eval_rows": 6, "patience": 2, "epochs": 9}
+    version = train("sst2", base=str(tiny_base), registry=registry, **options)
+    run = f"run:{version.run}"
+    scores, losses = ([point.value for point in registry.history(run, f"eval/{key}")] for key in ("accuracy", "loss"))
+    tied = [loss for score, loss in zip(scores, losses, strict=True) if score == max(scores)]
+    assert min(tied) < tied[0]
+    assert version.metrics["eval/accuracy"] == max(scores)
+    assert version.metrics["eval/loss"] == min(tied)
+    assert len(scores) - 1 - scores.index(max(scores)) == 2
 
 
 def test_patience_stops_early(registry: Registry, tiny_base: Path) -> None:

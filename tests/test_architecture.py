@@ -20,7 +20,7 @@ LAYERS = ("registry", "sdk", "cli")
 ROOMS = {
     "registry": (
         ("errors",),
-        ("records", "refs", "values"),
+        ("locks", "records", "refs", "values"),
         ("storage",),
         ("database",),
         ("metrics",),

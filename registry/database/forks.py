@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final, Protocol
 from weakref import WeakSet
 
-from .locks import SharedLock
+from ..locks import SharedLock
 
 
 class _Closable(Protocol):

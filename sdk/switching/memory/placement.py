@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointsman.registry.database.locks import SharedLock
+from pointsman.registry.locks import SharedLock
 
 from ...engines.fusion_layers import fill_fusion, remove_fusion
 from ...engines.racks import Rack, Slot, fits

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from pointsman.registry import Registry, VersionKind
-from pointsman.registry.database.locks import SharedLock
 from pointsman.registry.errors import AdapterNotFoundError
+from pointsman.registry.locks import SharedLock
 from pointsman.registry.upkeep.garbage import collect_garbage
 from pointsman.sdk import Prediction, Switcher
 from pointsman.sdk.bases.load import load_base

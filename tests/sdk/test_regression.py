@@ -19,7 +19,13 @@ from pointsman.sdk.training.diagnosis import diagnose
 from helpers import PlainAdapters
 
 SMALL: dict[str, Any] = {"max_length": 16, "batch_size": 16, "max_steps": 30, "eval_every": 10.0, "learning_rate": 0.01}
-UNITS = {"as published": (1.0, 0.0), "twentyfold": (20.0, 0.0), "shifted": (1.0, 50.0), "prices": (24_000.0, 200_000.0)}
+UNITS = {
+    "as published": (1.0, 0.0),
+    "twentyfold": (20.0, 0.0),
+    "shifted": (1.0, 50.0),
+    "prices": (24_000.0, 200_000.0),
+    "timestamps": (2e5, 1.7e9),
+}
 
 
 def _rows(split: str, count: int) -> list[tuple[str, float]]:
@@ -157,6 +163,16 @@ def test_a_constant_score_is_refused(registry: Registry, tiny_base: Path, tmp_pa
     arguments["data"].write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match=r"every score is 3\.5 in the 20 training rows"):
         train("p", registry=registry, max_train_rows=20, **arguments)
+    assert list(registry.runs()) == []
+
+
+def test_scores_that_float32_rounds_together_are_refused(
+    registry: Registry, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(UNITS, "minutes", (1_000.0, 1.7e9))
+    expected = r"differ by 8\d\d \(standard deviation\) around 170000\d{4}, where float32 has steps of 128, .*1\.7e\+09"
+    with pytest.raises(DataError, match=expected):
+        train("p", registry=registry, **_arguments(tmp_path, tiny_base, "minutes"))
     assert list(registry.runs()) == []
 
 

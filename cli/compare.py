@@ -28,31 +28,36 @@ def command(context: click.Context, refs: tuple[str, ...], diff: bool, as_csv: b
         raise click.UsageError("name two or more versions or runs")
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    rows = [row for row in open_registry(context).compare(refs) if row.differs or not diff]
+    # Which settings were typed is no setting: their values are compared.
+    every = [row for row in open_registry(context).compare(refs) if row.name != "settings.asked"]
+    rows = [row for row in every if row.differs or not diff]
     if as_json:
         emit_json([{"name": row.name, "values": dict(zip(refs, row.values, strict=True))} for row in rows])
     elif as_csv:
         emit_csv(["field", *refs], [(row.name, *map(_plain, row.values)) for row in rows])
     elif rows:
         table(["field", *refs], [(row.name, *map(_cell, row.values)) for row in rows])
-        _explain(refs, rows)
+        _explain(refs, every)
     else:
         note("nothing differs")
 
 
 def _explain(refs: tuple[str, ...], rows: Sequence[ComparedField]) -> None:
-    """Say which scores cannot be compared, since they are of other rows than the first version's."""
+    """Say which scores cannot be compared, since they are of other rows than the first one's."""
     fields = {row.name: row.values for row in rows}
     evaluations = fields.get("scored on.fingerprint")
-    if evaluations is None or len(set(evaluations)) == 1:
+    scores = [row.values for row in rows if row.name.startswith("metrics.eval/")]
+    scored = [place for place in range(len(refs)) if any(values[place] is not None for values in scores)]
+    if evaluations is None or not scored:
         return
-    counts = fields.get("scored on.rows", ("other",) * len(refs))
+    first = scored[0]
     others = [
-        f"{ref} ({'unknown' if evaluation is None else counts[place]} rows)"
-        for place, (ref, evaluation) in enumerate(zip(refs, evaluations, strict=True))
-        if evaluation != evaluations[0]
+        f"{refs[place]} ({'unknown' if evaluations[place] is None else fields['scored on.rows'][place]} rows)"
+        for place in scored
+        if evaluations[place] != evaluations[first]
     ]
-    note(f"scored on other rows than {refs[0]}: {', '.join(others)}; their scores cannot be compared with its")
+    if others:
+        note(f"scored on other rows than {refs[first]}: {', '.join(others)}; their scores cannot be compared with its")
 
 
 def _plain(value: Any) -> Any:

@@ -59,7 +59,7 @@ def command(
     registry.check_writable()  # before the libraries load, which takes seconds
     refs = [version_of(registry, parse_ref(ref)).ref for ref in named_refs]
     began = time.monotonic()
-    note(f"loading {given.get('base', 'the base')} …")
+    note("importing the libraries …")
     quiet_libraries()
     from pointsman.sdk import fuse
 

@@ -101,7 +101,7 @@ def command(
 def _train(registry: Registry, arguments: dict[str, Any]) -> "GlueResults":
     """Train the cells of the benchmark that have no version yet."""
     registry.check_writable()  # before the libraries load, which takes seconds
-    note(f"loading {arguments['base']} …")
+    note("importing the libraries …")
     quiet_libraries()
     from pointsman.sdk.benchmark.glue import GlueBenchmark
 

@@ -221,12 +221,12 @@ def _print_summaries(registry: Registry, ref: str, as_json: bool) -> None:
         emit_json(summaries)
         return
     table(
-        ["metric", "points", "last", "min", "at step", "max", "at  step"],
+        ["metric", "points", "last", "min", "at step", "max", "at step"],
         [
             (s.key, str(s.count), number(s.last), number(s.min), _step(s.min_step), number(s.max), _step(s.max_step))
             for s in summaries
         ],
-        right=("points", "last", "min", "at step", "max", "at  step"),
+        right=("points", "last", "min", "at step", "max", "at step"),
     )
 
 

@@ -1,11 +1,12 @@
 """registry log: who did what, when."""
 
 import json
+from contextlib import suppress
 
 import click
 
 from pointsman.registry import Event
-from pointsman.registry.errors import Action, Advice
+from pointsman.registry.errors import Action, Advice, DamagedRowError
 
 from .advice import hint
 from .options import json_option
@@ -27,7 +28,11 @@ def command(context: click.Context, ref: str | None, limit: int, as_json: bool) 
 
     The log is append-only: no entry is ever changed or removed.
     """
-    events = open_registry(context).events(ref, limit=limit)
+    registry = open_registry(context)
+    events = registry.events(ref, limit=limit)
+    if ref is not None and not events:
+        with suppress(DamagedRowError):
+            registry.version(ref)  # what has no entry is unknown, unless a version of it exists
     if as_json:
         emit_json(events)
     elif events:

@@ -60,7 +60,7 @@ def command(
     registry = open_registry(context, create=True)
     registry.check_writable()  # before the libraries load, which takes seconds
     began = time.monotonic()
-    note(f"loading {given['base']} …" if "base" in given else "loading the base …")
+    note("importing the libraries …")
     quiet_libraries()
     from pointsman.sdk.training.train import run_of
 
@@ -165,11 +165,16 @@ def summarise(registry: Registry, version: Version, seconds: float) -> None:
 
 
 def _positive_row(registry: Registry, version: Version) -> list[tuple[str, str]]:
-    """The class that F1 is of, where the training chose it."""
+    """The class that F1 is of, where the caller did not choose it."""
     positive = version.task.get("positive")
     if positive is None or version.run is None or registry.run(version.run).data["given"].get("positive") is not None:
         return []
-    return [("positive class", f"'{positive}', as the rarer one of the training rows; --positive names another")]
+    return [
+        (
+            "positive class",
+            f"'{positive}': the rarer in the training rows, of two as frequent the second; --positive names another",
+        )
+    ]
 
 
 def _compare(registry: Registry, before: Run, version: Version) -> None:

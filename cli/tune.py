@@ -79,7 +79,7 @@ def command(
     registry = open_registry(context, create=True)
     registry.check_writable()  # before the libraries load, which takes seconds
     given = with_reading({key: value for key, value in options.items() if value not in (None, ())})
-    note(f"loading {given['base']} …")
+    note("importing the libraries …")
     quiet_libraries()
     from pointsman.sdk import tune
 

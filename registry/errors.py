@@ -259,6 +259,13 @@ def close_names(name: str, known: Iterable[str]) -> list[str]:
     return [lowered[item] for item in get_close_matches(name.lower(), lowered, n=3)]
 
 
+def listed(names: Iterable[object], separator: str = ", ") -> str:
+    """Names for a message: the first 20, and how many more there are."""
+    texts = [str(name) for name in names]
+    rest = f"{separator}and {len(texts) - 20} more" if len(texts) > 20 else ""
+    return f"{separator.join(texts[:20])}{rest}"
+
+
 def unknown(
     kind: type[_E], what: str, name: str, known: Iterable[object], hint: str = "", *, advice: Advice | None = None
 ) -> _E:
@@ -279,8 +286,7 @@ def unknown(
     if near:
         parts.append(f"did you mean {' or '.join(near)}?")
     if names:
-        rest = f", and {len(names) - 20} more" if len(names) > 20 else ""
-        parts.append(f"known: {', '.join(names[:20])}{rest}")
+        parts.append(f"known: {listed(names)}")
     else:
         parts.append("none exists yet")
     if hint:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pointsman.registry import Base, Origin, Registry, Run, RunStatus, quote
-from pointsman.registry.errors import Action, Advice, RunNotFoundError, unknown
+from pointsman.registry.errors import Action, Advice, RunNotFoundError, listed, unknown
 from pointsman.registry.refs import check_name
 
 from ..core.registries import open_registry
@@ -248,7 +248,7 @@ def _table(
     ]
     if not chosen:
         if recorded:
-            known = "; ".join(map(str, sorted(recorded)[:20]))
+            known = listed(sorted(recorded), "; ")
             raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; known: {known}")
         names = sorted({run.origin.name for run in registry.runs(f"origin.kind = {CELL}") if run.origin})
         raise unknown(RunNotFoundError, "benchmark", name, names, advice=Advice(Action.BENCHMARK))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.registry.errors import DataError
+from pointsman.registry.errors import DataError, listed
 
 from ..core.arguments import not_unicode, short_repr
 from ..tasks import NO_CLASS
@@ -121,10 +121,9 @@ def class_ids(names: Sequence[str], classes: Sequence[str], where: Callable[[int
     index = {name: place for place, name in enumerate(classes)}
     if unseen := [row for row, name in enumerate(names) if name not in index]:
         distinct = list(dict.fromkeys(names[row] for row in unseen))
-        more = f" and {len(distinct) - 20} more" if len(distinct) > 20 else ""
         raise DataError(
-            f"{where(unseen[0])}: {', '.join(map(short_repr, distinct[:20]))}{more}: not among the labels of the "
-            f"training data; known: {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
+            f"{where(unseen[0])}: {listed(map(short_repr, distinct))}: not among the labels of the "
+            f"training data; known: {listed(classes)}"
         )
     return np.array([index[name] for name in names], dtype=np.int64)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pointsman.registry.errors import Action, Advice, DataError
+from pointsman.registry.errors import Action, Advice, DataError, listed
 
 from ..core.read_settings import ReadSettings
 from .delimited import Records
@@ -105,8 +105,7 @@ def read_table(
 def _check_columns(path: Path, wanted: Sequence[str], columns: Sequence[str], advice: Advice | None = None) -> None:
     for name in wanted:
         if name not in columns:
-            listed = ", ".join(map(str, columns[:20])) or "none"
-            raise DataError(f"{path} has no column {name!r}; it has: {listed}", advice=advice)
+            raise DataError(f"{path} has no column {name!r}; it has: {listed(columns) or 'none'}", advice=advice)
         if list(columns).count(name) > 1:
             raise DataError(f"{path} has the column {name!r} more than once; rename one of them")
 
@@ -208,7 +207,7 @@ def _read_jsonl(path: Path, columns: Sequence[str], reading: ReadSettings, label
         if isinstance(row, str):
             bad.append((number, row))
         elif missing := [name for name in columns if name not in row]:
-            bad.append((number, f"no key {missing[0]!r}; it has: {', '.join(list(row)[:20]) or 'none'}"))
+            bad.append((number, f"no key {missing[0]!r}; it has: {listed(row) or 'none'}"))
         else:
             for name in columns:
                 values[name].append(row[name])

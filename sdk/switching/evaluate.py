@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pointsman.registry.errors import DataError, SettingsError
+from pointsman.registry.errors import Action, Advice, DataError, SettingsError
 
 from ..core.arguments import as_list, short_repr
 from ..core.read_settings import ReadSettings
@@ -85,7 +85,8 @@ def _check_whole(trained: Task, data: str | Path | None, *, task: str | None, sp
         found = "no data" if data is None else f"'{data}'"
         raise SettingsError(
             f"'{trained.name}' is a task of your own: it is scored on a file, with the columns {columns} or those that "
-            f"text and label name; found {found}"
+            f"text and label name; found {found}",
+            advice=Advice(Action.SET_ARGUMENTS, {"data": None}),
         )
 
 

@@ -30,7 +30,7 @@ class Status:
 
     Examples:
         >>> print(model.status())
-        bert-base-uncased on cpu in fp32: 1 versions, 3.6 MB, 1 racks of 1 slots in all, 0 warm
+        bert-base-uncased on cpu in fp32: 1 version, 3.6 MB, 1 rack of 1 slot in all, 0 warm
         ref     method  place          kB     hits  last use  load ms
         sst2@3  seq_bn  rack 0 slot 0  3,584  12    14:02:51  18.3
     """
@@ -69,11 +69,17 @@ class Status:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         limit = "" if self.capacity is None else f" of {self.capacity}"
+        versions = _plural("version", self.capacity or len(self.versions))
+        racks, slots = _plural("rack", self.racks), _plural("slot", self.slots)
         head = (
-            f"{self.base} on {self.device} in {self.precision}: {len(self.versions)}{limit} versions, "
-            f"{self.size / 1e6:.1f} MB, {self.racks} racks of {self.slots} slots in all, {self.warm} warm"
+            f"{self.base} on {self.device} in {self.precision}: {len(self.versions)}{limit} {versions}, "
+            f"{self.size / 1e6:.1f} MB, {self.racks} {racks} of {self.slots} {slots} in all, {self.warm} warm"
         )
         return "\n".join([head, *table])
+
+
+def _plural(noun: str, number: int) -> str:
+    return noun if number == 1 else f"{noun}s"
 
 
 def status_of(adapters: AdapterCache, *, base: str, device: str, precision: str) -> Status:

@@ -109,6 +109,19 @@ def test_a_comparison_says_which_scores_do_not_compare(run: Any, scored: Any) ->
     assert run("compare", "sst2@3", "sst2@4").err == ""
 
 
+def test_a_comparison_says_nothing_of_what_has_no_score(
+    run: Any, scored: Any, home: Path, add_version: Callable[..., Version]
+) -> None:
+    with Registry(home) as registry:
+        add_version(registry, "none")
+    scored((0.7, FULL), (0.8, FULL), (0.6, FEW))
+    assert run("compare", "none", "sst2@1", "sst2@2").err == ""
+    compared = run("compare", "none", "sst2@1", "sst2@3", "--diff")
+    assert compared.err == (
+        "scored on other rows than sst2@1: sst2@3 (3 rows); their scores cannot be compared with its\n"
+    )
+
+
 def test_a_submission_prefers_what_learned_glue(scored: Any, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scored((0.6, FULL), (0.7, FULL))
     scored((1.0, SAMPLE), source="sample (synthetic)")

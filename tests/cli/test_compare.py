@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pointsman.registry import Registry
 
 
 def fields(result: Any) -> dict[str, dict[str, Any]]:
@@ -42,6 +45,12 @@ def test_only_what_differs(run: Any, ready: Path) -> None:
     }
     assert {"method", "settings.lr"} <= differing.keys()
     assert "base" not in differing
+
+
+def test_which_settings_were_typed_is_no_setting(run: Any, home: Path, add_run: Callable[..., str]) -> None:
+    with Registry(home) as registry:
+        runs = [add_run(registry, settings={"lr": 0.1, "asked": asked}) for asked in ([], ["lr"])]
+    assert run("compare", *(f"run:{uid}" for uid in runs), "--diff").err == "nothing differs\n"
 
 
 @pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])

@@ -16,7 +16,7 @@ SAMPLE = (
 def test_a_fusion_is_trained_shown_and_repeated(run: Any, own: Path) -> None:
     result = run("fuse", "fused", "--of", "sst2@1, mrpc,stsb", "--task", "rte", *SAMPLE, "--set", "dropout_prob=0.2")
     assert result.code == 0, result.err
-    assert result.err.startswith("loading the base …\nstep 1/2")
+    assert result.err.startswith("importing the libraries …\nstep 1/2")
     said = dict(line.split("  ", 1) for line in result.lines if "  " in line)
     assert said["registered"].strip() == "fused@1"
     assert result.lines[-1] == 'next: registry predict fused "one text" "another"'

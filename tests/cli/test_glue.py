@@ -46,7 +46,7 @@ def test_the_whole_way(run: Any, tiny_base: Path) -> None:
     result = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert result.code == 0, result.err
     said = result.err.splitlines()
-    assert said[:2] == [f"loading {tiny_base} …", "2 tasks × 1 method × 2 seeds: 4 trainings, 0 finished"]
+    assert said[:2] == ["importing the libraries …", "2 tasks × 1 method × 2 seeds: 4 trainings, 0 finished"]
     assert [line for line in said if line.startswith("training ")] == [
         "training 1 of 4: mrpc, seq_bn, seed 0",
         "training 2 of 4: rte, seq_bn, seed 0",

@@ -25,7 +25,9 @@ def test_the_positive_class_and_the_primary_metric(run: Any, tiny_base: Path, ma
     plain = run("train", "mails", *own)
     assert plain.code == 0, plain.err
     said = dict(line.split("  ", 1) for line in plain.lines if "  " in line)
-    assert said["positive class"].strip() == "'fraud', as the rarer one of the training rows; --positive names another"
+    assert said["positive class"].strip() == (
+        "'fraud': the rarer in the training rows, of two as frequent the second; --positive names another"
+    )
     assert {"eval/accuracy (primary)", "eval/f1 of 'fraud'", "eval/matthews_correlation"} <= said.keys()
     chosen = run("train", "mails", *own, "--primary", "f1", "--positive", "ok")
     said = dict(line.split("  ", 1) for line in chosen.lines if "  " in line)
@@ -52,7 +54,7 @@ def test_the_positive_class_and_the_primary_metric(run: Any, tiny_base: Path, ma
     assert left.json["metrics"] == found["metrics"]
     assert "left out: " in left.err
     run("evaluate", "mails@2").refused(
-        "'mails' is a task of your own: it is scored on a file, with the columns body, kind"
+        "'mails' is a task of your own: it is scored on a file, with the columns body, kind", "try: --data …"
     )
 
 

@@ -26,7 +26,7 @@ def test_an_interrupted_training(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = start("train", "sst2", "--base", tiny_base, *ENDLESS, preexec_fn=listen)
-    assert process.stderr.readline().startswith("loading")
+    assert process.stderr.readline().startswith("importing")
     said = process.stderr.readline()
     assert said.startswith("step "), said
     process.send_signal(number)
@@ -54,7 +54,7 @@ def test_an_interrupted_training(
 def test_a_killed_training_goes_on(run: Any, start: Callable[..., Any], home: Path, tiny_base: Path) -> None:
     arguments = (*ENDLESS[:-1], "4", "--checkpoint-every", "1")
     process = start("train", "sst2", "--base", tiny_base, *arguments)
-    assert process.stderr.readline().startswith("loading")
+    assert process.stderr.readline().startswith("importing")
     assert process.stderr.readline().startswith("step ")
     process.kill()
     process.communicate(timeout=30)

@@ -44,7 +44,7 @@ def test_a_search_goes_on_with_what_python_began(run: Any, tuned: Path, tiny_bas
     result = run("tune", "sst2", "--base", tiny_base, "--trials", "3", *FEW)
     assert result.code == 0, result.err
     said = result.err.splitlines()
-    assert said[0] == f"loading {tiny_base} …"
+    assert said[0] == "importing the libraries …"
     assert said[1].startswith("trial 2 (of 3): learning_rate=")
     assert [line.split("  ")[0] for line in said[2:6]] == [f"step {step}/4" for step in (1, 2, 3, 4)]
     assert said[6].startswith("trial 2 complete: 0.")
@@ -136,7 +136,7 @@ def test_ctrl_c_says_how_to_go_on(run: Any, start: Callable[..., Any], tuned: Pa
     endless = ("--trials", "1000", *FEW)
     process = start("tune", "sst2", "--base", tiny_base, *endless, preexec_fn=listen)
     while not (said := process.stderr.readline()).startswith("step "):
-        assert said.startswith(("loading", "trial ")), said
+        assert said.startswith(("importing", "trial ")), said
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1

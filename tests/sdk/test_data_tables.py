@@ -347,3 +347,10 @@ def test_any_text_survives(tmp_path_factory, texts, kind):
     data = load(path, validation=path, reading=ReadSettings(quoting="auto" if kind == ".jsonl" else "csv"))
     assert data.splits["validation"].texts() == [(text,) for text in texts]
     assert data.splits["train"].labels().tolist() == [index % 2 for index in range(len(texts))]
+
+
+def test_a_long_list_of_columns_says_that_it_goes_on(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{n}" for n in range(25)) + "\n" + ",".join("x" * 25) + "\n")
+    with pytest.raises(DataError, match=r"no column 'text'; it has: c0, .*, c19, and 5 more$"):
+        load(path)

@@ -519,7 +519,7 @@ def test_status_says_what_is_in_memory(make_version: MakeVersion, registry: Regi
         assert status.rack_size > 0
         lines = str(status).splitlines()
         assert "3 of 5 versions" in lines[0]
-        assert "1 racks" in lines[0]
+        assert "1 rack of " in lines[0]
         assert [line.split()[0] for line in lines[1:]] == ["ref", "b@1", "p@1", "a@1"]
         assert lines[3].endswith("pinned")
 

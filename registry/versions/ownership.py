@@ -36,7 +36,24 @@ def check_store(database: Database, store: Store) -> StoreOwner:
         ForeignStoreError: It belongs to another registry or to nobody knows whom, or the database is an older copy.
         StoreError: It cannot be read, or names its owner in a form that cannot be read.
     """
-    return _present_owner(database, store) or _claim(database, store)
+    return _present_owner(database, store) or _first_owner(database, store)
+
+
+def _first_owner(database: Database, store: Store) -> StoreOwner:
+    """The owner that this registry would be, or is by now.
+
+    Raises:
+        ForeignStoreError, StoreError: As ``check_store``.
+    """
+    try:
+        return _claim(database, store)
+    except ForeignStoreError:
+        # A thread or process of this registry may have taken the store meanwhile, and the objects be those of its
+        # first version. The owner is written before the first object, so it is there by now.
+        owner = _present_owner(database, store)
+        if owner is None:
+            raise
+        return owner
 
 
 def _present_owner(database: Database, store: Store) -> StoreOwner | None:
@@ -80,7 +97,7 @@ def own_store(database: Database, store: Store) -> StoreOwner:
     """
     owner = _present_owner(database, store)
     if owner is None:
-        store.write_owner(_claim(database, store).content())
+        store.write_owner(_first_owner(database, store).content())
         owner = check_store(database, store)  # another registry may have been faster
     return owner
 

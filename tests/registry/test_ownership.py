@@ -22,6 +22,7 @@ from pointsman.registry.errors import (
     OldSchemaError,
     StoreError,
 )
+from pointsman.registry.storage.local import LocalStore
 from pointsman.registry.storage.owner import OWNER_FILE, StoreOwner
 from pointsman.registry.upkeep import (
     adopt_store,
@@ -33,6 +34,7 @@ from pointsman.registry.upkeep import (
     repair,
     verify,
 )
+from pointsman.registry.versions.ownership import check_store, own_store
 
 from shapes import FIELDS
 
@@ -221,6 +223,21 @@ def test_of_many_that_take_a_store_at_once_one_has_it(tmp_path):
     assert not list((tmp_path / "store").rglob("*.tmp"))
     for registry in registries:
         registry.close()
+
+
+def test_a_store_that_this_registry_takes_meanwhile_is_not_anothers(registry):
+    """Two threads add first versions: one has stored its file, not its row, when the other lists the objects."""
+
+    class Store(LocalStore):
+        def files(self):
+            first = LocalStore(self.root)
+            own_store(registry.database, first)
+            first.put(b"of the other thread")
+            return super().files()
+
+    own_store(registry.database, Store(registry.store.root))
+    assert owner(registry).registry == registry.database.identity
+    assert check_store(registry.database, Store(registry.store.root / "new")).registry == registry.database.identity
 
 
 # Stores of older releases, which say nothing

@@ -1,18 +1,21 @@
 """What several tests compare with: texts, random weights, and plain adapters itself."""
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import os
 import select
 import signal
 import sqlite3
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import sqlalchemy as sa
 
 from pointsman.registry import Version
@@ -150,6 +153,7 @@ def in_child(target: Callable[[], object], *, seconds: float = 180) -> None:
         status = 1
         try:
             os.close(reader)
+            faulthandler.dump_traceback_later(seconds * 0.9, file=writer)
             target()
             status = 0
         except BaseException:
@@ -166,7 +170,11 @@ def in_child(target: Callable[[], object], *, seconds: float = 180) -> None:
     if not ended:
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert ended, f"the child has not ended after {seconds} seconds"
+    if not ended:
+        with tempfile.TemporaryFile() as here:  # a thread of the parent may hold what the child waits for
+            faulthandler.dump_traceback(here)
+            here.seek(0)
+            pytest.fail(f"the child has not ended after {seconds} s\n{said.decode()}\nParent:\n{here.read().decode()}")
     assert status == 0, said.decode()
 
 

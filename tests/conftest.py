@@ -83,8 +83,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL database of the tests' own."""
-    with server() as url:
-        yield url
+    with server() as started:
+        yield started.url
 
 
 @pytest.fixture

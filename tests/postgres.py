@@ -6,8 +6,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,21 @@ def memory() -> Path | None:
     return found if found.is_dir() and shutil.disk_usage(found).free > 2**31 else None
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    url: str
+    """Of its database."""
+    port: int
+    """On 127.0.0.1."""
+    restart: Callable[[str], None]
+    """Restart it: ``fast`` ends all transactions first, ``immediate`` ends its processes as a crash does."""
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """Start a server and yield the URL of its database; skip where PostgreSQL is not installed, but not in CI."""
+def server() -> Iterator[Server]:
+    """Start a server; skip where PostgreSQL is not installed, but not in CI."""
     initdb, control = program("initdb"), program("pg_ctl")
     if initdb is None or control is None:
         if os.environ.get("CI"):
@@ -49,9 +62,14 @@ def server() -> Iterator[str]:
 
     call(initdb, "-D", data, "-A", "trust", "-U", "pointsman", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
     options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off"
-    call(control, "-D", data, "-w", "-l", str(directory / "log"), "-o", options, "start")
+    start = (control, "-D", data, "-w", "-l", str(directory / "log"), "-o", options)
+    call(*start, "start")
     try:
-        yield f"postgresql://pointsman@127.0.0.1:{port}/postgres"
+        yield Server(
+            url=f"postgresql://pointsman@127.0.0.1:{port}/postgres",
+            port=port,
+            restart=lambda mode: call(*start, "-m", mode, "restart"),
+        )
     finally:
         call(control, "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(directory)

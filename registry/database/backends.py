@@ -61,6 +61,8 @@ class Backend(Protocol):
 
     label: str
     """The name in messages, never with a password."""
+    can_lose_answers: bool
+    """Whether a commit may succeed and look like one that failed."""
 
     def connect(self) -> sa.Engine:
         """Return an engine whose transactions follow the policy."""
@@ -108,6 +110,8 @@ class Sqlite:
         "SQLITE_CORRUPT": (NotARegistryError, "SQLite reports that it is damaged; restore a backup"),
         "SQLITE_IOERR": (DatabaseError, "the disk could not be read or written"),
     }
+
+    can_lose_answers = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -271,6 +275,8 @@ class Postgres:
 
     _LIMITS: Final = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
     """Seconds and milliseconds after which a server that does not answer is given up, unless the URL says otherwise."""
+
+    can_lose_answers = True
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")

@@ -23,9 +23,10 @@ from ..errors import (
     ReadOnlyError,
     SettingsError,
 )
-from . import forks
+from . import backends, forks
 from . import tables as t
 from .backends import HINT, ROW, WRITE, Sqlite, backend
+from .outcome import Made, was_made
 from .schema import schema_problems
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
@@ -111,9 +112,14 @@ class Database:
         with self._connecting(), self._engine.connect() as connection, connection.begin():
             yield connection
 
-    def writing(self) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error."""
-        return self._writing(True)
+    def writing(self, made: Made | None = None) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error.
+
+        Args:
+            made: Tells whether the change was made. A server is asked for it where it did not answer the commit, so
+                that no change is made twice; without it, such a commit counts as failed.
+        """
+        return self._writing(True, made)
 
     def writing_row(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that changes one row; on a server, it does not wait for the writers of other rows."""
@@ -133,13 +139,32 @@ class Database:
             raise BusyError(f"another process writes to the database {self.label} just now; try again") from error
 
     @contextmanager
-    def _writing(self, how: bool | str) -> Iterator[sa.Connection]:
-        with (
-            self._connecting(),
-            self._engine.connect().execution_options(**{WRITE: how}) as connection,
-            connection.begin(),
-        ):
-            yield connection
+    def _writing(self, how: bool | str, made: Made | None = None) -> Iterator[sa.Connection]:
+        with self._connecting(), self._connect(how) as connection:
+            ended = False
+            try:
+                with connection.begin():
+                    yield connection
+                    ended = True
+            except sa.exc.OperationalError as error:
+                if not ended or made is None or not self.backend.can_lose_answers:
+                    raise
+                if not self._was_made(made, error):
+                    raise
+
+    def _connect(self, how: bool | str = True) -> sa.Connection:
+        return self._engine.connect().execution_options(**{WRITE: how})
+
+    def _was_made(self, made: Made, error: sa.exc.OperationalError) -> bool:
+        """Whether a change was made whose commit ended with an error."""
+        answer = was_made(self._connect, made, backends.BUSY_SECONDS)
+        if answer is None:
+            raise DatabaseError(
+                f"the connection to the database {self.label} was lost during a commit, and for "
+                f"{backends.BUSY_SECONDS} s it could not be asked whether the change was made: look before you "
+                "make it again"
+            ) from error
+        return answer
 
     def check_writable(self) -> None:
         """Raise what a later write would raise.
@@ -189,7 +214,7 @@ class Database:
         config.set_main_option("script_location", SCRIPTS)
         with (
             self._connecting(),
-            self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            self._connect() as connection,
             self.backend.rebuilding_tables(connection),
             connection.begin(),
         ):

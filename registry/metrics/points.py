@@ -37,7 +37,9 @@ def metric_names(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(sa.select(t.metric_key.c.name).order_by(t.metric_key.c.name)))
 
 
-def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPoint], *, stored: bool = False) -> None:
+def insert_points(
+    connection: sa.Connection, run: int, points: Sequence[LoggedPoint], *, stored: bool = False
+) -> dict[str, int]:
     """Append points to a run's series, and update the summaries and buckets of these.
 
     Args:
@@ -46,6 +48,9 @@ def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPo
         points: The points, in the order they were logged.
         stored: The points are in ``metric_point`` already, under the ``seq`` that they would get: update only
             summaries and buckets.
+
+    Returns:
+        How many points each of these series has now, by the metric's name.
     """
     series: dict[str, list[LoggedPoint]] = {}
     for point in points:
@@ -55,9 +60,11 @@ def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPo
     point_rows: list[tuple[Any, ...]] = []
     summary_rows: list[tuple[Any, ...]] = []
     bucket_rows: list[tuple[Any, ...]] = []
+    counts: dict[str, int] = {}
     for name, new in series.items():
         key, before = keys[name], earlier.get(name)
         start = 0 if before is None else before.count
+        counts[name] = start + len(new)
         point_rows += [
             (run, key, step, seq, epoch, time, None if math.isnan(value) else value)
             for seq, (_, step, value, epoch, time) in enumerate(new, start)
@@ -68,3 +75,4 @@ def insert_points(connection: sa.Connection, run: int, points: Sequence[LoggedPo
         upsert(connection, t.metric_point, point_rows)
     upsert(connection, t.metric_summary, summary_rows, replaced_columns)
     upsert(connection, t.metric_bucket, bucket_rows, merged_columns)
+    return counts

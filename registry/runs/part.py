@@ -72,7 +72,7 @@ class RunsPart(RegistryPart):
         if origin is not None:
             check_origin(origin)
         uid = secrets.token_hex(6)
-        with self.database.writing() as connection:
+        with self.database.writing(lambda connection: runs.has_uid(connection, uid)) as connection:
             started = clock(connection)
             before = None if origin is None else runs.reserve(connection, origin, if_newest)
             runs.insert(

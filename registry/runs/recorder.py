@@ -6,7 +6,7 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ..database.database import Database
 from ..errors import ConflictError, PointsmanError, PrunedError, SettingsError
 from ..metrics.points import insert_points
+from ..metrics.summaries import summaries
 from ..records import LoggedPoint, RunStatus
 from ..refs import check_metric
 from . import runs
@@ -100,7 +101,7 @@ class RunRecorder:
             ConflictError: As for ``log``.
         """
         self._check_process()
-        self._write(lambda connection: None)
+        self._write(always=True)
 
     def finish(self, status: RunStatus = RunStatus.FINISHED, error: str | None = None) -> None:
         """Write what is buffered and how the run ended. A second call does nothing.
@@ -120,7 +121,7 @@ class RunRecorder:
         for thread in self._threads:
             thread.join()
         try:
-            self._write(lambda connection: runs.end(connection, self.uid, status, text))
+            self._write(status, text, always=True)
         except BaseException:
             self._ended = False
             raise
@@ -163,19 +164,25 @@ class RunRecorder:
         self._lost = ConflictError(f"run {self.uid} was taken up by another process, and goes on there: end this one")
         return self._lost
 
-    def _write(self, also: Callable[[sa.Connection], None] | None = None) -> None:
-        """Write the buffer in one transaction; if it fails, the buffer stays as it is."""
+    def _write(self, end: RunStatus | None = None, error: str | None = None, *, always: bool = False) -> None:
+        """Write the buffer, and how the run ended, in one transaction; if it fails, the buffer stays as it is."""
+        counts: dict[str, int] = {}
+
+        def made(connection: sa.Connection) -> bool:
+            stored = {summary.key: summary.count for summary in summaries(connection, self._run_id)}
+            return counts.items() <= stored.items() and end in (None, runs.stored_status(connection, self._run_id))
+
         with self._writing:
             with self._lock:
                 points = self._points.copy()
-            if not points and also is None:
+            if not points and not always:
                 return
-            with self._database.writing() as connection:
+            with self._database.writing(made) as connection:
                 self.check_owned(connection)
                 if points:
-                    insert_points(connection, self._run_id, points)
-                if also is not None:
-                    also(connection)
+                    counts.update(insert_points(connection, self._run_id, points))
+                if end is not None:
+                    runs.end(connection, self.uid, end, error)
             with self._lock:
                 del self._points[: len(points)]
 

@@ -156,7 +156,7 @@ def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
         raise ConflictError(f"run {run.uid} has finished and cannot be resumed", advice=another)
     if run.status == RunStatus.PRUNED:
         raise ConflictError(f"run {run.uid} was pruned and cannot be resumed", advice=another)
-    if connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == row)) == RunStatus.RUNNING:
+    if stored_status(connection, row) == RunStatus.RUNNING:
         _refuse_living(run, process(connection, row))
     return row, run
 
@@ -222,6 +222,17 @@ def end(connection: sa.Connection, uid: str, status: RunStatus, error: str | Non
     connection.execute(
         t.run.update().where(t.run.c.uid == uid).values(status=status, error=error, ended_at=ended, heartbeat_at=ended)
     )
+
+
+def has_uid(connection: sa.Connection, uid: str) -> bool:
+    """Whether there is a run with this whole uid."""
+    return connection.scalar(sa.select(sa.true()).where(t.run.c.uid == uid)) is not None
+
+
+def stored_status(connection: sa.Connection, run: int) -> RunStatus | None:
+    """The status in a run's row, by its id: one that died without a word is running there; None if there is no run."""
+    status = connection.scalar(sa.select(t.run.c.status).where(t.run.c.id == run))
+    return None if status is None else RunStatus(status)
 
 
 def run_id(connection: sa.Connection, uid: str) -> int:

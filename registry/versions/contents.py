@@ -40,7 +40,11 @@ class _Removal(NamedTuple):
 
 
 def write_with_objects(
-    database: Database, digests: Collection[str], store: Callable[[], None], write: Callable[[sa.Connection], _T]
+    database: Database,
+    digests: Collection[str],
+    store: Callable[[], None],
+    write: Callable[[sa.Connection], _T],
+    made: Callable[[sa.Connection, _T], bool] | None = None,
 ) -> _T:
     """Store objects, and write to the database in a transaction in which all of them are certain to be stored.
 
@@ -49,19 +53,26 @@ def write_with_objects(
         digests: The objects that the written rows name.
         store: Stores the objects that are missing; called again where one was removed meanwhile.
         write: Writes the rows.
+        made: Tells from what ``write`` returned whether the rows are there, see ``Database.writing``.
 
     Returns:
         What ``write`` returns.
     """
     known: Mapping[str, _Removal] = {}
+    written: list[_T] = []
+
+    def is_made(connection: sa.Connection) -> bool:
+        return bool(written) and made is not None and made(connection, written[0])
+
     while True:
         store()
-        with database.writing() as connection:
+        with database.writing(is_made) as connection:
             found = _removals(connection, digests)
             if found == known:
                 # All were over before ``store`` was called, and none has begun since.
                 connection.execute(_of(t.removal.delete(), connection, known))
-                return write(connection)
+                written.append(write(connection))
+                return written[0]
         known = _wait_for(database, digests)
 
 

@@ -110,8 +110,9 @@ def extend_store(database: Database, store: Store) -> StoreOwner:
         DatabaseError: The database cannot be written.
     """
     owner = own_store(database, store)
-    with database.writing() as connection:
-        newest: str | None = begin_generation(connection)
+    newest: str | None = None
+    with database.writing(lambda connection: newest is not None and has_generation(connection, newest)) as connection:
+        newest = begin_generation(connection)
     while newest != owner.generation:
         owner = replace(owner, generation=newest)
         store.write_owner(owner.content(), replace=True)

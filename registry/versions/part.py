@@ -127,7 +127,9 @@ class VersionsPart(RegistryPart):
             return version
 
         ownership.extend_store(self.database, self.store)
-        return write_with_objects(self.database, {file.sha256 for file in checked.files}, store, insert)
+        return write_with_objects(
+            self.database, {file.sha256 for file in checked.files}, store, insert, catalog.is_stored
+        )
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.

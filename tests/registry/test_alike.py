@@ -94,7 +94,7 @@ def test_a_change_of_labels_answers_with_what_it_set(registry, add, monkeypatch)
     def overtaken(then, earlier=0):
         passing = iter(range(earlier))
 
-        def begin():
+        def begin(*_):
             return Overtaken(then) if next(passing, None) is None else writing()
 
         monkeypatch.setattr(registry.database, "writing", begin)

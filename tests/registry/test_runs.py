@@ -450,9 +450,9 @@ def test_a_recorder_says_once_that_it_cannot_write(held, start_run, monkeypatch,
     with start_run(registry) as run:
         again, well = threading.Semaphore(0), threading.Event()
 
-        def write(also=None, write=run._write):
+        def write(*arguments, write=run._write, **options):
             try:
-                write(also)
+                write(*arguments, **options)
             except BusyError:
                 again.release()
                 raise

@@ -24,12 +24,10 @@ class _Closable(Protocol):
 _LOCK: Final = SharedLock()
 """Held shared in transactions, alone in a fork."""
 
-_FORKING: Final = ExitStack()
-"""Releases the lock after a fork, in the parent and in the child."""
-
 _databases: Final["WeakSet[_Closable]"] = WeakSet()
 
 _thread = threading.local()
+"""``inside``: whether the thread is in a transaction; ``forking``: what releases the lock after its fork."""
 
 
 def watch(database: _Closable) -> None:
@@ -52,10 +50,15 @@ def no_fork() -> Iterator[None]:
 
 
 def _before() -> None:
+    _thread.forking = ExitStack()  # each thread's own: another that forks must not release its lock
     if not getattr(_thread, "inside", False):  # else it would wait for itself; pointsman forks in no transaction
-        _FORKING.enter_context(_LOCK.alone())
+        _thread.forking.enter_context(_LOCK.alone())
     for database in list(_databases):
         database.close()
 
 
-os.register_at_fork(before=_before, after_in_parent=_FORKING.close, after_in_child=_FORKING.close)
+def _after() -> None:
+    _thread.forking.close()
+
+
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after)

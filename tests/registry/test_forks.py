@@ -3,12 +3,14 @@
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from pointsman.registry import RunStatus
 from pointsman.registry.database import forks
 from pointsman.registry.errors import ConflictError
+from pointsman.registry.locks import SharedLock
 from pointsman.registry.upkeep import verify
 
 from helpers import in_child
@@ -73,6 +75,33 @@ def test_a_fork_waits_for_the_transactions_of_other_threads(registry, add):
         thread.join(60)
     assert waiting.is_set()
     assert forked.is_set()
+
+
+def test_a_thread_that_has_forked_does_not_release_the_lock_of_one_that_forks(monkeypatch):
+    begun, checked, held = threading.Event(), threading.Event(), []
+
+    class Lock(SharedLock):
+        @contextmanager
+        def alone(self):
+            with super().alone():
+                yield
+            begun.wait(60)  # as a thread that stands still after it has released the lock
+
+    def fork():
+        forks._before()
+        begun.set()
+        checked.wait(60)
+        held.append(forks._LOCK._turn.locked())
+        forks._after()
+
+    monkeypatch.setattr(forks, "_LOCK", Lock())
+    other = threading.Thread(target=fork)
+    forks._before()
+    other.start()
+    forks._after()
+    checked.set()
+    other.join(60)
+    assert held == [True]
 
 
 @pytest.mark.databases

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..core.memory import trim_heap
 from ..formats.native import ANY_SLOT, check_tensors, rename_key
 from ..patches.rack_modules import RackStorage, RackTensor, can_replace, replacement
-from .slots import adapter_tensors, add_slot, remove_slot
+from .slots import adapter_tensors, add_slot
 
 _DOUBLED: Final = 16
 """A rack doubles its slots up to this number, and grows by an eighth from then on."""
@@ -39,7 +39,7 @@ class Rack:
     A composition may need several versions of one configuration at once, so a rack is in the model under several names.
     The modules under all names read the same tensors, each name at its own slots.
 
-    Nothing here locks. ``add_name``, ``remove`` and the constructor change the model, so no forward pass may run
+    Nothing here locks. ``add_name`` and the constructor change the model, so no forward pass may run
     meanwhile; ``fill`` and ``free`` may run, one at a time, beside forward passes that read other slots.
 
     Args:
@@ -141,11 +141,6 @@ class Rack:
         last = max(self._used, default=-1)
         if last + 1 <= self.capacity // 2:
             self._resize(last + 1)
-
-    def remove(self) -> None:
-        """Remove the rack from the model."""
-        for name in self.names:
-            remove_slot(self._model, name)
 
     def _resize(self, capacity: int) -> None:
         """Change the number of slots; remaining slots keep their content, also for forward passes that read them.

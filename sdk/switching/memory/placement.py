@@ -1,7 +1,8 @@
 """Where versions are in the model: in a slot of a rack, under a name of their own, or as a fusion layer."""
 
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -62,6 +63,9 @@ class Placement:
         self._rack_lock = threading.Lock()  # over the slots of all racks
         self._racks: dict[str, Rack | None] = {}  # by configuration; None: versions of it fit into no rack
         self._names = count()
+        # By name in the model, entered before anything is built. Weak: a load or an eviction that is interrupted
+        # anywhere leaves a name without an owner, which is removed before the next load.
+        self._owners: dict[str, tuple[weakref.ref[Any], Callable[[Any, str], None]]] = {}
 
     @property
     def racks(self) -> list[Rack]:
@@ -74,6 +78,7 @@ class Placement:
         Raises:
             WeightsError: The tensors are not those of the configuration.
         """
+        self._remove_left()
         if files.key not in self._racks:
             return self._open_rack(files)
         rack = self._racks[files.key]
@@ -100,11 +105,13 @@ class Placement:
         Raises:
             WeightsError: The tensors are not those of the configuration.
         """
+        self._remove_left()
         names = [place.rack.names[0] if isinstance(place, InRack) else place.name for place in members]
-        name = slot_name(next(self._names))
+        place = InFusion(self._next_name())
         with self.model_lock.alone():
-            fill_fusion(self.model, name, names, files.adapter)
-        return InFusion(name)
+            self._owners[place.name] = weakref.ref(place), remove_fusion
+            fill_fusion(self.model, place.name, names, files.adapter)
+        return place
 
     def read(self, place: InRack | Standalone) -> Mapping[str, Tensor]:
         """A copy of a version's tensors, by their names in the slot ``ANY_SLOT``."""
@@ -123,49 +130,67 @@ class Placement:
                 with self._rack_lock:
                     rack.free(slot)
             case Standalone(name) | InFusion(name):
-                remove = remove_fusion if isinstance(place, InFusion) else remove_slot
                 with self.model_lock.alone():
                     if self.model is not None:  # else it was closed meanwhile
-                        remove(self.model, name)
+                        self._remove(name)
 
     def rack_name(self, rack: Rack, number: int) -> str:
         """The rack's name in the model for the ``number``-th of its versions in one composition."""
         while len(rack.names) <= number:
             with self.model_lock.alone():
                 if len(rack.names) <= number:
-                    rack.add_name(slot_name(next(self._names)))
+                    name = self._next_name()
+                    self._owners[name] = weakref.ref(rack), remove_slot
+                    rack.add_name(name)
         return rack.names[number]
 
     def close(self) -> None:
         """Let go of the model, once no forward pass uses it."""
         with self.model_lock.alone():
-            self._racks, self.model = {}, None
+            self._racks, self._owners, self.model = {}, {}, None
+
+    def _next_name(self) -> str:
+        return slot_name(next(self._names))
+
+    def _remove(self, name: str) -> None:
+        """Remove what has a name in the model, if it has; no forward pass may run meanwhile."""
+        if name in self._owners:
+            self._owners[name][1](self.model, name)
+            del self._owners[name]
+
+    def _remove_left(self) -> None:
+        """Remove what has no owner any more."""
+        left = [name for name, (owner, _) in list(self._owners.items()) if owner() is None]
+        if left:
+            with self.model_lock.alone():
+                for name in left:
+                    self._remove(name)
 
     def _open_rack(self, files: AdapterFiles) -> Rack | Standalone:
         """Find out on a version whether those of its configuration fit into a rack, and if so open it."""
         place = self._stand_alone(files)  # which also refuses wrong tensors
-        try:
-            with self.model_lock.alone():
-                if not fits(self.model, place.name):
-                    self._racks[files.key] = None
-                    return place
-                for key, rack in list(self._racks.items()):
-                    if rack is not None and not rack.used:
-                        del self._racks[key]
-                        rack.remove()
-                rack = self._racks[files.key] = Rack(self.model, place.name, files.adapter.config, dtype=self._dtype)
-        except BaseException:
-            self.free(place)
-            raise
+        with self.model_lock.alone():
+            if not fits(self.model, place.name):
+                self._racks[files.key] = None
+                return place
+            for key, unused in list(self._racks.items()):
+                if unused is not None and not unused.used:
+                    del self._racks[key]
+                    for name in unused.names:
+                        self._remove(name)
+            rack = Rack(self.model, place.name, files.adapter.config, dtype=self._dtype)
+            self._owners[place.name] = weakref.ref(rack), remove_slot
+            self._racks[files.key] = rack
         return rack
 
     def _stand_alone(self, files: AdapterFiles) -> Standalone:
-        name = slot_name(next(self._names))
+        place = Standalone(self._next_name())
         adapter = files.adapter
         if files.checked:  # read back from the model, possibly in the type of a rack
             tensors = {key: tensor.float() for key, tensor in adapter.tensors.items()}
             adapter = ModuleState(config=adapter.config, tensors=tensors)
         with self.model_lock.alone():
-            fill_slot(self.model, name, adapter)
+            self._owners[place.name] = weakref.ref(place), remove_slot
+            fill_slot(self.model, place.name, adapter)
             self.model.eval()
-        return Standalone(name)
+        return place

@@ -436,7 +436,8 @@ def test_racks_grow_and_shrink_around_what_they_hold(
         switcher.load("other")
         assert switcher.status().racks == 1  # racks that hold nothing went when another was opened
         switcher.unload("other")
-        switcher._adapters.placement.racks[0].remove()
+        (name,) = switcher._adapters.placement.racks[0].names
+        switcher._adapters.placement._remove(name)
         assert in_model(switcher) == empty
 
 

@@ -1,5 +1,6 @@
 """An interrupt or the end of memory, anywhere: nothing answers wrongly after it, nothing hangs, nothing is broken."""
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from pointsman.registry import Registry
-from pointsman.registry.database import locks
-from pointsman.sdk import Switcher
-from pointsman.sdk.engines import racks, torch_modules
+from pointsman.registry import Registry, locks
+from pointsman.sdk import Switcher, fuse
+from pointsman.sdk.engines import fusion_layers, racks, slots, torch_modules
 from pointsman.sdk.switching import switcher as face
 from pointsman.sdk.switching.execute import executor
 from pointsman.sdk.switching.memory import adapter_cache, placement
@@ -126,9 +126,12 @@ def test_a_rack_that_grows_or_shrinks_is_whole_after_an_interrupt_at_any_line(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a generator's end, Python drops it
-def test_an_interrupt_anywhere_in_a_call_leaves_no_wrong_answer_and_nothing_that_hangs(switcher: Switcher) -> None:
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_anywhere_in_a_call_leaves_no_wrong_answer_and_nothing_that_hangs(
+    switcher: Switcher, kind: type[BaseException]
+) -> None:
     expected = {name: switcher.logits(name, TEXTS) for name in METHODS}
-    modules = (locks, face, racks, torch_modules, executor, adapter_cache, placement)
+    modules = (locks, face, racks, slots, torch_modules, executor, adapter_cache, placement)
     files = {str(module.__file__) for module in modules}
     calls = {
         "load": lambda: [switcher.load(name) for name in ("c", "alone")],
@@ -142,7 +145,7 @@ def test_an_interrupt_anywhere_in_a_call_leaves_no_wrong_answer_and_nothing_that
             number += 1
             if name != "predict":
                 calls["unload" if name == "load" else "load"]()
-            with raised_at_call(number, files, KeyboardInterrupt) as seen, suppress(KeyboardInterrupt):
+            with raised_at_call(number, files, kind) as seen, suppress(kind):
                 call()
             if len(seen) < number:
                 break
@@ -155,3 +158,36 @@ def test_an_interrupt_anywhere_in_a_call_leaves_no_wrong_answer_and_nothing_that
     places = [loaded.place for loaded in switcher._adapters.loaded]
     assert sum(rack.used for rack in switcher._adapters.placement.racks) == len(places) - 1 == 4  # no slot is lost
     assert interrupts > 400
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+@pytest.mark.parametrize("name", ["alone", "fused"])
+def test_what_an_interrupt_left_in_the_model_goes_with_the_next_load(
+    name: str, switcher: Switcher, registry: Registry, tiny_base: Path
+) -> None:
+    if name == "fused":
+        fuse(
+            name, ["a", "b"], "sst2", registry=registry, base=str(tiny_base), data="sample", epochs=1,
+            max_train_rows=8, max_eval_rows=8, max_length=16, batch_size=8, precision="fp32",
+        )  # fmt: skip
+    files = {str(module.__file__) for module in (locks, adapter_cache, placement, slots, fusion_layers)}
+    model = switcher._model
+
+    def sizes() -> tuple[int, ...]:
+        known = model.adapters_config
+        return sum(1 for _ in model.named_modules()), len(known.adapters), len(known.fusions), len(known.config_map)
+
+    expected = switcher.logits(name, TEXTS)
+    full, interrupts = sizes(), 0
+    for change, before in ((switcher.load, switcher.unload), (switcher.unload, switcher.load)):
+        for number in itertools.count(1):
+            before(name)
+            with raised_at_call(number, files, KeyboardInterrupt) as seen, suppress(KeyboardInterrupt):
+                change(name)
+            if len(seen) < number:
+                break
+            interrupts += 1
+            within(lambda: [call(name) for call in (switcher.unload, switcher.load)])
+            assert sizes() == full, seen[-1]
+        assert torch.equal(switcher.logits(name, TEXTS), expected)
+    assert interrupts > 100

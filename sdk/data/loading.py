@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pointsman.registry.errors import DataError, SettingsError, unknown
 
 from ..core.read_settings import ReadSettings
-from ..tasks import SYNTHETIC, Task, custom_task, glue_task, kind_of
+from ..tasks import SYNTHETIC, Task, custom_task, glue_task
 from . import draws, glue_files, glue_tsv, sample
 from .label_columns import INTEGERS, LabelType, lone_classes
 from .own_rows import OwnRows, check_applies, read_own_rows, reading_of_other
@@ -82,8 +79,6 @@ def load_task_data(
         name: Split.from_table(known, source_data.read(name, known.trainable and name not in unscored))
         for name in wanted
     }
-    if "train" in loaded:
-        _check_learnable(known, loaded["train"].labels(), source_data.description)
     return TaskData(task=known, splits=loaded, source=source_data.description)
 
 
@@ -148,7 +143,6 @@ def load_table_data(
     if len(classes) == 1:
         raise DataError(f"{path}: every label is {classes[0]!r}; there is nothing to learn from one class")
     task = custom_task(name, text=text, label=label, labels=classes)
-    _check_learnable(task, labels, str(path))
     # Integers are as often ratings, prices or counts as they are ids of classes.
     doubt = "; if they are scores, say so (kind score)" if found.type.source == INTEGERS and not reading.kind else ""
     rows, files = _rows(task, found), [found]
@@ -246,12 +240,6 @@ def _sample_table(task: Task, rows: Sequence[sample.Row]) -> pa.Table:
 def _rows(task: Task, rows: OwnRows) -> pa.Table:
     columns = {name: pa.array(rows.table.columns[name], pa.string()) for name in task.text}
     return pa.table(columns | {task.label: rows.labels})
-
-
-def _check_learnable(task: Task, labels: NDArray[Any], where: str) -> None:
-    if len(np.unique(labels)) < 2:
-        label = kind_of(task).describe_label(task, labels[0])
-        raise DataError(f"{where}: every {label} in the training rows; there is nothing to learn from that")
 
 
 def _check_no_lone_class(rows: OwnRows, doubt: str) -> None:

@@ -27,8 +27,8 @@ def check_rows(train_rows: Split, evaluations: Mapping[str, Split]) -> None:
     """
     if constant := _constant(train_rows):
         raise DataError(
-            f"every {constant} in the {len(train_rows)} training rows; there is nothing to learn from that; give rows "
-            "of other labels too, or raise max_train_rows where it is set"
+            f"every {constant} in the {len(train_rows)} training rows of '{train_rows.task.name}'; there is nothing to "
+            "learn from that; give rows of other labels too, or raise max_train_rows where it is set"
         )
     _check_rounding(train_rows)
     for prefix, split in evaluations.items():

@@ -350,7 +350,6 @@ def test_a_text_of_100_000_characters(tmp_path):
         ("cola", ["x\t1\t\tfine", "x\t0\t\ttwo\tparts"], r"line 2: 5 fields where"),
         ("cola", ["x\t2\t\tfine"], r"unknown label '2' of cola; known: unacceptable \(0\), acceptable \(1\)"),
         ("cola", ["x\t1\t\tfine", "", "x\t0\t\t  "], r"line 3: the text is empty"),
-        ("cola", ["x\t1\t\tfine", "x\t1\t\tfine too"], "every label is 'acceptable'"),
         ("cola", [""], "no rows"),
         ("rte", ["index\tsentence1\tsentence2\tlabel", "0\ta\tb\tneutral"], r"known: entailment \(0\), not_entailment"),
         ("rte", ["index\tsentence1\tsentence2\tlabel"], "no rows"),
@@ -360,7 +359,6 @@ def test_a_text_of_100_000_characters(tmp_path):
         ("stsb", ["sentence1\tsentence2\tscore", "a\tb\t5.2"], "from 0 to 5; found '5.2'"),
         ("stsb", ["sentence1\tsentence2\tscore", "a\tb\tnan"], "from 0 to 5; found 'nan'"),
         ("stsb", ["sentence1\tsentence2\tscore", "a\tb\t"], "from 0 to 5; found ''"),
-        ("stsb", ["sentence1\tsentence2\tscore", "a\tb\t3.0", "c\td\t3.0"], "every score is 3"),
     ],
 )
 def test_a_bad_official_file_is_refused_with_its_line(tmp_path, name, lines, message):
@@ -395,7 +393,6 @@ HUGGINGFACE = {"info": {"features": {"label": {"names": ["acceptable", "unaccept
         ({"sentence": ["a", "b"], "label": [0, -1]}, None, "row 1 has no label"),
         ({"sentence": ["a", "b"], "label": [0, None]}, None, "row 1 has no label"),
         ({"sentence": ["a", "b"], "label": [0.0, 1.0]}, None, "class ids as integers; it holds double"),
-        ({"sentence": ["a", "b"], "label": [1, 1]}, None, "every label is 'acceptable'"),
         ({"sentence": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, None, "have no rows"),
         ({"sentence": ["a", "b"], "label": [0, 1]}, HUGGINGFACE, "has the classes acceptable, unacceptable; those of"),
     ],

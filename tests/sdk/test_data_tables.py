@@ -235,7 +235,6 @@ ENOUGH = "".join(f"text {index},{index % 2}\n" for index in range(12))
         ("text,label,text\n", "'text' more than once"),
         (TEXT + "a,1\nb,0\n", "2 rows; at least 10 are needed"),
         (TEXT + ENOUGH.replace(",1", ",0"), "every label is '0'; there is nothing to learn from one class"),
-        (TEXT + ENOUGH.replace(",1", ",0.5").replace(",0\n", ",0.5\n"), "every score is 0.5"),
         (TEXT + ENOUGH + ",1\n", r"line 14: the text 'text' is empty"),
         (TEXT + ENOUGH + '"a\n\nb",1\n  ,1\n', r"line 17: the text 'text' is empty"),
         (TEXT + ENOUGH + "late,\n", r"line 14: the label 'label' is missing"),

@@ -109,6 +109,30 @@ def test_an_evaluation_on_one_class_is_refused(
     assert list(registry.runs()) == []
 
 
+def _glue(directory: Path, task: str, train: Sequence[str], dev: Sequence[str]) -> Path:
+    for name, lines in (("train", train), ("dev", dev)):
+        path = directory / task / f"{name}.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return directory
+
+
+def test_a_training_on_one_label_is_refused(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:
+    """A class or a score, in GLUE's files or the user's own: always giving that answer would be learned."""
+    cola = _glue(tmp_path, "CoLA", ["x\t1\t\tfine", "x\t1\t\tfine too"], ["x\t1\t\ta", "x\t0\t\tb"])
+    header = "sentence1\tsentence2\tscore"
+    _glue(tmp_path, "STS-B", [header, "a\tb\t3.0", "c\td\t3.0"], [header, "a\tb\t1.0", "c\td\t3.0"])
+    scores = _write(tmp_path / "s.jsonl", [(f"film {n}", 0.5) for n in range(12)])
+    for task, data, message in [
+        ("cola", cola, "every label is 'acceptable' in the 2 training rows of 'cola'; there is nothing to learn"),
+        ("stsb", cola, "every score is 3 in the 2 training rows of 'stsb'; there is nothing to learn"),
+        ("mine", scores, "every score is 0.5 in the 10 training rows of 'mine'; there is nothing to learn"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            train(task, base=str(tiny_base), data=data, registry=registry, max_steps=2, batch_size=2)
+    assert list(registry.runs()) == []
+
+
 def test_rows_on_both_sides_are_counted_and_said(registry: Registry, tiny_base: Path, tmp_path: Path) -> None:
     """Under whatever label; and so is a class that the validation rows lack."""
     path = _rare(tmp_path / "r.jsonl")

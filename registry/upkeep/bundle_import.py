@@ -144,34 +144,36 @@ def _import_all(
 def _import(connection: sa.Connection, bundle: Bundle, version: BundledVersion, bundled_runs: _Runs) -> Imported:
     """Add one version, unless the registry has it."""
     new = version.new
-    if existing := _find(connection, new):
+    if existing := _find(connection, version):
         return Imported(source=version.ref, ref=str(existing), new=False, aliases=())
     if new.run is not None:
         _insert_run(connection, bundle, bundled_runs[new.run])
     try:
-        ref = catalog.insert_version(connection, new, number=version.number)
+        ref = catalog.insert_version(
+            connection, new, parents=version.parents, created_at=version.created_at, number=version.number
+        )
     except PointsmanError as error:
         raise BundleError(f"the bundle {bundle.label} has an invalid version: {error}") from error
     aliases = [alias for alias in version.aliases if _set_free_alias(connection, ref, alias)]
     # The name of a file need not be Unicode.
     name = bundle.path.name.encode(errors="backslashreplace").decode()
-    details = {"bundle": name, "from": version.ref, "digest": new.digest, "run": new.run}
+    details = {"bundle": name, "from": version.ref, "digest": version.digest, "run": new.run}
     events.record(connection, "import", ref, {**details, "aliases": aliases})
     return Imported(source=version.ref, ref=str(ref), new=True, aliases=tuple(aliases))
 
 
-def _find(connection: sa.Connection, new: catalog.NewVersion) -> Ref | None:
+def _find(connection: sa.Connection, version: BundledVersion) -> Ref | None:
     """The ref of the same version in this registry: the same adapter, content, run and time."""
-    v = t.version.c
+    v, new = t.version.c, version.new
     number = connection.scalar(
         sa.select(v.number)
         .join(t.adapter, v.adapter_id == t.adapter.c.id)
         .outerjoin(t.run, v.run_id == t.run.c.id)
         .where(
             t.adapter.c.name == new.name,
-            v.digest == new.digest,
+            v.digest == version.digest,
             t.run.c.uid.is_(None) if new.run is None else t.run.c.uid == new.run,
-            v.created_at == new.created_at,
+            v.created_at == version.created_at,
         )
         .limit(1)
     )

@@ -15,12 +15,12 @@ from typing import Any
 from ..database.bases import check_base
 from ..errors import BundleError
 from ..records import Base, Evaluation, File, LoggedPoint, Parent, Run, RunStatus, Version
-from ..refs import GREATEST_NUMBER, check_alias, check_metric, check_note, check_run
+from ..refs import GREATEST_NUMBER, Ref, check_alias, check_metric, check_note, check_run
 from ..runs.checks import check_fields
 from ..storage.objects import check_digest
 from ..values import check_number, check_object, check_seconds, check_text, check_time, check_whole, refused
-from ..versions import catalog
-from ..versions.checks import check_kind
+from ..versions import catalog, manifest
+from ..versions.checks import check_kind, check_role
 from ..versions.evaluations import derived
 from .older_bundles import split_origin, version_kind
 
@@ -32,6 +32,10 @@ class BundledVersion:
     number: int
     """Its number in the registry that it was exported from."""
     new: catalog.NewVersion
+    parents: tuple[Parent, ...]
+    created_at: datetime
+    digest: str
+    """The sha256 of its manifest."""
     aliases: tuple[str, ...]
 
     @property
@@ -83,10 +87,7 @@ def read_version(record: Mapping[str, Any], runs: Mapping[str, BundledRun]) -> B
     """Read what ``version_record`` wrote, also in an earlier release, whose runs say what scores were computed on."""
     config = check_object("config", record["config"])
     files = [File(name=file["name"], sha256=file["sha256"], size=file["size"]) for file in _list(record, "files")]
-    parents = [
-        Parent(ref=parent["ref"], digest=parent["digest"], role=parent["role"], present=False)
-        for parent in _list(record, "parents")
-    ]
+    parents = tuple(_parent(parent) for parent in _list(record, "parents"))
     metrics = check_object("metrics", record["metrics"])
     new = catalog.NewVersion(
         name=record["name"],
@@ -101,17 +102,20 @@ def read_version(record: Mapping[str, Any], runs: Mapping[str, BundledRun]) -> B
         metrics={key: math.nan if value is None else value for key, value in metrics.items()},
         primary_metric=record["primary_metric"],
         run=record["run"],
-        parents=parents,
-        created_at=_time("created_at", record["created_at"]),
         tags=record["tags"],
         note=None if record["note"] is None else check_note(record["note"]),
         evaluation=_evaluation(record, runs),
     )
-    if new.digest != check_digest(record["digest"]):
-        raise BundleError(f"its digest is {new.digest}, not {record['digest']}")
-    number = check_whole("number", record["number"], 1, GREATEST_NUMBER)
+    digest = manifest.digest(new.manifest(parents))
+    if digest != check_digest(record["digest"]):
+        raise BundleError(f"its digest is {digest}, not {record['digest']}")
     return BundledVersion(
-        number=number, new=new, aliases=tuple(check_alias(alias) for alias in _list(record, "aliases"))
+        number=check_whole("number", record["number"], 1, GREATEST_NUMBER),
+        new=new,
+        parents=parents,
+        created_at=_time("created_at", record["created_at"]),
+        digest=digest,
+        aliases=tuple(check_alias(alias) for alias in _list(record, "aliases")),
     )
 
 
@@ -202,6 +206,11 @@ def _evaluation(record: Mapping[str, Any], runs: Mapping[str, BundledRun]) -> Ev
         return None
     given = check_object("evaluation", record["evaluation"])
     return Evaluation(fingerprint=given["fingerprint"], rows=given["rows"])
+
+
+def _parent(record: Mapping[str, Any]) -> Parent:
+    ref = check_text("a parent's ref", str(Ref.parse(record["ref"])), 80)
+    return Parent(ref=ref, digest=check_digest(record["digest"]), role=check_role(record["role"]), present=False)
 
 
 def _list(record: Mapping[str, Any], field: str) -> list[Any]:

@@ -29,7 +29,7 @@ from ..metrics.points import key_ids
 from ..records import Base, Evaluation, File, Parent, Version, VersionKind
 from ..refs import ANY, BEST, GREATEST_NUMBER, LATEST, Ref, check_run
 from ..storage.objects import check_digest
-from ..values import check_text, check_time, check_whole
+from ..values import check_whole
 from . import best, checks, evaluations
 from . import manifest as manifests
 
@@ -58,8 +58,6 @@ class NewVersion:
     metrics: Mapping[str, float]
     primary_metric: str | None
     run: str | None
-    parents: Sequence[Parent]
-    created_at: datetime
     tags: Mapping[str, str]
     note: str | None
     evaluation: Evaluation | None = None
@@ -84,23 +82,12 @@ class NewVersion:
             check_digest(file.sha256)
             check_whole(f"the size of the file '{file.name}'", file.size)
         check_whole("the size of all files", sum(file.size for file in self.files))
-        for parent in self.parents:
-            check_text("the role", parent.role, 32)
-            check_text("a parent's ref", str(Ref.parse(parent.ref)), 80)
-            check_digest(parent.digest)
         if self.run is not None:
             check_run(self.run)
-        check_time("created_at", self.created_at)
         evaluations.check(self.evaluation)
 
-    @property
-    def digest(self) -> str:
-        """The version's identity: the sha256 of its manifest."""
-        return manifests.digest(self.manifest)
-
-    @property
-    def manifest(self) -> str:
-        """The canonical manifest, whose sha256 is the version's digest."""
+    def manifest(self, parents: Sequence[Parent]) -> str:
+        """The canonical manifest of the version, made from these parents; its sha256 is the version's digest."""
         return manifests.build(
             files={file.name: file.sha256 for file in self.files},
             task=self.task,
@@ -108,7 +95,7 @@ class NewVersion:
             config=self.config,
             base=self.base.fingerprint,
             max_length=self.max_length,
-            parents=[parent.digest for parent in self.parents],
+            parents=[parent.digest for parent in parents],
         )
 
 
@@ -122,12 +109,21 @@ class VersionRow(NamedTuple):
     digest: str
 
 
-def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | None = None) -> Ref:
+def insert_version(
+    connection: sa.Connection,
+    new: NewVersion,
+    *,
+    parents: Sequence[Parent],
+    created_at: datetime,
+    number: int | None = None,
+) -> Ref:
     """Add a version and return its ref.
 
     Args:
         connection: A transaction that writes.
         new: The version.
+        parents: The versions that it was made from.
+        created_at: When it was made.
         number: The version's number, if it is above every number that the adapter ever had and at most
             ``GREATEST_KEPT``; else it gets the next one.
 
@@ -136,7 +132,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
         ConflictError: The run has made a version already, or the adapter has had the greatest number.
     """
     metrics = {key: float(value) for key, value in new.metrics.items()}
-    manifest = new.manifest
+    manifest = new.manifest(parents)
     digest = manifests.digest(manifest)
     imported = number is not None  # what comes in with a bundle changes no version that is here
     adapter_id, number = _next_number(connection, new.name, number)
@@ -165,7 +161,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
             score=score,
             note=new.note,
             run_id=run_id,
-            created_at=new.created_at,
+            created_at=created_at,
             evaluation=None if evaluation is None else evaluation.fingerprint,
             evaluation_rows=None if evaluation is None else evaluation.rows,
         )
@@ -185,7 +181,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
         connection.execute(
             t.tag.insert(), [{"version_id": version_id, "key": key, "value": new.tags[key]} for key in new.tags]
         )
-    _insert_parents(connection, version_id, new.parents)
+    _insert_parents(connection, version_id, parents)
     # An import may insert children before their parent: their rows get the parent's id now.
     connection.execute(
         t.lineage.update()
@@ -195,7 +191,7 @@ def insert_version(connection: sa.Connection, new: NewVersion, *, number: int | 
     return Ref(new.name, number)
 
 
-def parents(connection: sa.Connection, refs: Iterable[tuple[str, Ref]]) -> list[Parent]:
+def resolve_parents(connection: sa.Connection, refs: Iterable[tuple[str, Ref]]) -> list[Parent]:
     """Resolve ``(role, ref)`` pairs to the parents of a new version."""
     resolved = [(role, ref.name, resolve(connection, ref)) for role, ref in refs]
     return [

@@ -79,6 +79,15 @@ def check_kind(kind: str) -> VersionKind:
         raise unknown(SettingsError, "kind of version", str(kind), VersionKind) from None
 
 
+def check_role(role: str) -> str:
+    """Return the role of a parent if it is a text of at most 32 characters.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    return check_text("the role", role, 32)
+
+
 def check_task(task: Mapping[str, Any]) -> None:
     """Refuse a task with a known field of a wrong type; all but the name may be absent.
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class VersionsPart(RegistryPart):
             DiskFullError, StoreError, DatabaseError: It could not be written; nothing of it is listed.
         """
         # Made before anything is stored, since making it checks every field.
-        checked = catalog.NewVersion(
+        new = catalog.NewVersion(
             name=name,
             files=[
                 File(name=filename, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
@@ -102,12 +101,11 @@ class VersionsPart(RegistryPart):
             metrics=metrics or {},
             primary_metric=primary_metric,
             run=run.uid if isinstance(run, RunRecorder) else run,
-            parents=(),
-            created_at=now(),
             tags=tags or {},
             note=None if note is None else check_note(note),
             evaluation=evaluation,
         )
+        made_of = [(checks.check_role(role), Ref.parse(parent)) for role, parent in parents]
 
         def store() -> None:
             for content in files.values():
@@ -116,20 +114,17 @@ class VersionsPart(RegistryPart):
         def insert(connection: sa.Connection) -> Version:
             if isinstance(run, RunRecorder):
                 run.check_owned(connection)
-            made_from = catalog.parents(connection, [(role, Ref.parse(parent)) for role, parent in parents])
-            new = replace(checked, parents=made_from, created_at=now())
-            ref = catalog.insert_version(connection, new)
-            if not parents:  # what is made of other versions has their base, maybe by a name that came with a bundle
+            resolved = catalog.resolve_parents(connection, made_of)
+            ref = catalog.insert_version(connection, new, parents=resolved, created_at=now())
+            if not made_of:  # what is made of other versions has their base, maybe by a name that came with a bundle
                 add_place(connection, base, clock(connection))
-            log.record(connection, "add", ref, {"digest": new.digest, "run": new.run})
             # Read before others can change or remove it.
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, ref).id])
+            log.record(connection, "add", ref, {"digest": version.digest, "run": version.run})
             return version
 
         ownership.extend_store(self.database, self.store)
-        return write_with_objects(
-            self.database, {file.sha256 for file in checked.files}, store, insert, catalog.is_stored
-        )
+        return write_with_objects(self.database, {file.sha256 for file in new.files}, store, insert, catalog.is_stored)
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.

@@ -26,6 +26,7 @@ from pointsman.registry.database.bases import base_id
 from pointsman.registry.metrics import points
 from pointsman.registry.records import LoggedPoint
 from pointsman.registry.versions import catalog
+from pointsman.registry.versions import manifest as manifests
 
 VERSIONS = 100_000
 ADAPTERS = 10_000
@@ -226,11 +227,11 @@ def _version(
         metrics=scores,
         primary_metric=METRICS[0],
         run=None,
-        parents=[],
-        created_at=at,
         tags={},
         note=None,
     )
+    manifest = new.manifest([])
+    digest = manifests.digest(manifest)
     yield (
         t.run,
         {
@@ -256,8 +257,8 @@ def _version(
             "id": row,
             "adapter_id": (row - 1) % ADAPTERS + 1,
             "number": number,
-            "digest": new.digest,
-            "manifest": new.manifest,
+            "digest": digest,
+            "manifest": manifest,
             "task_name": task["name"],
             "task": task,
             "method": method,
@@ -285,7 +286,7 @@ def _version(
             "action": "add",
             "adapter_name": name,
             "subject": f"{name}@{number}",
-            "details": {"digest": new.digest},
+            "details": {"digest": digest},
         },
     )
 

@@ -284,6 +284,22 @@ def test_an_unknown_parent_is_refused(registry, add):
     assert list(registry.versions()) == registry.events() == []
 
 
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [
+        (("x" * 33, "a"), "the role .* is 33 characters long"),
+        ((5, "a"), "the role is 5: it must be a text"),
+        (("init", "a b"), "'a b'"),
+    ],
+)
+def test_a_parent_that_cannot_be_is_refused_before_anything_is_stored(registry, add, parent, message):
+    add("a")
+    stored = stored_files(registry)
+    with pytest.raises((SettingsError, InvalidNameError), match=message):
+        add("child", files={"weights": b"of the child"}, parents=[parent])
+    assert stored_files(registry) == stored
+
+
 # Bad input
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pointsman.registry import Base, Registry, Version
+from pointsman.registry import Base, Registry, Version, quote
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 from pointsman.sdk.bases.places import place_of
 
@@ -103,9 +103,12 @@ def _best(registry: Registry, *, synthetic: bool) -> list[Version]:
 
 def _best_ref(registry: Registry, name: str, *, synthetic: bool) -> str:
     """The best as the newest version is scored, or as the newest that learned GLUE's rows."""
+    from pointsman.sdk.tasks import SYNTHETIC
+
     if not synthetic and _learned_synthetic(registry, registry.version(f"{name}@best")):
+        learned = {run.version for run in registry.runs(f"data.source = {quote(SYNTHETIC)}")}
         for version in registry.versions(name=name, sort="created"):
-            if version.score is not None and not _learned_synthetic(registry, version):
+            if version.score is not None and version.ref not in learned:
                 return f"{name}@best@{version.number}"
     return f"{name}@best"
 

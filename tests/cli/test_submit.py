@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
+from pointsman.cli.submit import _best_ref
 from pointsman.registry import Registry, Version
+from pointsman.sdk.tasks import SYNTHETIC
+
+from helpers import interrupted_before
+from shapes import FIELDS, RUN
 
 SAMPLE = ("--data", "sample")
 ALL = {
@@ -165,3 +170,20 @@ def test_a_terminal_sees_how_far_it_is(on_a_terminal: Any, trained: Path, tmp_pa
     text = on_a_terminal("--home", trained, "submit", "sst2", "--out", tmp_path / "glue.zip", *SAMPLE)
     assert "200/200" in text
     assert "SST-2.tsv" in text
+
+
+def test_the_best_that_learned_glue_is_found_in_as_many_queries_for_ten_versions_as_for_two(tmp_path: Path) -> None:
+    counts = []
+    with Registry(tmp_path) as registry:
+        for number in range(1, 11):
+            # Only the first version learned GLUE's rows.
+            data = {"source": "directory (hub layout) glue" if number == 1 else SYNTHETIC}
+            with registry.start_run("sst2", **{**RUN, "data": data}) as run:
+                pass
+            registry.add_version("sst2", **{**FIELDS, "run": run, "metrics": {"eval/accuracy": number / 10}})
+            if number in (2, 10):
+                with interrupted_before(0) as statements:
+                    assert _best_ref(registry, "sst2", synthetic=False) == "sst2@best@1"
+                counts.append(len(statements))
+        assert _best_ref(registry, "sst2", synthetic=True) == "sst2@best"
+    assert counts[0] == counts[1]

@@ -6,6 +6,7 @@ from typing import Final
 from pointsman.registry import Run, Version
 from pointsman.registry.errors import Action, Advice
 
+from ..data.lengths import HELD
 from .finding import Finding
 
 MANY_CUT: Final = 0.05
@@ -45,7 +46,8 @@ def _cut(version: Version, run: Run) -> Iterator[Finding]:
     text = f"{of_each} are cut at {length} tokens, which leaves out {sum(cut['tokens'].values())} tokens"
     longer, share = cut["max_length"], cut["held"]
     if longer <= length:
-        yield Finding(text=f"{text}; the base takes no more")
+        # A length that holds fewer rows than it should is the longest that the base takes; else few rows are longer.
+        yield Finding(text=f"{text}; the base takes no more" if share < HELD else text)
         return
     text = f"{text}; {longer} tokens hold {100 * share:.0f} % of the rows"
     if sum(cut["rows"].values()) > MANY_CUT * sum(total.values()):

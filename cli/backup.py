@@ -15,7 +15,8 @@ from .units import count, size
 def command(context: click.Context, directory: Path) -> None:
     """Copy the whole registry into DIRECTORY, also while others write to it.
 
-    The copy is a home: 'registry --home DIRECTORY list'. An existing backup is updated.
+    The copy is a home: 'registry --home DIRECTORY list'. An existing backup is updated; no other program may have it
+    open then.
     """
     registry = open_registry(context)
     from pointsman.registry.upkeep import back_up

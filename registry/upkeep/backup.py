@@ -53,7 +53,8 @@ def back_up(registry: Registry, directory: str | Path) -> Backup:
     """Copy the registry into a directory, as it is at one moment, also while others write.
 
     The copy is a home: ``Registry(directory)`` opens it, whichever database and store it was copied from. An earlier
-    backup in the directory is updated, and stays valid until the new one is complete.
+    backup in the directory is updated, and stays valid until the new one is complete. Its database is replaced: a
+    process that has it open meanwhile goes on with the file that was replaced, and what it writes is lost.
 
     Args:
         registry: The registry.

@@ -139,6 +139,25 @@ class RunsPart(RegistryPart):
             (run,) = listing.records(connection, where=[t.run.c.id == runs.run_id(connection, uid)])
         return run
 
+    def recorded_here(self, uid: str) -> bool:
+        """Return whether a process that used this registry recorded a run, so that its paths are its own users'.
+
+        What a run that came with a bundle names is only a hint. So is what a run names whose release did not record its
+        process.
+
+        Args:
+            uid: The run's uid, or its first digits.
+
+        Raises:
+            RunNotFoundError: No run has that uid, or several begin so.
+
+        Examples:
+            >>> registry.recorded_here("3fa912bc04d1")
+            True
+        """
+        with self.database.reading() as connection:
+            return runs.process(connection, runs.run_id(connection, uid)) is not None
+
     def runs(
         self, where: str | None = None, *, adapter: str | None = None, limit: int | None = None, offset: int = 0
     ) -> Page[Run]:

@@ -16,6 +16,7 @@ from ..database.bases import check_base
 from ..errors import BundleError
 from ..records import Base, Evaluation, File, LoggedPoint, Parent, Run, RunStatus, Version
 from ..refs import GREATEST_NUMBER, Ref, check_alias, check_metric, check_note, check_run
+from ..runs import liveness
 from ..runs.checks import check_fields
 from ..storage.objects import check_digest
 from ..values import check_number, check_object, check_seconds, check_text, check_time, check_whole, refused
@@ -158,6 +159,8 @@ def read_run(record: Mapping[str, Any]) -> BundledRun:
         "error": record["error"],
         "origin": origin,
     }
+    if liveness.KEY in check_object("environment", record["environment"]):
+        raise BundleError(f"its environment has the key '{liveness.KEY}', which only a registry sets for its own runs")
     check_fields(adapter=record["adapter"], times=[time for time in times.values() if time is not None], **checked)
     fields = {**checked, **times, "base": _base(record["base"]), "status": RunStatus(record["status"])}
     return BundledRun(uid=check_run(record["uid"]), adapter=record["adapter"], fields=fields)

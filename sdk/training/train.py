@@ -14,6 +14,7 @@ from ..core.read_settings import ReadSettings
 from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
+from .own_paths import check_own_paths
 from .prepare import prepare
 from .progress import Report, quiet
 from .request import TrainRequest
@@ -114,7 +115,8 @@ def resume(
     Raises:
         RunNotFoundError: The run is unknown.
         ConflictError: The run has finished, or is still running.
-        SettingsError: The base or the data have changed since the run began.
+        SettingsError: The base or the data have changed since the run began, or the run came with a bundle that names
+            files.
 
     Examples:
         >>> resume("3fa912bc04d1")
@@ -123,7 +125,9 @@ def resume(
         opened.check_writable()
         interrupted = opened.check_resumable(run.removeprefix("run:"))
         base = place_of(opened, interrupted.base, None, of=f"run {interrupted.uid}")
-        prepared = prepare(TrainRequest.of_run(interrupted, base=base), registry=opened, resumed=interrupted)
+        request = TrainRequest.of_run(interrupted, base=base)
+        check_own_paths(opened, interrupted, request.source, {})
+        prepared = prepare(request, registry=opened, resumed=interrupted)
         return run_training(prepared, registry=opened, report=report, callbacks=callbacks, resumed=interrupted)
 
 
@@ -152,7 +156,8 @@ def train_like(
 
     Raises:
         NotFoundError: The version or run is unknown.
-        SettingsError: The version was not trained here, or by an older release.
+        SettingsError: The version was not made by a run, or by one of an older release; or its rows are files that a
+            bundle names, and ``data`` is not given.
 
     Examples:
         >>> train_like("sst2@1", seed=1)
@@ -161,7 +166,9 @@ def train_like(
         opened.check_writable()
         repeated = run_of(opened, ref)
         base = place_of(opened, repeated.base, changes.get("base"), of=f"run {repeated.uid}")
-        request = TrainRequest.of_run(repeated, base=base).changed(**changes)
+        recorded = TrainRequest.of_run(repeated, base=base)
+        check_own_paths(opened, repeated, recorded.source, changes)
+        request = recorded.changed(**changes)
         return run_training(prepare(request, registry=opened), registry=opened, report=report, callbacks=callbacks)
 
 

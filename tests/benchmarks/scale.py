@@ -24,7 +24,7 @@ from pointsman.registry import Base, File, Registry
 from pointsman.registry.database import tables as t
 from pointsman.registry.database.bases import base_id
 from pointsman.registry.metrics import points
-from pointsman.registry.records import LoggedPoint
+from pointsman.registry.records import LoggedPoint, VersionKind
 from pointsman.registry.versions import catalog
 from pointsman.registry.versions import manifest as manifests
 
@@ -221,6 +221,7 @@ def _version(
         task=task,
         method=method,
         config=config,
+        kind=VersionKind.ADAPTER,
         base=BASE,
         max_length=128,
         parameters=numbers.randrange(10**6),
@@ -271,6 +272,7 @@ def _version(
             "score": scores[METRICS[0]],
             "run_id": row,
             "created_at": at,
+            "kind": new.kind,
         },
     )
     for file in new.files:

@@ -7,7 +7,7 @@ and unique rows depend on this policy.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,6 +37,9 @@ checkpoint at once (sqlite.org/wal.html#walresetbug)."""
 
 WRITE: Final = "pointsman_write"
 """The execution option of a connection that will write: True, ``ROW`` or ``HINT``."""
+
+_KEPT_JOURNAL: Final = 1 << 20
+"""Bytes of a rollback journal that stay on the disk between transactions."""
 
 ROW: Final = "row"
 """What a connection will write that changes one row without reading others: it need not wait for other writers."""
@@ -91,6 +94,10 @@ class Sqlite:
     The database keeps a rollback journal, also where SQLite is free of the bug that ``WAL_IS_SAFE`` is about. The mode
     is a property of the file: a process with an older SQLite that has it open follows when another one turns WAL mode
     on. A file that comes in WAL mode is changed back as soon as no other process has it open.
+
+    A commit overwrites the header of the journal, and SQLite waits until that is on the disk. If it removed the journal
+    instead, with ``synchronous=FULL`` it would not wait for the directory: after a loss of power the journal could be
+    there again, and undo a transaction that was committed. To make a file takes longer than to overwrite one, too.
     """
 
     _ERRORS: Final[_Errors] = {
@@ -191,7 +198,8 @@ class Sqlite:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
-        _leave_wal(cursor)
+        cursor.execute(f"PRAGMA journal_size_limit = {_KEPT_JOURNAL}")
+        _keep_journal(cursor)
         cursor.close()
 
     def _open(self, dialect: Any, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -230,14 +238,13 @@ class Sqlite:
         except BaseException:
             connection.invalidate()  # its busy timeout may be short now
             raise
-        if WAL_IS_SAFE or connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        if WAL_IS_SAFE or raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             return
         # Another process has changed the mode since this connection was opened, or held the file then.
         connection.exec_driver_sql("ROLLBACK")
-        cursor = connection.connection.cursor()
-        still = _leave_wal(cursor)
-        cursor.close()
-        if still:
+        if not _keep_journal(raw):
             raise BusyError(
                 f"the database {self.label} cannot be written: another process has it open in WAL mode, in which "
                 f"SQLite {sqlite3.sqlite_version} could corrupt it; end that process, or use a Python with SQLite "
@@ -246,14 +253,15 @@ class Sqlite:
         self._begin(connection)
 
 
-def _leave_wal(cursor: Any) -> bool:
-    """Change a database in WAL mode to a rollback journal; return whether it could not be changed."""
-    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        return False
+def _keep_journal(connection: Any) -> bool:
+    """Let a connection, or its cursor, keep a rollback journal between transactions; return whether it does.
+
+    A database in WAL mode is changed, unless another process has it open or it cannot be written.
+    """
     try:
-        return bool(cursor.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "wal")
+        return bool(connection.execute("PRAGMA journal_mode = PERSIST").fetchone()[0] != "wal")
     except sqlite3.OperationalError:
-        return True  # another process has it open, or it cannot be written
+        return False
 
 
 class Postgres:
@@ -370,29 +378,3 @@ def backend(database: str | Path) -> Backend:
         f"the database {url.render_as_string(hide_password=True)} is of a kind that is not supported: "
         "use postgresql://user@host/name or sqlite:///PATH"
     )
-
-
-def select_numbers(connection: sa.Connection, numbers: Iterable[int]) -> sa.Select[Any]:
-    """Select integers, for an IN; they are one bound value, since databases limit the number of bound values."""
-    return _select_items(connection.dialect.name, sa.literal(list(numbers), sa.JSON))
-
-
-def select_texts(connection: sa.Connection, texts: Iterable[str]) -> sa.Select[Any]:
-    """Select texts, for an IN; they are one bound value, as in ``select_numbers``."""
-    return _select_items(connection.dialect.name, sa.literal(list(texts), sa.JSON), sa.Text())
-
-
-def select_bound_numbers(dialect: str, name: str) -> sa.Select[Any]:
-    """Select the integers of the list that is bound to ``name`` when the statement is executed, for an IN."""
-    return _select_items(dialect, sa.bindparam(name, type_=sa.JSON))
-
-
-def _select_items(
-    dialect: str, text: sa.ColumnElement[Any], kind: sa.types.TypeEngine[Any] | None = None
-) -> sa.Select[Any]:
-    if dialect == "postgresql":
-        elements = sa.func.json_array_elements_text(sa.cast(text, sa.JSON))
-        items: Any = sa.select(sa.cast(elements, kind or sa.BigInteger()))
-    else:
-        items = sa.select(sa.func.json_each(text).table_valued("value").c.value)
-    return sa.select(items.subquery("listed"))

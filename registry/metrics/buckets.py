@@ -7,19 +7,19 @@ depends on its width and not on the length of the series.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..records import LoggedPoint
+from .columns import Columns
 
 SIZES: Final = (64, 1_024, 16_384)
 """Points in a bucket, by level."""
 
 
-def to_bucket_rows(points: Sequence[LoggedPoint], start: int) -> Iterator[list[Any]]:
+def to_bucket_rows(points: Columns, start: int) -> Iterator[list[Any]]:
     """The bucket rows of new points of one series, without their run and key.
 
     A row of ``metric_bucket`` that exists already is merged with the new one by ``merged_columns``.
@@ -31,19 +31,18 @@ def to_bucket_rows(points: Sequence[LoggedPoint], start: int) -> Iterator[list[A
     Yields:
         ``[level, bucket, first_step, …]`` in the order of the table's columns.
     """
-    covered, columns = (-1, -1), []
+    covered, columns, count = (-1, -1), [], len(points.steps)
     for level, size in enumerate(SIZES):
-        for bucket in range(start // size, (start + len(points) - 1) // size + 1):
-            span = max(0, bucket * size - start), min(len(points), (bucket + 1) * size - start)
+        for bucket in range(start // size, (start + count - 1) // size + 1):
+            span = max(0, bucket * size - start), min(count, (bucket + 1) * size - start)
             if span != covered:  # a few points are often one bucket's on every level
-                covered, columns = span, _columns(points[slice(*span)])
+                covered, columns = span, _columns(points.part(*span))
             yield [level, bucket, *columns]
 
 
-def _columns(points: Sequence[LoggedPoint]) -> list[Any]:
+def _columns(points: Columns) -> list[Any]:
     """The columns of a bucket of exactly these points, in the order of the table."""
-    _, steps, values, epochs, times = zip(*points, strict=True)
-    numbers = [value for value in values if not math.isnan(value)]
+    (steps, values, epochs, times), numbers = points, points.numbers()
     columns: list[Any] = [min(steps), max(steps), min(times), max(times)]
     for extreme in (min(numbers, default=None), max(numbers, default=None)):
         if extreme is None:

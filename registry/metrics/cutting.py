@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..records import LoggedPoint
 from .points import insert_points
-from .series import Series, to_points
+from .series import Series, to_columns
 
 _CHUNK: Final = 10_000
 """Points in memory at a time."""
@@ -74,7 +74,7 @@ def _rebuild(connection: sa.Connection, series: Series, name: str) -> None:
         insert_points(
             connection,
             series.run,
-            [LoggedPoint(name, *point) for point in to_points(connection, series, chunk)],
+            [LoggedPoint(name, *point) for point in to_columns(connection, series, chunk).points()],
             stored=True,
         )
 

@@ -13,7 +13,7 @@ from ..database.shape import Shape, damaged
 from ..errors import MetricNotFoundError, unknown
 from ..records import MetricPoint, VersionPoint
 from .points import key_id
-from .series import Series, Window, read_points
+from .series import Series, Window, has_more, read_points
 from .summaries import summaries
 from .thinning import by_step, thin
 
@@ -47,18 +47,15 @@ def history(
     where = window.contains_point()
     if max_points is None or row.length <= max_points:
         return read_points(connection, series, where)
-    if where:
-        # One point more than fits tells whether the window must be thinned, since its points are not counted anywhere.
-        points = read_points(connection, series, where, limit=max_points + 1)
-        if len(points) <= max_points:
-            return points
-    else:
-        points = read_points(connection, series, limit=1)
-    if not points:
+    # The points of a window are counted nowhere.
+    if where and not has_more(connection, series, where, max_points):
+        return read_points(connection, series, where)
+    first = read_points(connection, series, where, first=True)
+    if not first:
         raise damaged(f"the metric {metric}", f"its summary says {row.length} points, and there are none")
-    first, last = points[0], read_points(connection, series, where, last=True)[0]
+    last = read_points(connection, series, where, last=True)
     extremes = thin(connection, series, window, max_points - 2)
-    return sorted(dict.fromkeys([first, *extremes, last]), key=by_step)
+    return sorted(dict.fromkeys([*first, *extremes, *last]), key=by_step)
 
 
 _v, _m, _s = t.version.c, t.version_metric.c, t.metric_summary.c

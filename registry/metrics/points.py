@@ -1,7 +1,7 @@
 """Write metric points, with their summaries and buckets: functions over an open transaction."""
 
-import math
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..records import LoggedPoint
 from .buckets import merged_columns, to_bucket_rows
-from .summaries import extended, replaced_columns, summaries, summary_columns
+from .columns import columns_by_series
+from .summaries import extended, replaced_columns, summaries_by_name, summary_columns
 from .upsert import upsert
 
 _KEYS: Final = sa.select(t.metric_key.c.name, t.metric_key.c.id).where(
@@ -52,24 +53,22 @@ def insert_points(
     Returns:
         How many points each of these series has now, by the metric's name.
     """
-    series: dict[str, list[LoggedPoint]] = {}
-    for point in points:
-        series.setdefault(point.key, []).append(point)
-    keys = key_ids(connection, series)
-    earlier = {summary.key: summary for summary in summaries(connection, run, keys.values())}
+    series = columns_by_series(points)
+    earlier = summaries_by_name(connection, run, series)
+    if len(earlier) < len(series):
+        key_ids(connection, series)
+        earlier = summaries_by_name(connection, run, series)
     point_rows: list[tuple[Any, ...]] = []
     summary_rows: list[tuple[Any, ...]] = []
     bucket_rows: list[tuple[Any, ...]] = []
     counts: dict[str, int] = {}
     for name, new in series.items():
-        key, before = keys[name], earlier.get(name)
+        key, before = earlier[name]
         start = 0 if before is None else before.count
-        counts[name] = start + len(new)
-        point_rows += [
-            (run, key, step, seq, epoch, time, None if math.isnan(value) else value)
-            for seq, (_, step, value, epoch, time) in enumerate(new, start)
-        ]
-        summary_rows.append((run, key, *summary_columns(extended(before, new))))
+        counts[name] = end = start + len(new.steps)
+        columns = (new.steps, range(start, end), new.epochs, new.times, new.stored_values())
+        point_rows += zip(repeat(run), repeat(key), *columns, strict=False)  # a repeat has no end
+        summary_rows.append((run, key, *summary_columns(extended(name, before, new))))
         bucket_rows += [(run, key, *bucket) for bucket in to_bucket_rows(new, start)]
     if not stored:
         upsert(connection, t.metric_point, point_rows)

@@ -1,7 +1,7 @@
 """Read the points of one series, of all its steps or of a window."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.shape import damaged
+from ..database.tuples import fetch_tuples
 from ..records import MetricPoint
+from .columns import Columns
 
 
 class Series(NamedTuple):
@@ -71,10 +73,10 @@ class Window:
 
 
 _p = t.metric_point.c
-_OF_SERIES = sa.select(_p.step, _p.value, _p.epoch, _p.wall_time).where(
-    _p.run_id == sa.bindparam("run"), _p.key_id == sa.bindparam("key")
-)
+_OF_KEY = sa.and_(_p.run_id == sa.bindparam("run"), _p.key_id == sa.bindparam("key"))
+_OF_SERIES = sa.select(_p.step, _p.value, _p.epoch, _p.wall_time).where(_OF_KEY)
 _BY_STEP = _OF_SERIES.order_by(_p.step, _p.seq)
+_FIRST = _BY_STEP.limit(1)
 _LAST = _OF_SERIES.order_by(_p.step.desc(), _p.seq.desc()).limit(1)
 
 
@@ -83,8 +85,8 @@ def read_points(
     series: Series,
     where: Collection[sa.ColumnElement[bool]] = (),
     *,
-    limit: int | None = None,
     last: bool = False,
+    first: bool = False,
 ) -> list[MetricPoint]:
     """The points of a series, sorted by step; points of one step in the order they were logged.
 
@@ -92,38 +94,48 @@ def read_points(
         connection: A transaction.
         series: The series.
         where: Conditions on ``metric_point``.
-        limit: At most this many, from the lowest step on.
         last: Only the last point.
+        first: Only the first point.
     """
-    query = _LAST if last else _BY_STEP
-    if where:
-        query = query.where(*where)
-    if limit is not None:
-        query = query.limit(limit)
-    return to_points(connection, series, connection.execute(query, series._asdict()).all())
+    query = _LAST if last else _FIRST if first else _BY_STEP
+    return _columns(connection, series, query.where(*where)).points()
 
 
-def to_points(connection: sa.Connection, series: Series, rows: Iterable[Any]) -> list[MetricPoint]:
-    """Records from rows ``(step, value, epoch, wall_time)``; a NULL value is NaN.
+def has_more(connection: sa.Connection, series: Series, where: Collection[sa.ColumnElement[bool]], count: int) -> bool:
+    """Whether a series has more than ``count`` points that meet conditions on ``metric_point``; reads no value."""
+    query = sa.select(sa.true()).where(_OF_KEY, *where).offset(count).limit(1)
+    return connection.scalar(query, series._asdict()) is not None
+
+
+def read_columns(connection: sa.Connection, series: Series, where: Collection[sa.ColumnElement[bool]] = ()) -> Columns:
+    """The points of a series as columns, in the order of ``read_points``."""
+    return _columns(connection, series, _BY_STEP.where(*where))
+
+
+def _columns(connection: sa.Connection, series: Series, query: sa.Select[Any]) -> Columns:
+    return to_columns(connection, series, fetch_tuples(connection, query, series._asdict()))
+
+
+def to_columns(connection: sa.Connection, series: Series, rows: Sequence[Any]) -> Columns:
+    """Columns from rows ``(step, value, epoch, wall_time)``; a NULL value is NaN.
 
     Raises:
         DamagedRowError: A row cannot be read.
     """
-    points = [
-        MetricPoint(step, math.nan if value is None else value, epoch, wall_time)
-        for step, value, epoch, wall_time in rows
-    ]
-    check(connection, series, points, _POINT)
-    return points
+    columns = check(connection, series, rows, _POINT)
+    if None in columns[1]:
+        columns[1] = [math.nan if value is None else value for value in columns[1]]
+    return Columns(*columns)
 
 
 _NUMBER: Final[frozenset[type]] = frozenset({float, int})
-_POINT: Final[tuple[frozenset[type], ...]] = (frozenset({int}), _NUMBER, _NUMBER | {type(None)}, _NUMBER)
+_OPTIONAL: Final = _NUMBER | {type(None)}
+_POINT: Final[tuple[frozenset[type], ...]] = (frozenset({int}), _OPTIONAL, _OPTIONAL, _NUMBER)
 
 
 def check(
     connection: sa.Connection, series: Series, rows: Sequence[Sequence[Any]], kinds: Sequence[frozenset[type]]
-) -> None:
+) -> list[list[Any]]:
     """Refuse rows of a series that have a value of another type than SQLite was given.
 
     Args:
@@ -132,17 +144,21 @@ def check(
         rows: The rows.
         kinds: The types that the values of each column may have.
 
+    Returns:
+        The columns that were checked.
+
     Raises:
         DamagedRowError: There is one; the message names the run and the metric.
     """
-    for place, kind in enumerate(kinds):
-        # A column at a time: there may be millions of rows, and this takes a tenth of what reading them takes.
-        values = map(itemgetter(place), rows)
-        if set(map(type, values)) <= kind:
+    # A column at a time: there may be millions of rows, and this takes a tenth of what reading them takes.
+    columns = [list(map(itemgetter(place), rows)) for place in range(len(kinds))]
+    for column, kind in zip(columns, kinds, strict=True):
+        if set(map(type, column)) <= kind:
             continue
-        wrong = next(value for value in map(itemgetter(place), rows) if type(value) not in kind)
+        wrong = next(value for value in column if type(value) not in kind)
         what = "a value is missing" if wrong is None else f"{wrong!a:.40} is not a number"
         raise damaged(f"the metric {_name(connection, series)}", what)
+    return columns
 
 
 def _name(connection: sa.Connection, series: Series) -> str:

@@ -4,16 +4,20 @@ Functions over an open transaction, and the arithmetic that extends a summary by
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.lists import select_bound_texts
 from ..database.shape import Shape
-from ..records import LoggedPoint, MetricSummary
+from ..records import MetricSummary
+from .columns import Columns
 
 _s = t.metric_summary.c
+_NAMES: Final = [column.name for column in _s if not column.primary_key]
 _FLOATS: Final = ("first", "last", "min", "max", "mean")
 _OF_RUN: Final = (
     sa.select(t.metric_summary, t.metric_key.c.name.label("key"))
@@ -22,62 +26,85 @@ _OF_RUN: Final = (
     .order_by(t.metric_key.c.name)
 )
 _SHAPE: Final = Shape({**{column.name: column for column in _s}, "key": t.metric_key.c.name})
-_OF_KEYS: Final = _OF_RUN.where(_s.key_id.in_(sa.bindparam("keys", expanding=True)))
 
 
-def summaries(connection: sa.Connection, run: int, keys: Collection[int] | None = None) -> list[MetricSummary]:
-    """The summaries of a run's metrics, sorted by name.
+def summaries(connection: sa.Connection, run: int) -> list[MetricSummary]:
+    """The summaries of all metrics of a run, by its row id, sorted by name."""
+    return [_record(row) for row in connection.execute(_OF_RUN, {"run": run})]
+
+
+def summaries_by_name(
+    connection: sa.Connection, run: int, names: Iterable[str]
+) -> dict[str, tuple[int, MetricSummary | None]]:
+    """The row ids of metrics and their summaries, by name; without the metrics that have no row.
 
     Args:
         connection: A transaction.
         run: The run's row id.
-        keys: The row ids of the metrics; None for all.
+        names: The metrics' names.
+
+    Returns:
+        The summary is None for a metric that the run has no point of.
     """
-    query, parameters = (_OF_RUN, {}) if keys is None else (_OF_KEYS, {"keys": list(keys)})
-    records = []
-    for found in connection.execute(query, {"run": run, **parameters}):
-        _SHAPE.check(found, lambda row: f"the metric {row.key}")
-        row = found._mapping
-        fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("run_id", "key_id")}
-        fields.update({name: math.nan for name in _FLOATS if fields[name] is None})
-        records.append(MetricSummary(**fields))
-    return records
+    rows = connection.execute(_select_by_name(connection.dialect.name), {"run": run, "names": list(names)})
+    return {row.key: (row.id, None if row.key_id is None else _record(row)) for row in rows}
+
+
+@cache
+def _select_by_name(dialect: str) -> sa.Select[Any]:
+    """The statement of ``summaries_by_name``; cached, since building it takes longer than executing it."""
+    key = t.metric_key.c
+    return (
+        sa.select(t.metric_summary, key.name.label("key"), key.id)
+        .select_from(t.metric_key)
+        .outerjoin(t.metric_summary, (_s.key_id == key.id) & (_s.run_id == sa.bindparam("run")))
+        .where(key.name.in_(select_bound_texts(dialect, "names")))
+    )
+
+
+def _record(row: Any) -> MetricSummary:
+    """The summary in a row of ``metric_summary`` that the metric's name follows."""
+    _SHAPE.check(row, lambda row: f"the metric {row.key}")
+    _, _, *values, key = row[: len(_s) + 1]
+    fields: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    fields.update({name: math.nan for name in _FLOATS if fields[name] is None})
+    return MetricSummary(key=key, **fields)
 
 
 def summary_columns(summary: MetricSummary) -> list[Any]:
     """A summary's values in the order of the table's columns, without its run and key; NaN is NULL there."""
-    values = [getattr(summary, column.name) for column in t.metric_summary.c if not column.primary_key]
+    values = [getattr(summary, name) for name in _NAMES]
     return [None if type(value) is float and math.isnan(value) else value for value in values]
 
 
 def replaced_columns(new: Any) -> dict[str, sa.ColumnElement[Any]]:
     """The columns of a stored summary after ``new`` has replaced it."""
-    return {column.name: new[column.name] for column in t.metric_summary.c if not column.primary_key}
+    return {name: new[name] for name in _NAMES}
 
 
-def extended(before: MetricSummary | None, points: Sequence[LoggedPoint]) -> MetricSummary:
+def extended(name: str, before: MetricSummary | None, points: Columns) -> MetricSummary:
     """The summary of a series after new points.
 
     Args:
+        name: The metric's name.
         before: The summary of the points so far; None for a new series.
         points: The new points, at least one, in the order they were logged.
     """
-    values = [point.value for point in points]
-    numbers = [value for value in values if not math.isnan(value)]
+    steps, values, numbers = points.steps, points.values, points.numbers()
     low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
     new = MetricSummary(
-        key=points[0].key,
-        count=len(points),
-        nan_count=len(points) - len(numbers),
+        key=name,
+        count=len(values),
+        nan_count=len(values) - len(numbers),
         first=values[0],
         last=values[-1],
         min=low,
         max=high,
         mean=sum(numbers) / len(numbers) if numbers else math.nan,
-        first_step=points[0].step,
-        last_step=points[-1].step,
-        min_step=points[values.index(low)].step if numbers else None,
-        max_step=points[values.index(high)].step if numbers else None,
+        first_step=steps[0],
+        last_step=steps[-1],
+        min_step=steps[values.index(low)] if numbers else None,
+        max_step=steps[values.index(high)] if numbers else None,
     )
     return new if before is None else _joined(before, new)
 

@@ -15,10 +15,11 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import select_numbers
+from ..database.lists import select_numbers
 from ..records import MetricPoint
 from .buckets import SIZES
-from .series import Series, Window, check, read_points, to_points
+from .columns import Columns
+from .series import Series, Window, check, read_columns, to_columns
 
 _Item = TypeVar("_Item")
 
@@ -43,7 +44,6 @@ _min, _max, _has_nan, _is_inside = (itemgetter(position) for position in range(1
 
 by_step: Final = itemgetter(MetricPoint._fields.index("step"), MetricPoint._fields.index("wall_time"))
 """The key that points are sorted by."""
-_by_value: Final = itemgetter(MetricPoint._fields.index("value"))
 
 
 def thin(connection: sa.Connection, series: Series, window: Window, max_points: int) -> list[MetricPoint]:
@@ -67,7 +67,7 @@ def thin(connection: sa.Connection, series: Series, window: Window, max_points: 
     if 4 * len(rows) < max_points or len(cut) > _MAX_CUT:
         # Either the window has too few points for its buckets to be of use, so the points are cheap to read; or the
         # steps jump back and forth, and most buckets lie across an end of the window.
-        return _thin_points(read_points(connection, series, window.contains_point()), max_points)
+        return _thinned(read_columns(connection, series, window.contains_point()), max_points)
     inside = list(filter(_is_inside, rows)) if cut else rows
     groups = max(1, max_points // (3 if any(map(_has_nan, inside)) else 2))
     points = buckets.extremes(level, _split(inside, groups))
@@ -116,13 +116,13 @@ class _BucketReader:
             )
         )
         by_bucket = {row.bucket: row[1:] for row in rows.all()}
-        chosen = (by_bucket[bucket][4 * kind : 4 * kind + 4] for bucket, kind in selected)
-        return to_points(self.connection, self.series, chosen)
+        chosen = [by_bucket[bucket][4 * kind : 4 * kind + 4] for bucket, kind in selected]
+        return to_columns(self.connection, self.series, chosen).points()
 
     def extremes_of_cut(self, level: int, row: Any) -> list[MetricPoint]:
         """The extremes of those points of a bucket that are in the window, from the levels below and from points."""
         if level == 0:
-            return _thin_points(read_points(self.connection, self.series, self._points_of_cut(row)), 3)
+            return _thinned(read_columns(self.connection, self.series, self._points_of_cut(row)), 3)
         rows = self.overlapping(level - 1, [row])
         points = self.extremes(level - 1, [list(filter(_is_inside, rows))])
         for child in filterfalse(_is_inside, rows):
@@ -167,13 +167,26 @@ def _split(items: Sequence[_Item], count: int) -> Iterator[Sequence[_Item]]:
 
 def _thin_points(points: Sequence[MetricPoint], count: int) -> list[MetricPoint]:
     """At most ``count`` of these points: the extremes of groups of equal length."""
-    if len(points) <= count:
-        return list(points)
-    has_nan = any(map(math.isnan, map(_by_value, points)))
-    thinned: list[MetricPoint] = []
-    for group in _split(points, max(1, count // (3 if has_nan else 2))):
-        numbers = [point for point in group if not math.isnan(point.value)]
-        extremes = [min(numbers, key=_by_value), max(numbers, key=_by_value)] if numbers else []
-        extremes += [point for point in group if math.isnan(point.value)][:1]
-        thinned += sorted(dict.fromkeys(extremes), key=by_step)
-    return thinned
+    return [points[place] for place in _places([point.value for point in points], count)]
+
+
+def _thinned(columns: Columns, count: int) -> list[MetricPoint]:
+    """The same of points in columns."""
+    return columns.points_at(_places(columns.values, count))
+
+
+def _places(values: Sequence[float], count: int) -> Iterable[int]:
+    """The places of at most ``count`` values: the extremes of groups of equal length, and the first NaN of each."""
+    if len(values) <= count:
+        return range(len(values))
+    has_nan = any(map(math.isnan, values))
+    places: list[int] = []
+    start = 0
+    for group in _split(values, max(1, count // (3 if has_nan else 2))):
+        numbers = [value for value in group if not math.isnan(value)] if has_nan else group
+        extremes = {group.index(min(numbers)), group.index(max(numbers))} if numbers else set()
+        if len(numbers) < len(group):
+            extremes.add(next(place for place, value in enumerate(group) if math.isnan(value)))
+        places += sorted(start + place for place in extremes)
+        start += len(group)
+    return places

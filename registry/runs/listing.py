@@ -7,10 +7,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import select_numbers
 from ..database.bases import COLUMNS as BASE_COLUMNS
 from ..database.bases import base_columns, base_record
 from ..database.clock import clock
+from ..database.lists import select_numbers
 from ..database.refs import ref_column
 from ..database.shape import Shape
 from ..database.shape import damaged as damaged_row

@@ -81,17 +81,16 @@ class RunRecorder:
         if step < 0 or step >= 2**63:
             raise SettingsError(f"step {step} is not valid: it must be at least 0 and fit 64 bits")
         at = time.time()
-        values = [(key, float(value)) for key, value in metrics.items()]
-        for key in metrics.keys() - self._checked:
-            self._checked.add(check_metric(key))
         epoch = None if epoch is None or math.isnan(epoch) else float(epoch)
+        points = [LoggedPoint(key, step, float(value), epoch, at) for key, value in metrics.items()]
+        if not self._checked.issuperset(metrics):
+            self._checked.update(map(check_metric, metrics))
         if self._lost is not None:
             raise self._lost
         with self._lock:
             if self._ended:
                 raise SettingsError(f"run {self.uid} has ended: start another to log more")
-            for key, value in values:
-                self._points.append(LoggedPoint(key, step, value, epoch, at))
+            self._points += points
 
     def flush(self) -> None:
         """Write what is buffered now; when it returns, it is committed.

@@ -38,6 +38,9 @@ _BY_UID_PREFIX: Final = (
     .limit(20)
 )
 
+# Built once: every flush of a recorder executes it.
+_FENCE: Final = sa.select(t.run.c.fence).where(t.run.c.id == sa.bindparam("run"))
+
 
 def insert(
     connection: sa.Connection,
@@ -207,7 +210,7 @@ def _refuse_living(run: Run, recorded: Any) -> None:
 
 def fence(connection: sa.Connection, run: int) -> int | None:
     """Return how often a run was taken up; None if it is gone."""
-    return connection.scalar(sa.select(t.run.c.fence).where(t.run.c.id == run))
+    return connection.scalar(_FENCE, {"run": run})
 
 
 def beat(connection: sa.Connection, run: int, fence: int) -> bool:

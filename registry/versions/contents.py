@@ -14,9 +14,9 @@ from typing import Final, NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import select_texts
 from ..database.clock import clock
 from ..database.database import Database
+from ..database.lists import select_texts
 from ..storage.bounded import LONGEST_REMOVAL
 
 _T = TypeVar("_T")

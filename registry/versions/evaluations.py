@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import select_numbers, select_texts
+from ..database.lists import select_numbers, select_texts
 from ..database.refs import ref_column
 from ..records import Evaluation
 from ..refs import Ref

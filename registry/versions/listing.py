@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.backends import select_bound_numbers
 from ..database.bases import COLUMNS as BASE_COLUMNS
 from ..database.bases import base_columns, base_record
+from ..database.lists import select_bound_numbers
 from ..database.shape import Shape, damaged
 from ..errors import DamagedRowError, MetricNotFoundError, unknown
 from ..metrics.points import key_id
@@ -142,7 +142,8 @@ class _Pages:
         count = sa.select(sa.func.count())
         if self.newest_only and not self.where:
             # One version for each adapter that has versions.
-            live = sa.exists().where(_v.adapter_id == _a.id).correlate(t.adapter)
+            # Selects a column of the index: for EXISTS (SELECT *), SQLite reads the row of the table too.
+            live = sa.select(_v.adapter_id).where(_v.adapter_id == _a.id).correlate(t.adapter).exists()
             total = count.select_from(t.adapter).where(live)
         else:
             total = count.select_from(t.version).where(*self.conditions())

@@ -314,7 +314,7 @@ def left_behind(home: Path) -> list[str]:
     with Registry(home) as registry:
         found = [version.ref for version in registry.versions()]
     files = [path for path in home.rglob("*") if path.is_file()]
-    return found + [str(path) for path in files if "objects" in path.parts or path.name.endswith((".tmp", "-journal"))]
+    return found + [str(path) for path in files if "objects" in path.parts or path.name.endswith(".tmp")]
 
 
 @pytest.fixture

@@ -131,7 +131,8 @@ def test_a_backup_is_the_old_database(home):
     with Registry(home, upgrade=True) as registry:
         assert registry.database.backup is None
     with Registry(home):
-        assert sorted(path.name for path in home.iterdir()) == sorted(["objects", "registry.db", backup.name])
+        made = ["objects", "registry.db", "registry.db-journal", backup.name]
+        assert sorted(path.name for path in home.iterdir()) == sorted(made)
     # It can be put back, and upgraded again.
     shutil.copy(backup, home / "registry.db")
     with pytest.raises(OldSchemaError):

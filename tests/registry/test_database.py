@@ -13,6 +13,7 @@ from pointsman.registry import Registry
 from pointsman.registry.database import backends, database, tables, waiting
 from pointsman.registry.database.backends import BUSY_SECONDS, WAL_IS_SAFE
 from pointsman.registry.database.database import REVISIONS, Database
+from pointsman.registry.database.tuples import fetch_tuples
 from pointsman.registry.errors import (
     Action,
     Advice,
@@ -57,7 +58,7 @@ def test_a_new_database_is_made_with_its_directories(tmp_path):
     path = tmp_path / "not" / "there yet" / "registry.db"
     with closing(Database(path)) as made:
         assert made.revision() == REVISIONS[-1]
-    assert entries(path.parent) == ["registry.db"]
+    assert entries(path.parent) == ["registry.db", "registry.db-journal"]
     assert {name for (name,) in execute(path, "SELECT name FROM sqlite_master WHERE type = 'table'")} == {
         "alembic_version",
         *tables.metadata.tables,
@@ -233,7 +234,11 @@ for write in (registry.check_writable, lambda: registry.set_alias("sst2", "produ
 def test_a_read_only_registry_is_read_and_not_written(home, registry, add, unprivileged, what):
     add()
     registry.close()
-    target = home if what == "directory" else home / "registry.db"
+    target, journal = home, home / "registry.db-journal"
+    if what == "directory":
+        journal.unlink()  # else SQLite writes the files that are there
+    else:
+        target = home / "registry.db"
     before = (home / "registry.db").read_bytes()
     target.chmod(target.stat().st_mode & ~0o222)
     messages = unprivileged(READ, home).splitlines()
@@ -244,7 +249,7 @@ def test_a_read_only_registry_is_read_and_not_written(home, registry, add, unpri
         assert "check" in message
         assert "permissions" in message or "can be written" in message
     assert (home / "registry.db").read_bytes() == before
-    assert entries(home) == ["objects", "registry.db"]
+    assert entries(home) == ["objects", "registry.db", *["registry.db-journal"] * (what == "file")]
 
 
 OPEN = """
@@ -330,6 +335,23 @@ def test_a_database_at_its_greatest_size(made):
             assert connection.execute(sa.select(tables.metric_key)).all() == []
 
 
+def test_a_page_that_is_damaged_among_many_rows(made):
+    names = [f"{number:0200}" for number in range(2_000)]
+    query = sa.select(tables.metric_key.c.name).order_by(tables.metric_key.c.name)
+    with closing(Database(made)) as opened:
+        with opened.writing() as connection:
+            connection.execute(tables.metric_key.insert(), [{"name": name} for name in names])
+        with opened.reading() as connection:
+            assert fetch_tuples(connection, query, {}) == [(name,) for name in names]
+    content = made.read_bytes()
+    made.write_bytes(content[: len(content) // 2].ljust(len(content), b"\xff"))
+    with closing(Database(made)) as opened, ExitStack() as stack:
+        stack.enter_context(pytest.raises(NotARegistryError, match="reports that it is damaged"))
+        connection = stack.enter_context(opened.reading())
+        assert connection.execute(query).first() == (names[0],)
+        fetch_tuples(connection, query, {})
+
+
 # Connections
 
 
@@ -346,7 +368,7 @@ def test_every_connection_has_the_pragmas(made):
                 "foreign_keys": 1,
                 "synchronous": 2,
                 "busy_timeout": BUSY_SECONDS * 1000,
-                "journal_mode": "delete",
+                "journal_mode": "persist",
                 "mmap_size": 0,
             }
 
@@ -378,8 +400,8 @@ def test_a_database_that_another_process_holds_in_wal_mode(made, open_before):
         opened.check_writable()
         assert opened.revision() == REVISIONS[-1]
     with closing(Database(made)) as opened, opened.reading() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "delete"
-    assert entries(made.parent) == [made.name]
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "persist"
+    assert entries(made.parent) == [made.name, f"{made.name}-journal"]
 
 
 LOCKED = """

@@ -65,7 +65,7 @@ def test_a_run_remembers_everything(registry: Registry, tiny_base: Path) -> None
         "train/loss",
         "train/samples_per_second",
     }
-    assert {path.name for path in registry.home.iterdir()} == {"registry.db", "objects", "cache"}
+    assert {path.name for path in registry.home.iterdir()} == {"registry.db", "registry.db-journal", "objects", "cache"}
 
 
 def test_the_history_can_be_read_while_it_grows(registry: Registry, tiny_base: Path) -> None:

@@ -13,7 +13,7 @@ class BatchPlan:
 
     Examples:
         >>> BatchPlan(setup="slot000000", key="slot000000", slots={"slot000000": 3}, heads=[(head, 1.0)],
-        ...           exact_lengths=False, token_by_token=True, outputs=2)
+        ...           exact_lengths=False, token_by_token=True, fits_encoder=True, outputs=2)
     """
 
     setup: Any
@@ -27,5 +27,7 @@ class BatchPlan:
     """Whether a batch may only have rows of one length, without padding (see ``methods.support.reads_padding``)."""
     token_by_token: bool
     """Whether adapters treat each token by itself behind a layer's attention (see ``methods.support``)."""
+    fits_encoder: bool
+    """Whether the fast engine computes its adapters, on a base that it computes (see ``adapter_program.covers``)."""
     outputs: int
     """The number of the heads' outputs."""

@@ -1,67 +1,11 @@
 """The weights of BERT's layers for ``bert_training``: frozen matrices, and an adapter's."""
 
-from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..patches.packed import Packed, can_pack
-
-
-class FrozenLinear:
-    """``x Wᵀ + b`` with a matrix that does not change: packed in bf16, if the processor multiplies bf16.
-
-    A matrix is converted at its first use, and only the form that is multiplied stays in memory.
-
-    Args:
-        parts: Linear layers of the same inputs, whose outputs are concatenated.
-        dtype: The type to compute in.
-
-    Examples:
-        >>> qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=torch.bfloat16)
-        >>> qkv(states)  # (rows, inputs) to (rows, 3 * hidden)
-    """
-
-    def __init__(self, *parts: Any, dtype: torch.dtype) -> None:
-        self._parts = parts
-        self._dtype = dtype
-        self._packs = dtype is torch.bfloat16 and can_pack(parts[0].weight.device)
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """``(rows, inputs)`` to ``(rows, outputs)``."""
-        return self._packed(states, self._bias) if self._packs else functional.linear(states, self._weight, self._bias)
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        """The gradient of the input, ``(rows, inputs)``, from that of the output, ``(rows, outputs)``."""
-        return self._transposed(gradient, self._zeros) if self._packs else gradient @ self._weight
-
-    @cached_property
-    def _weight(self) -> Tensor:
-        return self._joined("weight")
-
-    @cached_property
-    def _bias(self) -> Tensor:
-        return self._joined("bias")
-
-    @cached_property
-    def _packed(self) -> Packed:
-        return Packed(self._joined("weight"))
-
-    @cached_property
-    def _transposed(self) -> Packed:
-        return Packed(self._joined("weight").T.contiguous())
-
-    @cached_property
-    def _zeros(self) -> Tensor:
-        """A bias of zeros: without it, oneDNN would compile a second program for each shape, half a megabyte each."""
-        return torch.zeros(self._parts[0].weight.shape[1], dtype=self._dtype)
-
-    def _joined(self, name: str) -> Tensor:
-        """The parts' weights or biases, concatenated, in the type to compute in; one part's own if it has that type."""
-        tensors = [getattr(part, name).detach() for part in self._parts]
-        return (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).to(self._dtype)
+from .frozen_linear import FrozenLinear
 
 
 class Bottleneck(NamedTuple):

@@ -85,7 +85,7 @@ class RackModule(nn.Module):
         return self._tensors[name].data[slots]
 
 
-class _RackLinear(RackModule):
+class RackLinear(RackModule):
     """``nn.Linear`` with a weight and bias for each row."""
 
     def __init__(self, rack: str, module: nn.Linear, tensors: Mapping[str, RackTensor]) -> None:
@@ -104,7 +104,7 @@ class _RackLinear(RackModule):
         return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
 
 
-class _RackUpdate(RackModule):
+class RackUpdate(RackModule):
     """A LoRA or IA3 in a rack. ``LoRALinear`` reads the flags: no rack holds DoRA, nor a gate."""
 
     use_dora = False
@@ -112,10 +112,10 @@ class _RackUpdate(RackModule):
 
     def __init__(self, rack: str, module: LoRA | IA3, tensors: Mapping[str, RackTensor]) -> None:
         super().__init__(rack, tensors)
-        self._scaling = float(module.scaling)
+        self.scaling = float(module.scaling)
 
 
-class _RackLoRA(_RackUpdate):
+class RackLoRA(RackUpdate):
     """``adapters.methods.lora.LoRA`` with matrices for each row (Hu et al. 2021, arXiv:2106.09685)."""
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
@@ -124,15 +124,15 @@ class _RackLoRA(_RackUpdate):
         inputs = layer_input if hidden is None else hidden
         down, up = self.read("lora_A", slots), self.read("lora_B", slots)
         if isinstance(slots, int):
-            return inputs @ down.t() @ up.t() * self._scaling, None
-        return torch.bmm(torch.bmm(inputs, down.transpose(1, 2)), up.transpose(1, 2)) * self._scaling, None
+            return inputs @ down.t() @ up.t() * self.scaling, None
+        return torch.bmm(torch.bmm(inputs, down.transpose(1, 2)), up.transpose(1, 2)) * self.scaling, None
 
     def com(self, weights: Tensor, added: Tensor, scaling: float) -> Tensor:
         """The layer's outputs plus the update's."""
         return weights + added * scaling
 
 
-class _RackIA3(_RackUpdate):
+class RackIA3(RackUpdate):
     """``adapters.methods.lora.IA3`` with a vector for each row (Liu et al. 2022, arXiv:2205.05638)."""
 
     def forward(self, hidden: Tensor | None, layer_input: Tensor) -> tuple[Tensor, None]:
@@ -140,7 +140,7 @@ class _RackIA3(_RackUpdate):
         slots = self.slots()
         vectors = self.read("lora_B", slots)
         factors = vectors.view(1 if isinstance(slots, int) else len(vectors), 1, -1)
-        return (factors if hidden is None else hidden * factors) * self._scaling, None
+        return (factors if hidden is None else hidden * factors) * self.scaling, None
 
     def com(self, weights: Tensor, added: Tensor, scaling: float) -> Tensor:
         """The layer's outputs times the factors."""
@@ -157,11 +157,11 @@ def replacement(rack: str, module: nn.Module, tensors: Mapping[str, RackTensor])
     """
     match module:
         case nn.Linear():
-            return _RackLinear(rack, module, tensors)
+            return RackLinear(rack, module, tensors)
         case IA3():
-            return _RackIA3(rack, module, tensors)
+            return RackIA3(rack, module, tensors)
         case LoRA():
-            return _RackLoRA(rack, module, tensors)
+            return RackLoRA(rack, module, tensors)
     raise TypeError(f"a rack cannot hold a {type(module).__name__}; it holds nn.Linear, LoRA and IA3")
 
 

@@ -64,6 +64,7 @@ def plan_batch(
         heads=heads,
         exact_lengths=any(adapter.exact_lengths for adapter in adapters),
         token_by_token=all(adapter.token_by_token for adapter in adapters),
+        fits_encoder=all(adapter.fits_encoder for adapter in adapters),
         outputs=heads[0][0].outputs,
     )
 

@@ -13,7 +13,7 @@ from pointsman.registry.errors import SettingsError
 
 from ...core.composition import Composition
 from ...data.tokens import TokenRows, joined, tokenise
-from ...engines.torch_modules import mixed_outputs
+from ...engines.mixed import mixed_outputs
 from ...patches.layer_drop import check_drop_layers
 from ...tasks import Task
 from ..memory.adapter_cache import AdapterCache
@@ -61,7 +61,8 @@ class Executor:
             StoreError, WeightsError: Files are missing, damaged or do not fit.
         """
         placement = self._adapters.placement
-        model = placement.model  # read before the check: it is dropped only after the cache is stopped
+        # Read before the check: they are dropped only after the cache is stopped.
+        model, encoder = placement.model, placement.encoder
         self._adapters.check_open()
         if not requests:
             raise SettingsError("nothing to predict: the list of inputs is empty")
@@ -88,7 +89,13 @@ class Executor:
             ]
             with placement.model_lock.shared():
                 logits = mixed_outputs(
-                    model, plans, plan_of_row, rows, autocast=self._autocast, drop_layers=drop_layers
+                    model,
+                    plans,
+                    plan_of_row,
+                    rows,
+                    encoder=encoder,
+                    autocast=self._autocast,
+                    drop_layers=drop_layers,
                 )
         return [
             RouteLogits(task=route.task, logits=outputs, positions=positions[blocks])

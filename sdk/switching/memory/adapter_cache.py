@@ -15,6 +15,7 @@ import torch
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
+from ...engines.adapter_program import covers
 from ...engines.racks import Rack
 from ...formats.native import ModuleState
 from ...methods.fusion import fusion_members, is_fusion
@@ -251,6 +252,7 @@ class AdapterCache:
             head=files.head,
             exact_lengths=exact_lengths,
             token_by_token=token_by_token,
+            fits_encoder=is_fusion(version) or covers(config),
             size=size,
             seconds=time.perf_counter() - start,
         )

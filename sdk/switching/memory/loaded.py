@@ -27,6 +27,8 @@ class LoadedAdapter:
     """Whether its rows must not be padded, see ``support.reads_padding``."""
     token_by_token: bool
     """Whether it adapts each token by itself behind a layer's attention, see ``support.is_tokenwise``."""
+    fits_encoder: bool
+    """Whether the fast engine computes it, see ``adapter_program.covers``."""
     size: int
     """Bytes of its tensors."""
     seconds: float

@@ -2,7 +2,8 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pointsman.registry.locks import SharedLock
 
+from ...engines.encoder import Encoder
 from ...engines.fusion_layers import fill_fusion, remove_fusion
 from ...engines.racks import Rack, Slot, fits
 from ...engines.slots import adapter_tensors, fill_slot, remove_slot, slot_name
@@ -52,11 +54,14 @@ class Placement:
     Args:
         model: An adapters model in evaluation mode.
         dtype: The type of the matrices in racks.
+        encoder: The fast engine for the model, if there is one.
     """
 
-    def __init__(self, model: Any, *, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, *, dtype: torch.dtype, encoder: Encoder | None = None) -> None:
         self.model: Any = model
         """None once it is closed."""
+        self.encoder = encoder
+        """None also once it is closed."""
         self.model_lock = SharedLock()
         """Held shared in a forward pass, alone to change the model."""
         self._dtype = dtype
@@ -108,7 +113,7 @@ class Placement:
         self._remove_left()
         names = [place.rack.names[0] if isinstance(place, InRack) else place.name for place in members]
         place = InFusion(self._next_name())
-        with self.model_lock.alone():
+        with self._model_alone():
             self._owners[place.name] = weakref.ref(place), remove_fusion
             fill_fusion(self.model, place.name, names, files.adapter)
         return place
@@ -130,14 +135,14 @@ class Placement:
                 with self._rack_lock:
                     rack.free(slot)
             case Standalone(name) | InFusion(name):
-                with self.model_lock.alone():
+                with self._model_alone():
                     if self.model is not None:  # else it was closed meanwhile
                         self._remove(name)
 
     def rack_name(self, rack: Rack, number: int) -> str:
         """The rack's name in the model for the ``number``-th of its versions in one composition."""
         while len(rack.names) <= number:
-            with self.model_lock.alone():
+            with self._model_alone():
                 if len(rack.names) <= number:
                     name = self._next_name()
                     self._owners[name] = weakref.ref(rack), remove_slot
@@ -146,8 +151,18 @@ class Placement:
 
     def close(self) -> None:
         """Let go of the model, once no forward pass uses it."""
+        with self._model_alone():
+            self._racks, self._owners, self.model, self.encoder = {}, {}, None, None
+
+    @contextmanager
+    def _model_alone(self) -> Iterator[None]:
+        """Hold the model alone to change it; the fast engine finds its modules anew."""
         with self.model_lock.alone():
-            self._racks, self._owners, self.model = {}, {}, None
+            try:
+                yield
+            finally:
+                if self.encoder is not None:
+                    self.encoder.forget()
 
     def _next_name(self) -> str:
         return slot_name(next(self._names))
@@ -162,14 +177,14 @@ class Placement:
         """Remove what has no owner any more."""
         left = [name for name, (owner, _) in list(self._owners.items()) if owner() is None]
         if left:
-            with self.model_lock.alone():
+            with self._model_alone():
                 for name in left:
                     self._remove(name)
 
     def _open_rack(self, files: AdapterFiles) -> Rack | Standalone:
         """Find out on a version whether those of its configuration fit into a rack, and if so open it."""
         place = self._stand_alone(files)  # which also refuses wrong tensors
-        with self.model_lock.alone():
+        with self._model_alone():
             if not fits(self.model, place.name):
                 self._racks[files.key] = None
                 return place
@@ -189,7 +204,7 @@ class Placement:
         if files.checked:  # read back from the model, possibly in the type of a rack
             tensors = {key: tensor.float() for key, tensor in adapter.tensors.items()}
             adapter = ModuleState(config=adapter.config, tensors=tensors)
-        with self.model_lock.alone():
+        with self._model_alone():
             self._owners[place.name] = weakref.ref(place), remove_slot
             fill_slot(self.model, place.name, adapter)
             self.model.eval()

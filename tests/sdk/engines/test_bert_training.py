@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.engines.bert_training import BertTrainingEngine, supports_training
-from pointsman.sdk.engines.frozen_layers import FrozenLinear
+from pointsman.sdk.engines.frozen_linear import FrozenLinear
 from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
 from pointsman.sdk.methods import METHODS, configure
 from pointsman.sdk.patches.pooled_dropout import PooledDropout, pool_dropout
@@ -125,7 +125,7 @@ def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
 ) -> None:
     """In bf16, where the processor has it, by packed matrices: sums in float32, rounded once."""
     if not packs:
-        monkeypatch.setattr("pointsman.sdk.engines.frozen_layers.can_pack", lambda _: False)
+        monkeypatch.setattr("pointsman.sdk.engines.frozen_linear.can_pack", lambda *_: False)
     torch.manual_seed(0)
     layers = [torch.nn.Linear(48, outputs).requires_grad_(False) for outputs in (64, 16)]
     for layer in layers:

@@ -262,7 +262,7 @@ def test_the_rows_of_a_text_are_in_one_batch(
     make_version: MakeVersion, registry: Registry, deep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """70 texts of few lengths, some of them twice, and three adapters: 210 rows and more, in batches of 64 at most."""
-    monkeypatch.setattr("pointsman.sdk.engines.torch_modules._SHARED_ROWS", 64)
+    monkeypatch.setattr("pointsman.sdk.engines.mixed._SHARED_ROWS", 64)
     for seed in range(3):
         make_version(f"a{seed}", seed=seed, base=deep)
     words = ["film", "story", "cat", "dog", "house", "bad", "good"]

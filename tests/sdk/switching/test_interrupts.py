@@ -14,7 +14,7 @@ import torch
 
 from pointsman.registry import Registry, locks
 from pointsman.sdk import Switcher, fuse
-from pointsman.sdk.engines import fusion_layers, racks, slots, torch_modules
+from pointsman.sdk.engines import fusion_layers, racks, slots, mixed
 from pointsman.sdk.switching import switcher as face
 from pointsman.sdk.switching.execute import executor
 from pointsman.sdk.switching.memory import adapter_cache, placement
@@ -131,7 +131,7 @@ def test_an_interrupt_anywhere_in_a_call_leaves_no_wrong_answer_and_nothing_that
     switcher: Switcher, kind: type[BaseException]
 ) -> None:
     expected = {name: switcher.logits(name, TEXTS) for name in METHODS}
-    modules = (locks, face, racks, slots, torch_modules, executor, adapter_cache, placement)
+    modules = (locks, face, racks, slots, mixed, executor, adapter_cache, placement)
     files = {str(module.__file__) for module in modules}
     calls = {
         "load": lambda: [switcher.load(name) for name in ("c", "alone")],

@@ -1,0 +1,300 @@
+"""The fast engine: an encoder's forward pass written out, for any mix of adapters at once.
+
+adapters computes module by module, and one forward pass has one set of active modules. Here the base is a short list of
+products with packed matrices, and every adapter or composition works on its own rows of the states between them, so
+that rows of unlike adapters share one forward pass. The numbers are the same except for rounding.
+
+The last layer's output is read at the first token only, so behind the keys and values it is computed for no other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..core.devices import autocast_to
+from ..patches.forward_context import SharedLayers
+from .adapter_program import BOTTLENECKS, UPDATES, AdapterProgram, Norm, Slots, layer_norm
+from .encoder_layers import LayerModules, can_write_out, layer_modules
+from .frozen_linear import FrozenLinear
+
+_PROGRAMS: Final = 256
+"""Adapters and compositions whose programs are kept."""
+
+_PLACES: Final = 32
+"""Softmax in bf16 takes several times longer over a number of keys that is no multiple of this, a vector's width."""
+
+_WRITTEN_OUT: Final = 128
+"""Up to this many keys, attention in bf16 is faster with its scores in memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowGroup:
+    """Neighbouring rows of a batch with the same modules of adapters."""
+
+    rows: slice
+    program: AdapterProgram
+    slots: Slots
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expansion:
+    """Where a batch of texts becomes a batch of rows, of which some share a text."""
+
+    text_of_row: Tensor
+    """``(rows,)`` in int64."""
+    shared: SharedLayers
+
+
+class Encoder:
+    """A base whose layers are written out. Any number of threads may use it at once.
+
+    Args:
+        model: An adapters model in evaluation mode that ``runs_encoder``. It is not changed.
+        dtype: The type of the base's products and of the states between them.
+
+    Examples:
+        >>> encoder = Encoder(model, dtype=torch.float32)
+        >>> group = RowGroup(rows=slice(0, 8), program=encoder.program("slot000000"), slots={"slot000000": 3})
+        >>> encoder(batch, [group]).shape
+        torch.Size([8, 384])
+    """
+
+    def __init__(self, model: Any, *, dtype: torch.dtype) -> None:
+        self._model = model
+        self._dtype = dtype
+        self._device = model.device  # the library looks it up among all parameters
+        self._modules = layer_modules(model)
+        self._layers = [_Layer(modules, dtype=dtype) for modules in self._modules]
+        self._first_of_last = _FirstToken(self._modules[-1], dtype=dtype)
+        self._heads = int(model.config.num_attention_heads)
+        self._programs: dict[str, AdapterProgram] = {}
+
+    def program(self, key: str, setup: Any) -> AdapterProgram:
+        """The program of an adapter or composition.
+
+        Args:
+            key: Names it, the same for the same modules.
+            setup: The active adapters, a name in the model or a composition block of the adapters library.
+        """
+        found = self._programs.get(key)
+        if found is None:
+            found = AdapterProgram(self._model, self._modules, setup, dtype=self._dtype)
+            if len(self._programs) >= _PROGRAMS:
+                self.forget()
+            self._programs[key] = found
+        return found
+
+    def forget(self) -> None:
+        """Let go of all programs, since adapters were added to the model or removed from it."""
+        self._programs = {}
+
+    def __call__(
+        self,
+        batch: Mapping[str, Tensor],
+        groups: Sequence[RowGroup],
+        *,
+        dropped: int = 0,
+        expansion: Expansion | None = None,
+    ) -> Tensor:
+        """The states of each row's first token behind the last layer, ``(rows, hidden)``.
+
+        Args:
+            batch: ``input_ids`` and ``attention_mask``, ``(texts, tokens)``; ``token_type_ids`` if the base has them.
+            groups: The groups of all rows, in order.
+            dropped: The number of lowest layers whose adapters are skipped.
+            expansion: Where texts become rows; None: each row has a text of its own.
+        """
+        with autocast_to(self._device, None):
+            states = self._embed(batch, groups)
+            mask = batch["attention_mask"]
+            bias = None if bool(mask.all()) else _attention_bias(mask, states.dtype)
+            last = len(self._layers) - 1
+            for number, layer in enumerate(self._layers):
+                active = _active(groups, number) if number >= dropped else {}
+                waits = expansion is not None and number < expansion.shared.layers + expansion.shared.to_adapter
+                if expansion is not None and not waits:
+                    states, bias = _by_row(states, expansion), None if bias is None else _by_row(bias, expansion)
+                first = self._first_of_last if number == last else None
+                states = self._run(layer, states, bias, active=active, expansion=expansion, first=first)
+            first_tokens = states[:, 0]
+            return first_tokens if expansion is None else _by_row(first_tokens, expansion)
+
+    def _embed(self, batch: Mapping[str, Tensor], groups: Sequence[RowGroup]) -> Tensor:
+        base = self._model.base_model
+        inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
+        embedded: Tensor = base.embeddings(**inputs).to(self._dtype)
+        if any(group.program.is_embedding for group in groups):
+            parts = [
+                group.program.embed(group.slots, embedded[group.rows])
+                if group.program.is_embedding
+                else embedded[group.rows]
+                for group in groups
+            ]
+            embedded = torch.cat(parts)
+        project = getattr(base, "embeddings_project", None)
+        return embedded if project is None else project(embedded)
+
+    def _run(
+        self,
+        layer: "_Layer",
+        states: Tensor,
+        bias: Tensor | None,
+        *,
+        active: Mapping[str, Sequence["_Active"]],
+        expansion: Expansion | None,
+        first: "_FirstToken | None",
+    ) -> Tensor:
+        """One layer; with ``first``, behind its keys and values for the first token only."""
+        hidden = states.shape[-1]
+        if first is None:
+            query, key, value = torch.split(layer.qkv(states), hidden, dim=-1)
+            residual = states
+        else:
+            residual = states[:, :1].contiguous()
+            query = first.query(residual)
+            key, value = torch.split(first.key_value(states), hidden, dim=-1)
+        query = _updated(active.get("query"), residual, query)
+        key = _updated(active.get("key"), states, key)
+        value = _updated(active.get("value"), states, value)
+        context = self._attend(query, key, value, bias)
+        places = active.get("attention_place")
+        if places is None:
+            attended = layer.attention_norm(layer.mix.plus(context, residual))
+        else:
+            attended = _placed(places, layer.mix(context), residual, layer.attention_norm, expansion)
+        updates = active.get("widen")
+        wide = (
+            layer.widened(attended)
+            if updates is None
+            else layer.activation(_updated(updates, attended, layer.widen(attended)))
+        )
+        updates, places = active.get("narrow"), active.get("output_place")
+        if updates is None and places is None:
+            return layer.output_norm(layer.narrow.plus(wide, attended))
+        fed = _updated(updates, wide, layer.narrow(wide))
+        if places is None:
+            return layer.output_norm(fed.add_(attended))
+        return _placed(places, fed, attended, layer.output_norm, expansion)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        """``(rows, queries, hidden)`` from queries, keys and values of that form."""
+        rows, tokens, hidden = query.shape
+        size = hidden // self._heads
+        query, key, value = (part.view(rows, -1, self._heads, size).transpose(1, 2) for part in (query, key, value))
+        if query.dtype is torch.bfloat16 and key.shape[2] <= _WRITTEN_OUT:
+            context = _attend_padded(query, key, value, bias)
+        else:
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return context.transpose(1, 2).reshape(rows, tokens, hidden)
+
+
+_Active = tuple[RowGroup, Any]
+"""A group, and the function that its program has for a place."""
+
+
+class _Layer:
+    """A layer's weights."""
+
+    def __init__(self, modules: LayerModules, *, dtype: torch.dtype) -> None:
+        self.qkv = FrozenLinear(modules.query, modules.key, modules.value, dtype=dtype)
+        self.mix = FrozenLinear(modules.mix, dtype=dtype)
+        self.widen = FrozenLinear(modules.widen, dtype=dtype)
+        self.narrow = FrozenLinear(modules.narrow, dtype=dtype)
+        self.attention_norm, self.output_norm = layer_norm(modules.attention_norm), layer_norm(modules.output_norm)
+        self.activation = modules.activation
+        self._is_gelu = modules.is_gelu
+
+    def widened(self, states: Tensor) -> Tensor:
+        """The first half of the feed-forward block."""
+        return self.widen.gelu(states) if self._is_gelu else self.activation(self.widen(states))
+
+
+class _FirstToken:
+    """The weights of the last layer's attention, of which only the first token needs a query."""
+
+    def __init__(self, modules: LayerModules, *, dtype: torch.dtype) -> None:
+        self.query = FrozenLinear(modules.query, dtype=dtype)
+        self.key_value = FrozenLinear(modules.key, modules.value, dtype=dtype)
+
+
+def runs_encoder(model: Any) -> bool:
+    """Whether ``Encoder`` computes a base.
+
+    Args:
+        model: An adapters model.
+    """
+    return model.device.type == "cpu" and can_write_out(model)
+
+
+def _active(groups: Sequence[RowGroup], layer: int) -> dict[str, list[_Active]]:
+    """For each place of a layer where adapters stand, the groups with theirs."""
+    found: dict[str, list[_Active]] = {}
+    for field in (*UPDATES, *BOTTLENECKS):
+        if any(field in group.program.layers[layer] for group in groups):
+            found[field] = [(group, group.program.layers[layer].get(field)) for group in groups]
+    return found
+
+
+def _updated(active: Sequence[_Active] | None, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """A linear layer's outputs with the updates of each group of rows."""
+    for group, update in active or ():
+        if update is not None:
+            part = outputs[group.rows]
+            updated = update(group.slots, inputs[group.rows], part)
+            if updated is not part:
+                part.copy_(updated)
+    return outputs
+
+
+def _placed(
+    active: Sequence[_Active], outputs: Tensor, residual: Tensor, norm: Norm, expansion: Expansion | None
+) -> Tensor:
+    """The normalised states behind a place for bottlenecks; texts become rows here at the latest."""
+    if expansion is not None:
+        outputs, residual = _by_row(outputs, expansion), _by_row(residual, expansion)
+    parts = [
+        norm(outputs[group.rows] + residual[group.rows])
+        if bottleneck is None
+        else bottleneck(group.slots, outputs[group.rows], residual[group.rows], norm)
+        for group, bottleneck in active
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attend_padded(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention in bf16 over a multiple of ``_PLACES`` keys: half the time of torch's own, or less.
+
+    Args:
+        query: ``(rows, heads, queries, size)``.
+        key: ``(rows, heads, tokens, size)``.
+        value: Likewise.
+        bias: ``(rows, 1, 1, tokens)``, added to the scores.
+    """
+    rows, heads, tokens, size = key.shape
+    places = -(-tokens // _PLACES) * _PLACES
+    padded = key.new_empty((2, rows, heads, places, size))
+    padded[0, :, :, :tokens], padded[1, :, :, :tokens] = key, value
+    padded[:, :, :, tokens:] = 0
+    keys, values = padded.view(2, rows * heads, places, size).unbind(0)
+    added = key.new_full((1 if bias is None else rows, 1, places), -math.inf)
+    added[:, :, :tokens] = 0 if bias is None else bias[:, 0]
+    if bias is not None:
+        added = added.repeat_interleave(heads, dim=0)
+    queries = query.reshape(rows * heads, -1, size)
+    scores = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=size**-0.5)
+    return torch.bmm(scores.softmax(dim=-1), values).view(rows, heads, -1, size)
+
+
+def _by_row(states: Tensor, expansion: Expansion) -> Tensor:
+    """States by text repeated for each row; states by row as they are."""
+    return states if len(states) == len(expansion.text_of_row) else states[expansion.text_of_row]
+
+
+def _attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Added to attention's scores, ``(rows, 1, 1, tokens)``: 0, and minus infinity at padding."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(mask == 0, -math.inf)[:, None, None]

@@ -8,25 +8,32 @@ The last layer's output is read at the first token only, so behind the keys and 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.devices import autocast_to
+from pointsman.registry.errors import SettingsError
+
+from ..core.devices import autocast_to, has_fast_bf16
 from ..patches.forward_context import SharedLayers
 from .adapter_program import BOTTLENECKS, UPDATES, AdapterProgram, Norm, Slots, layer_norm
-from .encoder_layers import LayerModules, can_write_out, layer_modules
+from .encoder_layers import MODEL_TYPES, LayerModules, can_write_out, layer_modules
 from .frozen_linear import FrozenLinear
+from .int8_linear import Int8Linear, has_fast_int8
 
 _PROGRAMS: Final = 256
 """Adapters and compositions whose programs are kept."""
 
 _PLACES: Final = 32
 """Softmax in bf16 takes several times longer over a number of keys that is no multiple of this, a vector's width."""
+
+_FEW_ROWS: Final = 4
+"""Below this many rows, attention's time is that of starting its operations, of which torch's own has the fewest."""
 
 _WRITTEN_OUT: Final = 128
 """Up to this many keys, attention in bf16 is faster with its scores in memory."""
@@ -54,24 +61,33 @@ class Encoder:
     """A base whose layers are written out. Any number of threads may use it at once.
 
     Args:
-        model: An adapters model in evaluation mode that ``runs_encoder``. It is not changed.
-        dtype: The type of the base's products and of the states between them.
+        model: An adapters model in evaluation mode on a CPU that ``can_write_out``. It is not changed.
+        precision: Of the base's products: ``fp32``, ``bf16`` or ``int8``. The states between them are in bf16 with
+            ``bf16``, and else in float32; with ``int8``, attention is in bf16 where the device has it in hardware.
 
     Examples:
-        >>> encoder = Encoder(model, dtype=torch.float32)
+        >>> encoder = Encoder(model, precision="fp32")
         >>> group = RowGroup(rows=slice(0, 8), program=encoder.program("slot000000"), slots={"slot000000": 3})
         >>> encoder(batch, [group]).shape
         torch.Size([8, 384])
     """
 
-    def __init__(self, model: Any, *, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, *, precision: str) -> None:
         self._model = model
-        self._dtype = dtype
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = model.device  # the library looks it up among all parameters
         self._modules = layer_modules(model)
-        self._layers = [_Layer(modules, dtype=dtype) for modules in self._modules]
-        self._first_of_last = _FirstToken(self._modules[-1], dtype=dtype)
+        exact = partial(FrozenLinear, dtype=self._dtype)
+        is_int8 = precision == "int8"
+        linear = Int8Linear if is_int8 else exact
+        narrow = partial(Int8Linear, overwrites=True) if is_int8 else exact
+        *lower, last = self._modules
+        self._layers = [_Layer(modules, linear, narrow) for modules in lower]
+        # One token a row is multiplied in them, at most, so int8 would save nothing.
+        self._layers.append(_Layer(last, exact, exact))
+        self._first_of_last = _FirstToken(query=exact(last.query), key_value=linear(last.key, last.value))
         self._heads = int(model.config.num_attention_heads)
+        self._attends_in_bf16 = precision == "bf16" or (precision == "int8" and has_fast_bf16(self._device))
         self._programs: dict[str, AdapterProgram] = {}
 
     def program(self, key: str, setup: Any) -> AdapterProgram:
@@ -176,7 +192,8 @@ class Encoder:
         updates, places = active.get("narrow"), active.get("output_place")
         if updates is None and places is None:
             return layer.output_norm(layer.narrow.plus(wide, attended))
-        fed = _updated(updates, wide, layer.narrow(wide))
+        keeps = updates is not None and layer.narrow.overwrites
+        fed = _updated(updates, wide, layer.narrow(wide.clone() if keeps else wide))
         if places is None:
             return layer.output_norm(fed.add_(attended))
         return _placed(places, fed, attended, layer.output_norm, expansion)
@@ -186,8 +203,8 @@ class Encoder:
         rows, tokens, hidden = query.shape
         size = hidden // self._heads
         query, key, value = (part.view(rows, -1, self._heads, size).transpose(1, 2) for part in (query, key, value))
-        if query.dtype is torch.bfloat16 and key.shape[2] <= _WRITTEN_OUT:
-            context = _attend_padded(query, key, value, bias)
+        if self._attends_in_bf16 and rows >= _FEW_ROWS and key.shape[2] <= _WRITTEN_OUT:
+            context = _attend_padded(query, key, value, bias).to(query.dtype)
         else:
             context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return context.transpose(1, 2).reshape(rows, tokens, hidden)
@@ -197,14 +214,17 @@ _Active = tuple[RowGroup, Any]
 """A group, and the function that its program has for a place."""
 
 
-class _Layer:
-    """A layer's weights."""
+_Linear = Callable[..., FrozenLinear | Int8Linear]
 
-    def __init__(self, modules: LayerModules, *, dtype: torch.dtype) -> None:
-        self.qkv = FrozenLinear(modules.query, modules.key, modules.value, dtype=dtype)
-        self.mix = FrozenLinear(modules.mix, dtype=dtype)
-        self.widen = FrozenLinear(modules.widen, dtype=dtype)
-        self.narrow = FrozenLinear(modules.narrow, dtype=dtype)
+
+class _Layer:
+    """A layer's weights; ``qkv`` is not used in the last."""
+
+    def __init__(self, modules: LayerModules, linear: _Linear, narrow: _Linear) -> None:
+        self.qkv = linear(modules.query, modules.key, modules.value)
+        self.mix = linear(modules.mix)
+        self.widen = linear(modules.widen)
+        self.narrow = narrow(modules.narrow)
         self.attention_norm, self.output_norm = layer_norm(modules.attention_norm), layer_norm(modules.output_norm)
         self.activation = modules.activation
         self._is_gelu = modules.is_gelu
@@ -214,21 +234,34 @@ class _Layer:
         return self.widen.gelu(states) if self._is_gelu else self.activation(self.widen(states))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _FirstToken:
     """The weights of the last layer's attention, of which only the first token needs a query."""
 
-    def __init__(self, modules: LayerModules, *, dtype: torch.dtype) -> None:
-        self.query = FrozenLinear(modules.query, dtype=dtype)
-        self.key_value = FrozenLinear(modules.key, modules.value, dtype=dtype)
+    query: FrozenLinear
+    key_value: FrozenLinear | Int8Linear
 
 
-def runs_encoder(model: Any) -> bool:
-    """Whether ``Encoder`` computes a base.
+def encoder_for(model: Any, precision: str) -> Encoder | None:
+    """The fast engine for a base; None where the torch modules compute it.
 
     Args:
         model: An adapters model.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+
+    Raises:
+        SettingsError: The precision is ``int8``, and the device or the base does not have it.
     """
-    return model.device.type == "cpu" and can_write_out(model)
+    fits = model.device.type == "cpu" and can_write_out(model)
+    if precision == "int8":
+        if not has_fast_int8(model.device):
+            raise SettingsError(f"precision int8: {model.device} does not multiply int8 matrices in hardware; use fp32")
+        if not fits:
+            types = ", ".join(sorted(MODEL_TYPES))
+            raise SettingsError(
+                f"precision int8 is for {types} with absolute positions; found {model.config.model_type}: use fp32"
+            )
+    return Encoder(model, precision=precision) if fits else None
 
 
 def _active(groups: Sequence[RowGroup], layer: int) -> dict[str, list[_Active]]:
@@ -277,15 +310,15 @@ def _attend_padded(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
     """
     rows, heads, tokens, size = key.shape
     places = -(-tokens // _PLACES) * _PLACES
-    padded = key.new_empty((2, rows, heads, places, size))
+    padded = key.new_empty((2, rows, heads, places, size), dtype=torch.bfloat16)
     padded[0, :, :, :tokens], padded[1, :, :, :tokens] = key, value
     padded[:, :, :, tokens:] = 0
     keys, values = padded.view(2, rows * heads, places, size).unbind(0)
-    added = key.new_full((1 if bias is None else rows, 1, places), -math.inf)
+    added = padded.new_full((1 if bias is None else rows, 1, places), -math.inf)
     added[:, :, :tokens] = 0 if bias is None else bias[:, 0]
     if bias is not None:
         added = added.repeat_interleave(heads, dim=0)
-    queries = query.reshape(rows * heads, -1, size)
+    queries = query.to(torch.bfloat16).reshape(rows * heads, -1, size)
     scores = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=size**-0.5)
     return torch.bmm(scores.softmax(dim=-1), values).view(rows, heads, -1, size)
 

@@ -21,6 +21,7 @@ from ..bases.load import load_base
 from ..bases.places import remember_place
 from ..core.composition import Average, BatchSplit, Block, Composition, Fuse, Parallel, Stack, parse
 from ..core.registries import open_registry
+from ..engines.encoder import encoder_for
 from ..tasks import Task
 from .activation import Activation
 from .execute.executor import Executor
@@ -42,7 +43,7 @@ from .resolve.lookup import RefCache
 from .resolve.resolved_ref import ResolvedRef
 from .status import Status, status_of
 
-PRECISIONS: Final = ("fp32", "bf16")
+PRECISIONS: Final = ("fp32", "bf16", "int8")
 
 
 class Switcher:
@@ -58,7 +59,9 @@ class Switcher:
         base: ``minilm``, a directory, or a name on the Hugging Face hub.
         registry: Where versions come from; by default the default registry.
         device: The device to compute on, as torch names it.
-        precision: ``fp32``, the same numbers everywhere, or ``bf16``, faster where the device has it in hardware.
+        precision: ``fp32``, the same numbers everywhere except for rounding; ``bf16``, faster where the device has it
+            in hardware; or ``int8``, for the base's products on a CPU that has it in hardware, adapters and heads in
+            fp32.
         capacity: The number of versions in memory at most; the version used longest ago is evicted first. None: no
             limit.
         capacity_bytes: The bytes of their tensors at most, likewise.
@@ -67,7 +70,7 @@ class Switcher:
 
     Raises:
         UnusableBaseError, BaseNotFoundError: The base cannot be loaded.
-        SettingsError: The precision is unknown, or a capacity is below 1.
+        SettingsError: The precision is unknown, or the device or the base does not have it; or a capacity is below 1.
 
     Examples:
         >>> with Switcher("minilm") as model:
@@ -93,6 +96,7 @@ class Switcher:
             self._registry = stack.enter_context(open_registry(registry))
             loaded = load_base(base, device=device, bf16=precision == "bf16", known=self._registry.base_names())
             remember_place(self._registry, loaded.record)
+            encoder = encoder_for(loaded.model, precision)
             self._to_close = stack.pop_all()
         self._model = loaded.model
         self._device = str(loaded.model.device)
@@ -101,7 +105,7 @@ class Switcher:
         self._precision = precision
         autocast = torch.bfloat16 if precision == "bf16" else None
         dtype = autocast or torch.float32
-        self._adapters = AdapterCache(self._registry, self._model, capacity=limits, dtype=dtype)
+        self._adapters = AdapterCache(self._registry, self._model, capacity=limits, dtype=dtype, encoder=encoder)
         self._refs = RefCache(self._registry, self._base, self._adapters)
         self._executor = Executor(self._adapters, self._tokenizer, autocast=autocast)
         self._active = Activation()

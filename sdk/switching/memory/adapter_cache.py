@@ -16,6 +16,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 
 from ...engines.adapter_program import covers
+from ...engines.encoder import Encoder
 from ...engines.racks import Rack
 from ...formats.native import ModuleState
 from ...methods.fusion import fusion_members, is_fusion
@@ -44,6 +45,7 @@ class AdapterCache:
         model: An adapters model in evaluation mode.
         capacity: How much may be in memory.
         dtype: The type that matrices are kept in.
+        encoder: The fast engine for the model, if there is one.
 
     Examples:
         >>> cache = AdapterCache(registry, model, capacity=Capacity(adapters=100), dtype=torch.float32)
@@ -51,8 +53,16 @@ class AdapterCache:
         ...     loaded["sst2@1"].place
     """
 
-    def __init__(self, registry: Registry, model: Any, *, capacity: Capacity, dtype: torch.dtype) -> None:
-        self.placement = Placement(model, dtype=dtype)
+    def __init__(
+        self,
+        registry: Registry,
+        model: Any,
+        *,
+        capacity: Capacity,
+        dtype: torch.dtype,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.placement = Placement(model, dtype=dtype, encoder=encoder)
         """Where the versions are in the model."""
         self.capacity = capacity
         self._registry = registry

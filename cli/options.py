@@ -15,10 +15,10 @@ device_option: Callable[[Any], Any] = click.option(
 
 precision_option: Callable[[Any], Any] = click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16"]),
+    type=click.Choice(["fp32", "bf16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Precision of the forward pass.",
+    help="Precision of the forward pass; bf16 and int8 are faster on processors that have them.",
 )
 
 base_option: Callable[[Any], Any] = click.option(

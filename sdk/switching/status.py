@@ -15,6 +15,8 @@ class LoadedVersion:
     method: str
     place: str
     """``rack 0 slot 3``, or ``alone`` where no rack can hold it."""
+    engine: str
+    """What computes it: ``fast``, or ``torch``, the adapters library's modules, which take int8 for fp32."""
     size: int
     """Bytes of its tensors."""
     hits: int
@@ -31,8 +33,8 @@ class Status:
     Examples:
         >>> print(model.status())
         bert-base-uncased on cpu in fp32: 1 version, 3.6 MB, 1 rack of 1 slot in all, 0 warm
-        ref     method  place          kB     hits  last use  load ms
-        sst2@3  seq_bn  rack 0 slot 0  3,584  12    14:02:51  18.3
+        ref     method  place          engine  kB     hits  last use  load ms
+        sst2@3  seq_bn  rack 0 slot 0  fast    3,584  12    14:02:51  18.3
     """
 
     base: str
@@ -52,12 +54,13 @@ class Status:
     capacity_bytes: int | None
 
     def __str__(self) -> str:
-        rows = [("ref", "method", "place", "kB", "hits", "last use", "load ms", "")]
+        rows = [("ref", "method", "place", "engine", "kB", "hits", "last use", "load ms", "")]
         rows += [
             (
                 version.ref,
                 version.method,
                 version.place,
+                version.engine,
                 f"{version.size / 1e3:,.0f}",
                 str(version.hits),
                 f"{version.used_at:%H:%M:%S}",
@@ -100,6 +103,7 @@ def status_of(adapters: AdapterCache, *, base: str, device: str, precision: str)
                 place=f"rack {racks.index(place.rack)} slot {place.slot.index}"
                 if isinstance(place, InRack)
                 else "alone",
+                engine="fast" if adapters.placement.encoder is not None and adapter.fits_encoder else "torch",
                 size=adapter.size,
                 hits=adapter.hits,
                 used_at=datetime.fromtimestamp(adapter.used_at, UTC),

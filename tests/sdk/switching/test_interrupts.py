@@ -14,7 +14,7 @@ import torch
 
 from pointsman.registry import Registry, locks
 from pointsman.sdk import Switcher, fuse
-from pointsman.sdk.engines import fusion_layers, racks, slots, mixed
+from pointsman.sdk.engines import fusion_layers, mixed, racks, slots
 from pointsman.sdk.switching import switcher as face
 from pointsman.sdk.switching.execute import executor
 from pointsman.sdk.switching.memory import adapter_cache, placement

@@ -3,9 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# What the registry's benches compare with, in an environment of its own: it asks for other releases of our libraries.
+# What the benches compare with, in environments of their own: MLflow asks for other releases of our libraries, and the
+# runtimes stay out of what the tests run with.
 MLFLOW := 3.17.2
+ONNX := 1.23.2
+ONNXRUNTIME := 1.31.1
+OPENVINO := 2026.4.1
 PEERS := .venv-mlflow
+RUNTIMES := .venv-runtimes
 
 .PHONY: install demo test bench peers lint types docs clean
 
@@ -28,11 +33,17 @@ test: lint types docs
 bench: install
 	$(BIN)/python tests/benchmarks/run.py
 
-peers: $(PEERS)/.installed-$(MLFLOW)
+peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)
 
 $(PEERS)/.installed-$(MLFLOW):
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet mlflow==$(MLFLOW)
+	touch $@
+
+$(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO): constraints.txt
+	$(PYTHON) -m venv $(RUNTIMES)
+	$(RUNTIMES)/bin/python -m pip install --quiet --constraint constraints.txt onnx==$(ONNX) \
+		onnxruntime==$(ONNXRUNTIME) openvino==$(OPENVINO) tokenizers
 	touch $@
 
 lint: install
@@ -54,4 +65,4 @@ docs: install
 	PYTHONPATH= $(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(RUNTIMES) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

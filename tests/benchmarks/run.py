@@ -5,7 +5,8 @@
 Rows come from GLUE's SST-2 in the hub's layout (DIR, or ../shared/glue/hub); without it from the synthetic sample,
 which the figure then says. A ratio over 1 is better than the peer. Each bench runs in a process of its own: what one
 loads or allocates does not weigh on the next. Only those of the module scale share one, as they share a registry that
-takes minutes to make. MLflow, the peer of some, is installed by `make peers`; without it their figures have no peer.
+takes minutes to make. `make peers` installs MLflow, ONNX Runtime and OpenVINO, the peers of some; without them their
+figures have no peer.
 """
 
 import argparse
@@ -23,10 +24,20 @@ BENCHES = {
     "train-memory": "train",
     "predict-sst2": "predict",
     "predict-sst2-bf16": "predict",
+    "predict-onnx": "predict",
+    "predict-openvino-bf16": "predict",
+    "predict-int8": "predict",
+    "latency-1": "predict",
+    "latency-1-tutorial": "predict",
+    "latency-1-bf16": "predict",
+    "latency-1-int8": "predict",
+    "memory-64": "processes",
+    "start-1": "processes",
     "switch-64": "switching",
     "load-64": "switching",
     "mixed-32": "switching",
     "mixed-32-tutorial": "switching",
+    "mixed-ranks-32": "switching",
     "mixed-lora-peft": "switching",
     "memory-1000": "switching",
     "drop-8": "dropping",

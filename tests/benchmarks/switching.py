@@ -6,7 +6,7 @@ Adapters have random weights and live in a registry of their own; inputs are 64 
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,8 @@ from pointsman.sdk.tasks import GLUE
 ROWS = 64
 TASKS = 32
 LOADED = 64
+SEQ_BN: tuple[str, Mapping[str, Any]] = ("seq_bn", {})
+LORA: tuple[str, Mapping[str, Any]] = ("lora", {})
 WORDS = [
     "the",
     "film",
@@ -63,15 +65,17 @@ def texts() -> list[str]:
 
 
 @contextmanager
-def registered(count: int, *, method: str = "seq_bn") -> Iterator[Registry]:
-    """A registry with so many adapters, ``a0`` and on, of random weights."""
-    loaded = load_base("minilm")
-    slot, task, config = slot_name(0), GLUE["sst2"], configure(method)
-    add_slot(loaded.model, slot, config)
-    add_head(loaded.model, slot, labels=task.labels)
+def registered(count: int, *, methods: Sequence[tuple[str, Mapping[str, Any]]] = (SEQ_BN,)) -> Iterator[Registry]:
+    """A registry with so many adapters, ``a0`` and on, of random weights, of these methods in turn."""
+    loaded, task = load_base("minilm"), GLUE["sst2"]
+    slots = [(slot_name(index), method, configure(method, fields)) for index, (method, fields) in enumerate(methods)]
+    for slot, _, config in slots:
+        add_slot(loaded.model, slot, config)
+        add_head(loaded.model, slot, labels=task.labels)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as home, Registry(home) as registry:
         for number in range(count):
+            slot, method, config = slots[number % len(slots)]
             with torch.no_grad():
                 for tensors in (adapter_tensors(loaded.model, slot), head_tensors(loaded.model, slot)):
                     for tensor in tensors.values():
@@ -202,6 +206,30 @@ def mixed() -> dict[str, Any]:
     return {"ours": ours * 1e3, "peer": one * 1e3, "ratio": one / ours, "unit": "ms"}
 
 
+def mixed_ranks() -> dict[str, Any]:
+    """64 rows over 32 LoRAs of four ranks and 8 bottlenecks in one call, beside the same rows of the faster kind."""
+    rows = texts()
+    methods = [*(("lora", {"r": rank}) for rank in (4, 8, 16, 32)), SEQ_BN]
+    count = 8 * len(methods)
+    with registered(count, methods=methods) as registry, Switcher("minilm", registry=registry) as switcher:
+        asked = [(f"a{number % count}", text) for number, text in enumerate(rows)]
+        ours, lora, bottleneck = in_turn(
+            lambda: switcher.predict_mixed(asked),
+            lambda: switcher.predict("a1", rows),
+            lambda: switcher.predict("a4", rows),
+            rounds=15,
+        )
+    one = min(lora, bottleneck)
+    return {
+        "ours": ours * 1e3,
+        "peer": one * 1e3,
+        "ratio": one / ours,
+        "unit": "ms",
+        "peer_lora": lora * 1e3,
+        "peer_bottleneck": bottleneck * 1e3,
+    }
+
+
 def mixed_tutorial() -> dict[str, Any]:
     """The same rows task by task with ``set_active_adapters`` in float32; ours in bf16 where the processor has it."""
     from transformers import AutoTokenizer
@@ -251,7 +279,7 @@ def mixed_lora() -> dict[str, Any]:
         with torch.no_grad():
             model(**tokenizer(rows, padding=True, return_tensors="pt"), adapter_names=names)
 
-    with registered(TASKS, method="lora") as registry, Switcher("minilm", registry=registry) as switcher:
+    with registered(TASKS, methods=[LORA]) as registry, Switcher("minilm", registry=registry) as switcher:
         asked = list(zip(names, rows, strict=True))
         ours, theirs = in_turn(lambda: switcher.predict_mixed(asked), peer, rounds=9)
     return {"ours": ROWS / ours, "peer": ROWS / theirs, "ratio": theirs / ours, "unit": "rows/s"}
@@ -284,6 +312,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "load-64": load,
     "mixed-32": mixed,
     "mixed-32-tutorial": mixed_tutorial,
+    "mixed-ranks-32": mixed_ranks,
     "mixed-lora-peft": mixed_lora,
     "memory-1000": memory,
 }

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 
 import click
 import pytest
@@ -12,6 +13,7 @@ from pointsman.cli.main import COMMANDS, cli
 from examples import PAGES, ROOT
 
 FEWEST_PAGES = 20
+FEWEST_BENCHES = 32
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -19,6 +21,18 @@ def test_every_page_is_in_the_navigation() -> None:
     there = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.name != "README.md"]
     assert sorted(named) == sorted(there)
     assert len(named) >= FEWEST_PAGES
+
+
+def test_every_bench_is_on_the_page_of_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
+    benches = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "run.py"))["BENCHES"]
+    page = (ROOT / "docs" / "explanation" / "figures.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| bench \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.M)
+    rows = [line.split("|")[1] for table in tables for line in table.splitlines()]
+    documented = {name for row in rows for name in re.findall(r"`([\w-]+)`", row.split(":")[0])}
+    assert documented <= benches.keys()
+    assert set(re.findall(r"`([\w-]+)`", page)) >= benches.keys()
+    assert len(benches) >= FEWEST_BENCHES
 
 
 def test_the_readme_is_short() -> None:

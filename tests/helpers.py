@@ -79,6 +79,12 @@ def base_outputs(switcher: Any) -> "torch.Tensor":
     return found
 
 
+def on_torch_modules(switcher: Any) -> Any:
+    """Take the fast engine away from a Switcher, so that the torch modules compute; returns it."""
+    switcher._adapters.placement.encoder = None
+    return switcher
+
+
 class PlainAdapters:
     """What adapters alone makes of exported files: one model, and in it one adapter at a time."""
 

@@ -32,41 +32,59 @@ def plan_batch(
         rack_name: The name in the model that a rack has for the n-th of its versions on a route.
         model_type: The base's.
     """
-    slots: dict[str, int] = {}
-    numbers: dict[Rack, int] = {}
-    members: dict[str, list[str]] = {}
-
-    def name_in_model(ref: Ref) -> Ref:
-        """The name of a version's adapter or fusion layer; also notes its slot, or its members."""
-        adapter = loaded[str(ref)]
-        match adapter.place:
-            case Standalone(name):
-                pass
-            case InRack(rack, slot):
-                number = numbers.setdefault(rack, 0)
-                numbers[rack] += 1
-                name = rack_name(rack, number)
-                slots[name] = slot.index
-            case InFusion(name):
-                members[name] = [str(name_in_model(member)) for member in fusion_members(adapter.version)]
-        return Ref(name)
-
-    named = replace(route.composition, name_in_model)
-    key = f"{named} {members}" if members else str(named)
-    if model_type in _ONE_SLOT_A_FORWARD and any(rack.has_lora for rack in numbers):
-        key = f"{key} {sorted(slots.items())}"
+    names = _Names(loaded, rack_name)
+    named = replace(route.composition, names.name)
+    key = f"{named} {names.members}" if names.members else str(named)
+    if model_type in _ONE_SLOT_A_FORWARD and any(rack.has_lora for rack in names.racks):
+        key = f"{key} {sorted(names.slots.items())}"
     adapters = [loaded[version.ref] for version in route.versions]
     heads = _add_up((loaded[ref].head, weight) for ref, weight in route.heads)
     return BatchPlan(
-        setup=_block(named, members),
+        setup=_block(named, names.members),
         key=key,
-        slots=slots,
+        slots=names.slots,
         heads=heads,
         exact_lengths=any(adapter.exact_lengths for adapter in adapters),
         token_by_token=all(adapter.token_by_token for adapter in adapters),
         fits_encoder=all(adapter.fits_encoder for adapter in adapters),
         outputs=heads[0][0].outputs,
     )
+
+
+class _Names:
+    """The names in the model of a route's adapters and fusion layers, with what the rows read of them.
+
+    Not a nested function: one that calls itself keeps the versions in memory until Python collects its cycle.
+
+    Args:
+        loaded: The versions by ref.
+        rack_name: The name in the model that a rack has for the n-th of its versions on a route.
+    """
+
+    def __init__(self, loaded: Mapping[str, LoadedAdapter], rack_name: Callable[[Rack, int], str]) -> None:
+        self.slots: dict[str, int] = {}
+        """The slot to read in each rack, by the rack's name."""
+        self.racks: dict[Rack, int] = {}
+        """How many versions are in each rack."""
+        self.members: dict[str, list[str]] = {}
+        """The names of the members, by the name of the fusion layer over them."""
+        self._loaded = loaded
+        self._rack_name = rack_name
+
+    def name(self, ref: Ref) -> Ref:
+        """The name of a version's adapter or fusion layer; also notes its slot, or its members."""
+        adapter = self._loaded[str(ref)]
+        match adapter.place:
+            case Standalone(name):
+                pass
+            case InRack(rack, slot):
+                number = self.racks.setdefault(rack, 0)
+                self.racks[rack] += 1
+                name = self._rack_name(rack, number)
+                self.slots[name] = slot.index
+            case InFusion(name):
+                self.members[name] = [str(self.name(member)) for member in fusion_members(adapter.version)]
+        return Ref(name)
 
 
 def _block(named: Composition, members: Mapping[str, Sequence[str]]) -> Any:

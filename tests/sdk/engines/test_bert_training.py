@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.engines.bert_training import BertTrainingEngine, supports_training
-from pointsman.sdk.engines.frozen_linear import FrozenLinear
 from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
 from pointsman.sdk.methods import METHODS, configure
 from pointsman.sdk.patches.pooled_dropout import PooledDropout, pool_dropout
@@ -117,28 +116,6 @@ def test_in_bf16_they_are_near(tiny_base: Path) -> None:
     found = _learned(model, outputs)
     for name, gradient in right.items():
         assert functional.cosine_similarity(found[name].reshape(-1), gradient.reshape(-1), dim=0) > 0.98, name
-
-
-@pytest.mark.parametrize(("dtype", "packs"), [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)])
-def test_a_frozen_layer_is_torchs_and_so_is_its_gradient(
-    dtype: torch.dtype, packs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In bf16, where the processor has it, by packed matrices: sums in float32, rounded once."""
-    if not packs:
-        monkeypatch.setattr("pointsman.sdk.engines.frozen_linear.can_pack", lambda *_: False)
-    torch.manual_seed(0)
-    layers = [torch.nn.Linear(48, outputs).requires_grad_(False) for outputs in (64, 16)]
-    for layer in layers:
-        layer.to(dtype).float()
-    frozen = FrozenLinear(*layers, dtype=dtype)
-    for rows in (1, 7, 40):  # packed once, for any number of rows
-        states, gradient = torch.randn(rows, 48).to(dtype), torch.randn(rows, 80).to(dtype)
-        exact = states.float().requires_grad_()
-        expected = torch.cat([layer(exact) for layer in layers], dim=1)
-        expected.backward(gradient.float())
-        assert exact.grad is not None
-        torch.testing.assert_close(frozen(states), expected.detach().to(dtype))
-        torch.testing.assert_close(frozen.backward(gradient), exact.grad.to(dtype))
 
 
 def test_only_one_method_is_written_out(tiny_base: Path) -> None:

@@ -12,7 +12,7 @@ from pointsman.sdk.methods import METHODS
 from pointsman.sdk.patches import first_token
 from pointsman.sdk.patches.forward_context import ForwardContext, forward_context
 
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS, MakeVersion, on_torch_modules
 
 WHOLE = {"loreft", "noreft", "direft", "unipelt"}
 """Methods that go by the places of tokens, or by their mean."""
@@ -70,7 +70,7 @@ def test_every_base_computes_the_same(
     for seed, method in enumerate(methods):
         make_version(method, method=method, seed=seed, base=bases[base])
     with Switcher(str(bases[base]), registry=registry) as switcher:
-        watched = Watched(switcher)
+        watched = Watched(on_torch_modules(switcher))
         found, tokens = {}, {}
         for method in methods:
             watched.tokens.clear()
@@ -93,6 +93,7 @@ def test_every_method_computes_the_same(
     refs = [f"m{seed}" for seed in range(len(METHODS))]
     rows = [(ref, text) for text in TEXTS for ref in [*refs, *compositions, "again"]]
     with Switcher(str(tiny_base), registry=registry) as switcher:
+        on_torch_modules(switcher)
         found = {ref: switcher.logits(ref, TEXTS) for ref in [*refs, *compositions]}
         dropped = [switcher.logits("m0", TEXTS, drop_layers=layers) for layers in (1, 2)]
         mixed = switcher.predict_mixed(rows)
@@ -115,7 +116,7 @@ def test_what_looks_at_the_other_tokens_has_them_beside_what_does_not(
     make_version("plain", seed=3)
     with Switcher(str(tiny_base), registry=registry) as switcher:
         alone = {ref: switcher.predict(ref, TEXTS) for ref in ("gated", "reft", "plain")}
-        watched = Watched(switcher)
+        watched = Watched(on_torch_modules(switcher))
         switcher.logits("plain", TEXTS)
         assert watched.tokens == [1]
         for answers in switcher.predict("parallel(plain, gated)", TEXTS):

@@ -15,7 +15,7 @@ from pointsman.sdk.methods import METHODS
 from pointsman.sdk.patches import bf16, packed
 from pointsman.sdk.patches.packed import PackedMatrix
 
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS, MakeVersion, on_torch_modules
 
 FAST = has_fast_bf16(torch.device("cpu"))
 
@@ -46,6 +46,27 @@ def test_torch_multiplies_by_reordered_matrices(contract: Any) -> None:
             assert torch.equal(packed.Packed(matrix)(states), linear(states, matrix))
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype", "packs"),
+    [
+        ("cpu", torch.float32, torch.backends.mkldnn.is_available()),
+        ("cpu", torch.bfloat16, FAST and torch.backends.mkldnn.is_available()),
+        ("cpu", torch.float16, False),
+        ("cpu", torch.float64, False),
+        ("cuda", torch.float32, False),
+        ("cuda", torch.bfloat16, False),
+        ("meta", torch.float32, False),
+    ],
+)
+def test_what_onednn_multiplies_in_hardware_is_packed(device: str, dtype: torch.dtype, packs: bool) -> None:
+    assert packed.can_pack(torch.device(device), dtype) == packs
+
+
+def test_nothing_is_packed_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not any(packed.can_pack(torch.device("cpu"), dtype) for dtype in (torch.float32, torch.bfloat16))
+
+
 def test_matrices_are_packed_where_the_processor_multiplies_bf16(loaded: LoadedBase) -> None:
     bf16.install(loaded.model)
     matrices = [module.weight for module in loaded.model.modules() if isinstance(module, torch.nn.Linear)]
@@ -63,9 +84,11 @@ def test_every_method_computes_the_same_with_packed_matrices(
     for ref, method in zip(refs, METHODS, strict=True):
         make_version(ref, method=method)
     with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
+        on_torch_modules(switcher)
         found = {ref: switcher.logits(ref, TEXTS) for ref in refs}
     monkeypatch.setattr(packed, "has_fast_bf16", lambda device: False)
     with Switcher(str(tiny_base), registry=registry, precision="bf16") as switcher:
+        on_torch_modules(switcher)
         for ref in refs:
             assert torch.equal(switcher.logits(ref, TEXTS), found[ref]), ref
     assert len(found) == 21

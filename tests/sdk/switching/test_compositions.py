@@ -164,8 +164,9 @@ def test_the_average_of_one_adapter_is_that_adapter(
 ) -> None:
     with Switcher(str(tiny_base), registry=registry) as switcher:
         alone = switcher.logits(name, TEXTS)
-        assert torch.equal(switcher.logits(Average(name, name), TEXTS), alone)
-        assert torch.equal(switcher.logits(Average(name), TEXTS), alone)
+        # The library's modules compute a composition, and what is written out computes a bottleneck alone.
+        for average in (Average(name, name), Average(name)):
+            torch.testing.assert_close(switcher.logits(average, TEXTS), alone, atol=1e-6, rtol=1e-6)
         close(switcher.logits(Average(name, name, name), TEXTS), alone)
         close(switcher.logits(Average(name, name, weights=[-0.5, 1.5]), TEXTS), alone)
 

@@ -18,6 +18,7 @@ from pointsman.registry import Registry, Version
 from pointsman.registry.errors import SettingsError
 from pointsman.sdk import Average, Parallel, Stack, Switcher, fuse
 from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.engines.encoder_layers import MODEL_TYPES
 from pointsman.sdk.engines.fusion_layers import fuse_block, insert_fusion
 from pointsman.sdk.engines.heads import Head
 from pointsman.sdk.engines.slots import insert_adapter
@@ -26,7 +27,7 @@ from pointsman.sdk.patches.layer_drop import count_layers
 from pointsman.sdk.tasks import GLUE
 
 from architectures import ARCHITECTURES, make_base
-from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters
+from helpers import PAIRS, TEXTS, MakeVersion, PlainAdapters, on_torch_modules
 
 assert pointsman.sdk.patches.modernbert  # so that plain adapters knows ModernBERT
 
@@ -39,6 +40,17 @@ PLACES = {
     "albert": "encoder.albert_layer_groups.0.albert_layers",
 }
 """Where an architecture's layers are; elsewhere ``encoder.layer``."""
+
+ENGINES = {"torch modules": on_torch_modules, "fast engine": lambda switcher: switcher}
+"""What gives a Switcher the engine that computes."""
+
+Choose = Callable[[Switcher], Switcher]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Choose:
+    """Both engines, one after the other."""
+    return ENGINES[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +114,54 @@ def close(answer: Any, logits: torch.Tensor) -> None:
 
 
 def rows_by_layer(switcher: Switcher) -> list[int]:
-    """How many rows each layer has run on, in the order in which layers run."""
+    """How many rows each layer has run on, in the order in which layers run, in the engine that computes."""
     seen: list[int] = []
+    encoder: Any = switcher._adapters.placement.encoder
+    if encoder is not None:
+        run = encoder._run
+
+        def count(*inputs: Any, **options: Any) -> torch.Tensor:
+            states: torch.Tensor = run(*inputs, **options)
+            seen.append(len(states))
+            return states
+
+        encoder._run = count
+        return seen
 
     def see(module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
         seen.append(len(outputs if isinstance(outputs, torch.Tensor) else outputs[0]))
 
     for _, layer in switcher._model.base_model.iter_layers():
         layer.register_forward_hook(see)
+    return seen
+
+
+class Counted:
+    """A linear layer of the fast engine that notes the rows of its inputs."""
+
+    def __init__(self, linear: Any, seen: list[int]) -> None:
+        self._linear, self._seen = linear, seen
+
+    def __call__(self, states: torch.Tensor) -> Any:
+        self._seen.append(len(states))
+        return self._linear(states)
+
+    def gelu(self, states: torch.Tensor) -> Any:
+        self._seen.append(len(states))
+        return self._linear.gelu(states)
+
+
+def rows_by_block(switcher: Switcher, number: int) -> list[int]:
+    """How many rows the attention and the feed-forward block of one layer take, in the engine that computes."""
+    seen: list[int] = []
+    encoder: Any = switcher._adapters.placement.encoder
+    if encoder is not None:
+        layer = encoder._layers[number]
+        layer.qkv, layer.widen = Counted(layer.qkv, seen), Counted(layer.widen, seen)
+        return seen
+    layer = switcher._model.base_model.encoder.layer[number]
+    for module in (layer.attention.self.query, layer.intermediate.dense):
+        module.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     return seen
 
 
@@ -139,8 +191,14 @@ def test_every_method_is_skipped_in_the_lower_layers_and_nowhere_else(
         assert sum(changed) > len(rows) / 2
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("engine", "architecture"),
+    [(name, base) for name in ENGINES for base in ARCHITECTURES if name == "torch modules" or base in MODEL_TYPES],
+    indirect=["engine"],
+)
 def test_lower_layers_run_once_a_text_on_every_base(
+    *,
+    engine: Choose,
     architecture: str,
     make_version: MakeVersion,
     registry: Registry,
@@ -158,7 +216,8 @@ def test_lower_layers_run_once_a_text_on_every_base(
             files[version.name] = registry.export(version.ref, tmp_path / version.name)
     with Switcher(str(base), registry=registry) as switcher:
         assert count_layers(switcher._model.config) == LAYERS
-        seen = rows_by_layer(switcher)
+        assert (switcher._adapters.placement.encoder is not None) == (architecture in MODEL_TYPES)
+        seen = rows_by_layer(engine(switcher))
         for method in methods:
             rows = [(f"{method}-{seed}", text) for text in TEXTS for seed in range(2)]
             # Each in a forward pass of its own.
@@ -184,22 +243,25 @@ def test_lower_layers_run_once_a_text_on_every_base(
     [("seq_bn", (5, 5)), ("par_bn", (5, 5)), ("double_seq_bn", (5, 15)), ("lora", (15, 15)), ("lora+seq_bn", (15, 15))],
 )
 def test_the_first_layer_with_bottlenecks_runs_once_a_text_up_to_them(
-    method: str, rows: tuple[int, int], make_version: MakeVersion, registry: Registry, deep: Path
+    *,
+    method: str,
+    rows: tuple[int, int],
+    engine: Choose,
+    make_version: MakeVersion,
+    registry: Registry,
+    deep: Path,
 ) -> None:
     """The rows that its attention and its feed-forward block take."""
     for seed in range(3):
         make_version(f"a{seed}", method=method, seed=seed, base=deep)
-    seen: list[int] = []
     with Switcher(str(deep), registry=registry) as switcher:
-        layer = switcher._model.base_model.encoder.layer[1]
-        for module in (layer.attention.self.query, layer.intermediate.dense):
-            module.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+        seen = rows_by_block(engine(switcher), 1)
         switcher.predict(Parallel("a0", "a1", "a2"), TEXTS, drop_layers=1)
     assert tuple(seen) == rows
 
 
 def test_layers_that_are_left_out_by_configuration_run_once_a_text_as_well(
-    make_version: MakeVersion, registry: Registry, deep: Path, tmp_path: Path
+    engine: Choose, make_version: MakeVersion, registry: Registry, deep: Path, tmp_path: Path
 ) -> None:
     plain = WithoutLower(deep)
     files = {}
@@ -207,7 +269,7 @@ def test_layers_that_are_left_out_by_configuration_run_once_a_text_as_well(
         version = make_version(f"a{seed}", seed=seed, base=deep, fields={"leave_out": [0, 1]})
         files[version.name] = registry.export(version.ref, tmp_path / version.name)
     with Switcher(str(deep), registry=registry) as switcher:
-        seen = rows_by_layer(switcher)
+        seen = rows_by_layer(engine(switcher))
         for dropped in range(LAYERS + 1):
             seen.clear()
             answers = switcher.predict(Parallel("a0", "a1", "a2"), TEXTS, drop_layers=dropped)
@@ -218,12 +280,14 @@ def test_layers_that_are_left_out_by_configuration_run_once_a_text_as_well(
                     close(answer[place], logits)
 
 
-def test_a_layer_above_a_gap_is_not_shared(make_version: MakeVersion, registry: Registry, deep: Path) -> None:
+def test_a_layer_above_a_gap_is_not_shared(
+    engine: Choose, make_version: MakeVersion, registry: Registry, deep: Path
+) -> None:
     for seed in range(2):
         make_version(f"a{seed}", seed=seed, base=deep, fields={"leave_out": [1]})
         make_version(f"u{seed}", method="lora+seq_bn", seed=seed, base=deep, fields={"lora.leave_out": [0, 1]})
     with Switcher(str(deep), registry=registry) as switcher:
-        seen = rows_by_layer(switcher)
+        seen = rows_by_layer(engine(switcher))
         switcher.predict("parallel(a0, a1)", TEXTS)
         assert seen == [10, 10, 10]
         seen.clear()
@@ -259,7 +323,7 @@ def test_compositions_and_every_way_to_ask(make_version: MakeVersion, registry: 
 
 
 def test_the_rows_of_a_text_are_in_one_batch(
-    make_version: MakeVersion, registry: Registry, deep: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Choose, make_version: MakeVersion, registry: Registry, deep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """70 texts of few lengths, some of them twice, and three adapters: 210 rows and more, in batches of 64 at most."""
     monkeypatch.setattr("pointsman.sdk.engines.mixed._SHARED_ROWS", 64)
@@ -271,7 +335,7 @@ def test_the_rows_of_a_text_are_in_one_batch(
     asked = "parallel(a0, a1, a2)"
     with Switcher(str(deep), registry=registry) as switcher:
         alone = [switcher.logits(f"a{place}", texts, drop_layers=2) for place in range(3)]
-        seen = rows_by_layer(switcher)
+        seen = rows_by_layer(engine(switcher))
         answers = switcher.predict(asked, texts, drop_layers=2)
         assert sum(seen[0::3]) == sum(seen[1::3]) == len(set(texts))
         assert sum(seen[2::3]) == 3 * len(texts)

@@ -83,6 +83,8 @@ class TokenRows:
         Returns:
             ``input_ids``, ``attention_mask`` and, where the base reads them, ``token_type_ids``; int64.
         """
+        if len(rows) == 1 and rounded_to is None:
+            return self._alone(rows[0])
         chosen = torch.as_tensor(rows)
         starts, stops = self.offsets[chosen, None], self.offsets[chosen + 1, None]
         lengths = stops - starts
@@ -101,6 +103,15 @@ class TokenRows:
         }
         if self.segments is not None:
             inputs["token_type_ids"] = self.segments[places].long().masked_fill_(~is_token, 0)
+        return inputs
+
+    def _alone(self, row: int) -> dict[str, torch.Tensor]:
+        """Model inputs for one row, without padding: one sentence at a time is most of what a service answers."""
+        start, stop = self.offsets[row : row + 2].tolist()
+        ids = self.ids[None, start:stop].long()
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self.segments is not None:
+            inputs["token_type_ids"] = self.segments[None, start:stop].long()
         return inputs
 
 

@@ -44,6 +44,7 @@ def mixed_outputs(
     plan_of_row: Integers,
     rows: TokenRows,
     *,
+    device: torch.device,
     encoder: Encoder | None = None,
     autocast: torch.dtype | None = None,
     drop_layers: int = 0,
@@ -55,6 +56,7 @@ def mixed_outputs(
         plans: The plans.
         plan_of_row: The index of each row's plan, ``(rows,)``.
         rows: The inputs.
+        device: The model's.
         encoder: The fast engine for this model, for the plans that it covers; None: the torch modules compute all.
         autocast: The type of matrix products in the torch modules and heads; None: the model's own.
         drop_layers: The number of lowest layers whose adapters are skipped.
@@ -62,7 +64,6 @@ def mixed_outputs(
     Returns:
         For each plan ``(its rows, outputs)`` in float32 on the CPU, in the order of the rows.
     """
-    device = model.device  # the library looks it up among all parameters
     counts = np.bincount(plan_of_row, minlength=len(plans))
     results = [torch.empty(int(count), plan.outputs) for count, plan in zip(counts, plans, strict=True)]
     place = _places(plan_of_row)
@@ -89,10 +90,8 @@ def mixed_outputs(
                     batch = batch[np.argsort(key_of_plan[plan_of_row[chosen[batch]]], kind="stable")]
                 batch_rows = chosen[batch]
                 batch_plans = plan_of_row[batch_rows]
-                first_rows, text_of_row = _distinct(np.arange(len(batch)) if texts is None else texts[batch])
-                inputs = {
-                    name: tensor.to(device) for name, tensor in rows.batch(batch_rows[first_rows].tolist()).items()
-                }
+                first_rows, text_of_row = (batch_rows, None) if texts is None else _distinct(texts[batch], batch_rows)
+                inputs = {name: tensor.to(device) for name, tensor in rows.batch(first_rows.tolist()).items()}
                 by_row = None if text_of_row is None else torch.from_numpy(text_of_row).to(device)
                 if family.encoder is None:
                     context = ForwardContext(
@@ -159,7 +158,7 @@ def _head_outputs(
     plans: Sequence[BatchPlan], plan_of_row: Integers, encodings: Tensor
 ) -> Iterator[tuple[int, Tensor, Integers]]:
     """The index of each plan in a batch, the outputs of its heads, and the positions of its rows in the batch."""
-    present = np.unique(plan_of_row).tolist()
+    present = _present(plan_of_row)
     if len(present) == 1:
         yield present[0], weighted_outputs(plans[present[0]].heads, encodings).cpu(), np.arange(len(plan_of_row))
         return
@@ -182,17 +181,15 @@ def _text_numbers(rows: TokenRows, chosen: Integers) -> Integers:
     return texts
 
 
-def _distinct(texts: Integers) -> tuple[Integers, Integers | None]:
-    """The position of each text's first row, and the text of each row; None if no two rows share a text."""
-    _, first_rows, text_of_row = np.unique(texts, return_index=True, return_inverse=True)
-    if len(first_rows) == len(texts):
-        return np.arange(len(texts)), None
-    return first_rows, text_of_row
+def _distinct(texts: Integers, rows: Integers) -> tuple[Integers, Integers | None]:
+    """The first of the rows of each text, and the text of each row; None if no two rows share a text."""
+    _, first, text_of_row = np.unique(texts, return_index=True, return_inverse=True)
+    return (rows, None) if len(first) == len(texts) else (rows[first], text_of_row)
 
 
 def _slots(plans: Sequence[BatchPlan], plan_of_row: Integers, device: torch.device) -> dict[str, SlotIndex]:
     """The slot to read in each rack of plans with one key: one if it is the same for all rows, or one for each row."""
-    present = np.unique(plan_of_row).tolist()
+    present = _present(plan_of_row)
     slots: dict[str, SlotIndex] = {}
     for rack in plans[present[0]].slots:
         by_plan = {index: plans[index].slots[rack] for index in present}
@@ -201,6 +198,11 @@ def _slots(plans: Sequence[BatchPlan], plan_of_row: Integers, device: torch.devi
         else:
             slots[rack] = torch.tensor([by_plan[index] for index in plan_of_row.tolist()], device=device)
     return slots
+
+
+def _present(plan_of_row: Integers) -> list[int]:
+    """The plans of some rows, each once."""
+    return sorted(set(plan_of_row.tolist()))
 
 
 def _places(plan_of_row: Integers) -> Integers:

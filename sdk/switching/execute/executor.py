@@ -47,6 +47,7 @@ class Executor:
         self._tokenizer = tokenizer
         self._tokenising = threading.Lock()  # a tokenizer stores the length that it cuts to: one call at a time
         self._autocast = autocast
+        self._device = adapters.placement.model.device  # the library looks it up among all parameters
 
     def execute(self, requests: Sequence[Request], *, drop_layers: int = 0) -> list[RouteLogits]:
         """Compute the logits of requests, all rows of one route together.
@@ -94,6 +95,7 @@ class Executor:
                     plan_of_row,
                     rows,
                     encoder=encoder,
+                    device=self._device,
                     autocast=self._autocast,
                     drop_layers=drop_layers,
                 )

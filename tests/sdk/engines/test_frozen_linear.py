@@ -74,7 +74,8 @@ def test_states_may_be_a_part_of_a_larger_tensor(dtype: torch.dtype) -> None:
         whole_states, whole_added = states.contiguous(), added.contiguous()
         torch.testing.assert_close(frozen(states), frozen(whole_states))
         torch.testing.assert_close(frozen.gelu(states), frozen.gelu(whole_states))
-        torch.testing.assert_close(frozen.plus(states, added), frozen.plus(whole_states, whole_added))
+        bound = {} if dtype is torch.float32 else {"atol": 0.02, "rtol": 0.02}  # a sum may be rounded twice
+        torch.testing.assert_close(frozen.plus(states, added), frozen.plus(whole_states, whole_added), **bound)
 
 
 def test_its_gradient_is_torchs(dtype: torch.dtype) -> None:

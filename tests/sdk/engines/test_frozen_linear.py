@@ -72,9 +72,9 @@ def test_states_may_be_a_part_of_a_larger_tensor(dtype: torch.dtype) -> None:
     for states in (whole[:, :1], whole[1:3], whole.transpose(0, 1), wide[..., INPUTS : 2 * INPUTS]):
         added = torch.randn(*states.shape[:-1], 128).to(dtype)[..., ::2]
         whole_states, whole_added = states.contiguous(), added.contiguous()
-        torch.testing.assert_close(frozen(states), frozen(whole_states))
-        torch.testing.assert_close(frozen.gelu(states), frozen.gelu(whole_states))
-        bound = {} if dtype is torch.float32 else {"atol": 0.02, "rtol": 0.02}  # a sum may be rounded twice
+        bound = {} if dtype is torch.float32 else {"atol": 0.02, "rtol": 0.02}  # other sums, rounded to eight bits
+        torch.testing.assert_close(frozen(states), frozen(whole_states), **bound)
+        torch.testing.assert_close(frozen.gelu(states), frozen.gelu(whole_states), **bound)
         torch.testing.assert_close(frozen.plus(states, added), frozen.plus(whole_states, whole_added), **bound)
 
 

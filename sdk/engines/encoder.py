@@ -259,7 +259,8 @@ def encoder_for(model: Any, precision: str) -> Encoder | None:
         if not fits:
             types = ", ".join(sorted(MODEL_TYPES))
             raise SettingsError(
-                f"precision int8 is for {types} with absolute positions; found {model.config.model_type}: use fp32"
+                f"precision int8 is for encoders of {types} with absolute positions; found "
+                f"{model.config.model_type}: use fp32"
             )
     return Encoder(model, precision=precision) if fits else None
 

@@ -17,12 +17,14 @@ from torch import Tensor
 
 import pointsman.sdk.patches.modernbert
 from pointsman.registry import Registry
+from pointsman.registry.errors import SettingsError
 from pointsman.sdk import Switcher, fuse
 from pointsman.sdk.bases.load import load_base
 from pointsman.sdk.engines import mixed
 from pointsman.sdk.engines.adapter_program import covers
-from pointsman.sdk.engines.encoder import Encoder, RowGroup, runs_encoder
+from pointsman.sdk.engines.encoder import Encoder, RowGroup, encoder_for
 from pointsman.sdk.engines.encoder_layers import MODEL_TYPES
+from pointsman.sdk.engines.int8_linear import has_fast_int8
 from pointsman.sdk.engines.slots import slot_name
 from pointsman.sdk.engines.torch_modules import first_tokens
 from pointsman.sdk.methods import METHODS, configure
@@ -163,9 +165,8 @@ def _bottlenecks() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
                 "adapter_residual_before_ln": st.booleans(),
                 "inv_adapter": st.sampled_from([None, None, "nice"]),
                 "inv_adapter_reduction_factor": st.just(2),
-                # The library fails without the first, where the second is "post_add".
-                "original_ln_before": st.just(True),
-                "residual_before_ln": st.sampled_from([True, False, "post_add"]),
+                "original_ln_before": st.booleans(),
+                "residual_before_ln": st.booleans(),
             }
         ),
     )
@@ -316,9 +317,12 @@ def test_a_base_that_it_does_not_cover_runs_on_torch_modules(
 )
 def test_a_base_whose_layers_are_not_the_usual_ones_is_not_covered(tiny_base: Path, changes: dict[str, Any]) -> None:
     model = load_base(str(tiny_base)).model
-    assert runs_encoder(model)
+    assert encoder_for(model, "fp32") is not None
     model.config.update(changes)
-    assert not runs_encoder(model)
+    assert encoder_for(model, "fp32") is None
+    if has_fast_int8(model.device):
+        with pytest.raises(SettingsError, match="precision int8 is for encoders of bert, distilbert, "):
+            encoder_for(model, "int8")
 
 
 def _inputs(model: Any, rows: int, tokens: int, lengths: Sequence[int] | None) -> Mapping[str, Tensor]:
@@ -331,9 +335,9 @@ def _inputs(model: Any, rows: int, tokens: int, lengths: Sequence[int] | None) -
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _compared(model: Any, reference: Any, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+def _compared(model: Any, reference: Any, precision: str) -> Iterator[tuple[Tensor, Tensor]]:
     """The engine's states of first tokens, and those of torch modules in float32: without adapters, in many shapes."""
-    encoder = Encoder(model, dtype=dtype)
+    encoder = Encoder(model, precision=precision)
     bare = slot_name(99)  # no adapter has this name
     for rows, tokens, lengths in (
         (1, 1, None), (3, 1, None), (1, 2, None), (2, 31, [31, 3]), (2, 32, None), (2, 32, [1, 32]),
@@ -352,7 +356,7 @@ def test_batches_of_any_shape(base: str, tmp_path: Path) -> None:
     directory = make_base(tmp_path / "long", base, max_position_embeddings=256)
     model = load_base(str(directory)).model
     shapes = 0
-    for found, expected in _compared(model, model, torch.float32):
+    for found, expected in _compared(model, model, "fp32"):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         shapes += 1
     assert shapes == 12
@@ -363,7 +367,7 @@ def test_batches_of_any_shape_in_bf16(base: str, tmp_path: Path) -> None:
     """States of deviation 1 within 0.15, and by 0.02 in the mean: each sum is rounded to 8 bits."""
     directory = make_base(tmp_path / "long", base, max_position_embeddings=256)
     model, exact = load_base(str(directory), bf16=True).model, load_base(str(directory)).model
-    for found, expected in _compared(model, exact, torch.bfloat16):
+    for found, expected in _compared(model, exact, "bf16"):
         assert found.dtype is torch.bfloat16
         difference = (found.float() - expected).abs()
         assert difference.max() < 0.15

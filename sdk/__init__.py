@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .training.progress import Progress
     from .training.settings import TrainSettings
     from .training.train import resume, train, train_like
+    from .training.train_many import train_many
     from .tuning.tune import tune
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "submit",
     "train",
     "train_like",
+    "train_many",
     "tune",
 ]
 
@@ -75,6 +77,7 @@ _MODULES = {
     "resume": "training.train",
     "train": "training.train",
     "train_like": "training.train",
+    "train_many": "training.train_many",
     "tune": "tuning.tune",
 }
 

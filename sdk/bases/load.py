@@ -1,8 +1,9 @@
 """Load a base and its tokenizer."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from adapters import AutoAdapterModel
@@ -36,6 +37,16 @@ class LoadedBase:
     tokenizer: PreTrainedTokenizerFast
     record: Base
     """Its description for the registry, with its fingerprint."""
+
+    def sharing(self) -> Self:
+        """The same base with another model: adapters of its own, on the same weights in memory.
+
+        Examples:
+            >>> base.sharing().model is base.model
+            False
+        """
+        weights = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+        return replace(self, model=deepcopy(self.model, weights))
 
 
 def load_base(

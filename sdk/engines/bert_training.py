@@ -10,16 +10,20 @@ own gradient. The numbers are the same except for rounding. It is faster because
 
 The residual stream, layer normalisation and the adapters are in float32, the base's matrix products in the type of its
 matrices.
+
+Several adapters on one base, each with a batch of its own, share a pass: ``start`` each, ``encode`` them together, and
+``finish`` each. What draws random numbers is in ``start`` and ``finish``, so each may have generators of its own.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..patches.pooled_dropout import PooledDropout
+from .bert_blocks import Blocks, Group, Masks, Shape
 from .frozen_layers import Bottleneck, LastAttention, Layer
 
 MODEL_TYPES: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
@@ -46,17 +50,6 @@ _PLAIN: Final[Mapping[str, Any]] = {
 }
 """The bottleneck of Pfeiffer et al. 2021 (arXiv:2005.00247), the only one that is written out."""
 
-_MASKED: Final = -10_000.0
-"""Added to the scores of padding, so that softmax makes them zero in float32 and in bf16."""
-
-_PLACES: Final = 8
-"""Attention runs over a multiple of this many places: softmax takes half the time of one over a few less."""
-
-_FLOAT32_PLACES: Final = 24
-"""Up to this many places, attention's products are faster in float32 than in bf16."""
-
-_aten: Any = torch.ops.aten
-
 
 def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
     """Whether ``BertTrainingEngine`` computes this base with an adapter of this configuration.
@@ -77,6 +70,18 @@ def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
     )
 
 
+class Started(NamedTuple):
+    """A batch in front of the layers of the encoder."""
+
+    embedded: Tensor
+    """``(rows * tokens, hidden)`` in float32."""
+    shape: Shape
+    masks: Sequence[Masks]
+    """The dropout masks of each layer."""
+    bottlenecks: Sequence[Bottleneck | None]
+    """The adapter's weights in each layer."""
+
+
 class BertTrainingEngine:
     """A model's adapter and head in one slot, as a differentiable function of a padded batch.
 
@@ -94,12 +99,17 @@ class BertTrainingEngine:
         self._embeddings: nn.Module = model.base_model.embeddings
         self._project: nn.Module | None = getattr(model.base_model, "embeddings_project", None)
         self._head: Any = model.heads[slot]
-        layers, heads = model.base_model.encoder.layer, model.config.num_attention_heads
-        self._encoder = _Encoder(
-            [Layer(layer, slot, dtype=dtype) for layer in layers],
-            LastAttention.of(layers[-1].attention.self, heads, dtype=dtype),
+        layers, self._heads = model.base_model.encoder.layer, int(model.config.num_attention_heads)
+        self._dropouts = [(layer.attention.self.dropout, layer.attention.output.dropout) for layer in layers]
+        self._last_dropouts = [layer.output.dropout for layer in layers]
+        self._bottlenecks = [Bottleneck.of(layer, slot) for layer in layers]
+        self._dtype = dtype
+        self._blocks = Blocks(
+            [Layer(layer, dtype=dtype) for layer in layers],
+            LastAttention.of(layers[-1].attention.self, self._heads, dtype=dtype),
+            lowest=next(number for number, weights in enumerate(self._bottlenecks) if weights is not None),
             dtype=dtype,
-            heads=heads,
+            heads=self._heads,
             epsilon=float(model.config.layer_norm_eps),
         )
 
@@ -110,262 +120,89 @@ class BertTrainingEngine:
             batch: ``input_ids`` and ``attention_mask``, ``(rows, tokens)``, padded on the right; ``token_type_ids``
                 if the base has them.
         """
-        mask = batch["attention_mask"]
+        (states,) = self.encode([self.start(batch)])
+        return self.finish(states)
+
+    def start(self, batch: Mapping[str, Tensor]) -> Started:
+        """Embed a batch, as ``__call__`` takes it, and draw the masks of every layer."""
         inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
         with torch.no_grad():
             embedded = self._embeddings(**inputs)
             if self._project is not None:
-                with torch.autocast("cpu", dtype=self._encoder.dtype, enabled=self._encoder.is_half):
+                with torch.autocast("cpu", dtype=self._dtype, enabled=self._dtype is torch.bfloat16):
                     embedded = self._project(embedded)
-        shape = self._encoder.shape(mask)
-        first = _Run.apply(self._encoder, embedded.float(), shape, *self._encoder.parameters)  # type: ignore[no-untyped-call]
-        outputs: Tensor = nn.Sequential.forward(self._head, first)  # type: ignore[no-untyped-call]
+        embedded = embedded.float()
+        shape = Shape.of(batch["attention_mask"], self._heads)
+        return Started(embedded.reshape(-1, embedded.shape[-1]), shape, self._masks(shape, embedded), self._bottlenecks)
+
+    def encode(self, batches: Sequence[Started]) -> Sequence[Tensor]:
+        """The last layer's states at the first token of each row, ``(rows, hidden)`` for each batch.
+
+        Args:
+            batches: Each started by this engine, or by one whose model shares the base's weights with this one's, has
+                adapters in the same layers, and drops out at the same places.
+        """
+        tokens, rows = (
+            [slice(*edges) for edges in pairwise(accumulate(counts, initial=0))]
+            for counts in (
+                [len(batch.embedded) for batch in batches],
+                [batch.shape.rows for batch in batches],
+            )
+        )
+        groups = [
+            Group(batch.shape, batch.masks, batch.bottlenecks, *spans)
+            for batch, *spans in zip(batches, tokens, rows, strict=True)
+        ]
+        parameters = [tensor for batch in batches for weights in batch.bottlenecks for tensor in weights or ()]
+        embedded = batches[0].embedded if len(batches) == 1 else torch.cat([batch.embedded for batch in batches])
+        states: Tensor = _Run.apply(self._blocks, groups, embedded, *parameters)  # type: ignore[no-untyped-call]
+        return torch.split(states, [batch.shape.rows for batch in batches])
+
+    def finish(self, states: Tensor) -> Tensor:
+        """The head's outputs, ``(rows, outputs)``, from states of ``encode``."""
+        outputs: Tensor = nn.Sequential.forward(self._head, states)  # type: ignore[no-untyped-call]
         return outputs
 
-
-class _Shape(NamedTuple):
-    """The shape of a batch."""
-
-    rows: int
-    tokens: int
-    places: int
-    """Places of a row in attention: the batch's tokens, and empty places up to a multiple of eight."""
-    bias: Tensor | None
-    """Added to attention scores, ``(rows * heads, 1, places)``: 0, and ``_MASKED`` at padding and empty places."""
-    padding: Tensor | None
-    """The same without empty places, ``(rows, 1, tokens)``."""
-
-
-class _Attended(NamedTuple):
-    """What the backward pass of a layer's attention needs."""
-
-    tensors: tuple[Tensor, ...]
-    """Query, key and value; in the last layer, its query times the keys' weights, and its input."""
-    probabilities: Tensor
-    dropped: Tensor
-    masks: tuple[Tensor | None, Tensor | None]
-    norm: tuple[Tensor, Tensor, Tensor]
-
-
-class _Fed(NamedTuple):
-    """What the backward pass of a layer's feed-forward block needs."""
-
-    wide: Tensor
-    mask: Tensor | None
-
-
-class _Adapted(NamedTuple):
-    """What the backward pass of a layer's adapter needs; without an adapter, of its last normalisation."""
-
-    weights: Bottleneck | None
-    inner: tuple[Tensor, Tensor, Tensor] | None
-    normed: Tensor | None
-    narrow: Tensor | None
-    norm: tuple[Tensor, Tensor, Tensor]
-
-
-class _Encoder:
-    """The forward and backward pass of each block of a layer."""
-
-    def __init__(
-        self, layers: Sequence[Layer], last: LastAttention, *, dtype: torch.dtype, heads: int, epsilon: float
-    ) -> None:
-        self.layers = layers
-        self.last = last
-        self.heads = heads
-        self.size = last.value_bias.shape[1]
-        self.epsilon = epsilon
-        self.dtype = dtype
-        self.is_half = self.dtype is torch.bfloat16
-        self.parameters = [tensor for layer in layers if layer.bottleneck is not None for tensor in layer.bottleneck]
-        self.lowest = next(index for index, layer in enumerate(layers) if layer.bottleneck is not None)
-
-    def shape(self, mask: Tensor) -> _Shape:
-        """The shape of a batch with this attention mask, ``(rows, tokens)``."""
-        rows, tokens = mask.shape
-        places = -(-tokens // _PLACES) * _PLACES
-        is_unpadded = bool(mask.all())
-        if is_unpadded and places == tokens:
-            return _Shape(rows, tokens, places, None, None)
-        bias = torch.full((rows, 1, places), _MASKED)
-        bias[:, 0, :tokens].mul_(1 - mask)
-        padding = None if is_unpadded else bias[:, :, :tokens]
-        return _Shape(rows, tokens, places, bias.repeat_interleave(self.heads, dim=0), padding)
-
-    def norm(self, summed: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        out, mean, spread = torch.native_layer_norm(summed, summed.shape[-1:], *weights, self.epsilon)
-        return out, (summed, mean, spread)
-
-    def attend(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
-        """``(tokens, hidden)`` to the attention block's normalised output, the same shape."""
-        dtype = torch.float32 if shape.places <= _FLOAT32_PLACES else self.dtype
-        query, key, value = self._split(layer.qkv(hidden.to(self.dtype)), shape, dtype)
-        added = query.new_zeros(()) if shape.bias is None else shape.bias.to(dtype)
-        scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(added.dim() > 0), alpha=self.size**-0.5)
-        probabilities = scores.softmax(dim=-1)
-        dropped, mask = _drop(layer.drop_scores, probabilities)
-        context = self._joined([torch.bmm(dropped, value)], shape)
-        mixed, mix_mask = _drop(layer.drop_mix, layer.mix(context))
-        out, norm = self.norm(hidden + mixed, layer.norm)
-        return out, _Attended((query, key, value), probabilities, dropped, (mask, mix_mask), norm)
-
-    def attend_backward(self, layer: Layer, saved: _Attended, gradient: Tensor, shape: _Shape) -> Tensor:
-        query, key, value = saved.tensors
-        mask, mix_mask = saved.masks
-        summed = _norm_backward(gradient, saved.norm, layer.norm)
-        (context,) = self._split(layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)), shape, query.dtype)
-        scores = _masked(torch.bmm(context, value.transpose(1, 2)), mask)
-        scores = self._scores_backward(scores, saved)
-        parts = [
-            torch.bmm(scores, key),
-            torch.bmm(scores.transpose(1, 2), query),
-            torch.bmm(saved.dropped.transpose(1, 2), context),
+    def _masks(self, shape: Shape, embedded: Tensor) -> list[Masks]:
+        """The masks of every layer, drawn in the order in which a forward pass through modules draws them."""
+        rows, tokens, hidden = embedded.shape
+        every = (rows * self._heads, shape.places, shape.places), (rows * tokens, hidden)
+        last = (rows, self._heads, tokens), (rows, hidden)
+        shapes = [every] * (len(self._dropouts) - 1) + [last]
+        return [
+            Masks(_mask(of_scores, scores), _mask(of_mix, states), _mask(of_narrow, states))
+            for (of_scores, of_mix), of_narrow, (scores, states) in zip(
+                self._dropouts, self._last_dropouts, shapes, strict=True
+            )
         ]
-        return layer.qkv.backward(self._joined(parts, shape)).float().add_(summed)
-
-    def attend_first(self, layer: Layer, hidden: Tensor, shape: _Shape) -> tuple[Tensor, _Attended]:
-        """The last layer's attention of each row's first token alone: ``(tokens, hidden)`` to ``(rows, hidden)``.
-
-        With one query per row, keys and values need not be computed: ``q (x K)ᵀ`` is ``(q Kᵀ) xᵀ``, and ``p (x V)`` is
-        ``(p x) V``. A bias of the keys adds the same number to all scores of a row, which does not change softmax.
-        """
-        hidden = hidden.view(shape.rows, shape.tokens, -1)
-        first, weights = hidden[:, 0], self.last
-        query = weights.query(first.to(self.dtype)).float().view(shape.rows, self.heads, -1)
-        reach = torch.bmm(query.transpose(0, 1), weights.key).transpose(0, 1)
-        scores = torch.bmm(reach, hidden.transpose(1, 2)).mul_(self.size**-0.5)
-        if shape.padding is not None:
-            scores += shape.padding
-        probabilities = scores.softmax(dim=-1)
-        dropped, mask = _drop(layer.drop_scores, probabilities)
-        pooled = torch.bmm(dropped, hidden)
-        context = torch.bmm(pooled.transpose(0, 1), weights.value.transpose(1, 2)).transpose(0, 1)
-        context = context + dropped.sum(dim=-1, keepdim=True) * weights.value_bias
-        mixed = layer.mix(context.reshape(shape.rows, -1).to(self.dtype))
-        mixed, mix_mask = _drop(layer.drop_mix, mixed)
-        out, norm = self.norm(first + mixed, layer.norm)
-        return out, _Attended((reach, hidden), probabilities, dropped, (mask, mix_mask), norm)
-
-    def attend_first_backward(self, layer: Layer, saved: _Attended, gradient: Tensor) -> Tensor:
-        reach, hidden = saved.tensors
-        weights, (mask, mix_mask) = self.last, saved.masks
-        summed = _norm_backward(gradient, saved.norm, layer.norm)
-        context = layer.mix.backward(_masked(summed.to(self.dtype), mix_mask)).float()
-        context = context.view(len(summed), self.heads, -1)
-        pooled = torch.bmm(context.transpose(0, 1), weights.value).transpose(0, 1)
-        scores = torch.bmm(pooled, hidden.transpose(1, 2)) + (context * weights.value_bias).sum(dim=-1, keepdim=True)
-        scores = self._scores_backward(_masked(scores, mask), saved)
-        out = torch.bmm(saved.dropped.transpose(1, 2), pooled).baddbmm_(scores.transpose(1, 2), reach)
-        query = torch.bmm(torch.bmm(scores, hidden).transpose(0, 1), weights.key.transpose(1, 2)).transpose(0, 1)
-        out[:, 0] += summed + weights.query.backward(query.reshape(len(summed), -1).to(self.dtype))
-        return out.view(-1, out.shape[-1])
-
-    def _scores_backward(self, gradient: Tensor, saved: _Attended) -> Tensor:
-        of_scores: Tensor = _aten._softmax_backward_data(gradient, saved.probabilities, -1, gradient.dtype)
-        return of_scores.mul_(self.size**-0.5)
-
-    def _split(self, joined: Tensor, shape: _Shape, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """``(tokens, parts * hidden)`` to the parts by row and head, ``(rows * heads, places, size)`` each."""
-        parts = joined.view(shape.rows, shape.tokens, -1, self.heads, self.size).permute(2, 0, 3, 1, 4)
-        split = torch.empty((len(parts), shape.rows, self.heads, shape.places, self.size), dtype=dtype)
-        split[:, :, :, : shape.tokens] = parts
-        if shape.places > shape.tokens:
-            split[:, :, :, shape.tokens :] = 0
-        return split.view(len(parts), -1, shape.places, self.size).unbind(0)
-
-    def _joined(self, parts: Sequence[Tensor], shape: _Shape) -> Tensor:
-        """The inverse of ``_split``; empty places are left out."""
-        joined = torch.empty((shape.rows, shape.tokens, len(parts), self.heads, self.size), dtype=self.dtype)
-        for place, part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), parts, strict=True):
-            place.copy_(part.view(shape.rows, self.heads, shape.places, self.size)[:, :, : shape.tokens])
-        return joined.view(shape.rows * shape.tokens, -1)
-
-    def feed(self, layer: Layer, attended: Tensor) -> tuple[Tensor, _Fed]:
-        """The feed-forward block's output, before its residual: ``(tokens, hidden)``."""
-        wide = layer.widen(attended.to(self.dtype))
-        out, mask = _drop(layer.drop_narrow, layer.narrow(functional.gelu(wide)))
-        return out, _Fed(wide, mask)
-
-    def feed_backward(self, layer: Layer, saved: _Fed, gradient: Tensor) -> Tensor:
-        wide = layer.narrow.backward(_masked(gradient.to(self.dtype), saved.mask))
-        return layer.widen.backward(_aten.gelu_backward(wide, saved.wide))
-
-    def adapt(self, layer: Layer, summed: Tensor) -> tuple[Tensor, _Adapted]:
-        """The layer's output from the sum of its two blocks: ``LN(s + up(relu(down(LN(s)))))``."""
-        if layer.bottleneck is None:
-            out, norm = self.norm(summed, layer.last_norm)
-            return out, _Adapted(None, None, None, None, norm)
-        weights = layer.bottleneck
-        normed, inner = self.norm(summed, layer.last_norm)
-        narrow = functional.linear(normed, weights.down, weights.down_bias).relu_()
-        out, norm = self.norm(summed + functional.linear(narrow, weights.up, weights.up_bias), layer.last_norm)
-        return out, _Adapted(weights, inner, normed, narrow, norm)
-
-    def adapt_backward(
-        self, layer: Layer, saved: _Adapted, gradient: Tensor, *, is_lowest: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of the sum, complete unless this is the lowest adapter, and those of the adapter's weights."""
-        total = _norm_backward(gradient, saved.norm, layer.last_norm)
-        if saved.weights is None or saved.narrow is None or saved.normed is None or saved.inner is None:
-            return total, []
-        narrow = _aten.threshold_backward(total @ saved.weights.up, saved.narrow, 0)
-        gradients = [narrow.T @ saved.normed, narrow.sum(0), total.T @ saved.narrow, total.sum(0)]
-        if not is_lowest:
-            total = total + _norm_backward(narrow @ saved.weights.down, saved.inner, layer.last_norm)
-        return total, gradients
 
 
 class _Run(torch.autograd.Function):
     """All layers, from embedded tokens to the last layer's output at the first token of each row."""
 
     @staticmethod
-    def forward(ctx: Any, encoder: _Encoder, embedded: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
-        hidden, last = embedded.reshape(-1, embedded.shape[-1]), len(encoder.layers) - 1
-        saved = []
-        for index, layer in enumerate(encoder.layers):
-            attend = encoder.attend_first if index == last else encoder.attend
-            attended, attention = attend(layer, hidden, shape)
-            fed, feeding = encoder.feed(layer, attended)
-            hidden, adapting = encoder.adapt(layer, attended + fed)
-            if index >= encoder.lowest:
-                saved.append((layer, attention, feeding, adapting))
-        ctx.encoder, ctx.saved, ctx.shape = encoder, saved, shape
+    def forward(ctx: Any, blocks: Blocks, groups: Sequence[Group], embedded: Tensor, *parameters: Tensor) -> Tensor:
+        hidden, saved = embedded, []
+        for number in range(len(blocks.layers)):
+            hidden, of_layer = blocks.forward(number, hidden, groups)
+            if number >= blocks.lowest:
+                saved.append(of_layer)
+        ctx.blocks, ctx.groups, ctx.saved = blocks, groups, saved
         return hidden
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        encoder, saved = ctx.encoder, ctx.saved
-        gradients: list[Tensor] = []
-        is_last = True
+        blocks, groups, saved = ctx.blocks, ctx.groups, ctx.saved
+        by_group: list[list[Tensor]] = [[] for _ in groups]
         while saved:
-            layer, attention, feeding, adapting = saved.pop()
-            gradient, of_weights = encoder.adapt_backward(layer, adapting, gradient, is_lowest=not saved)
-            gradients[:0] = of_weights
-            if saved:
-                gradient = gradient + encoder.feed_backward(layer, feeding, gradient)
-                if is_last:
-                    gradient = encoder.attend_first_backward(layer, attention, gradient)
-                else:
-                    gradient = encoder.attend_backward(layer, attention, gradient, ctx.shape)
-            is_last = False
-        return None, None, None, *gradients
+            gradient, of_weights = blocks.backward(saved.pop(), gradient, groups)
+            for gradients, of_layer in zip(by_group, of_weights, strict=True):
+                gradients[:0] = of_layer
+        return None, None, None, *(tensor for gradients in by_group for tensor in gradients)
 
 
-def _drop(dropout: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The states after dropout, and the scaled mask they were multiplied with; None if nothing is dropped."""
+def _mask(dropout: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
+    """A scaled mask for states of a shape; None if nothing is dropped."""
     if not dropout.training or not isinstance(dropout, PooledDropout):
-        return hidden, None
-    mask = dropout.mask(hidden)
-    return hidden * mask, mask
-
-
-def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
-    return gradient if mask is None else gradient * mask
-
-
-def _norm_backward(gradient: Tensor, saved: tuple[Tensor, Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> Tensor:
-    summed, mean, spread = saved
-    out: Tensor = _aten.native_layer_norm_backward(
-        gradient, summed, summed.shape[-1:], mean, spread, *weights, [True, False, False]
-    )[0]
-    return out
+        return None
+    return dropout.mask(torch.Size(shape))

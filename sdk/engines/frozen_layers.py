@@ -20,17 +20,25 @@ class Bottleneck(NamedTuple):
     up_bias: Tensor
     """``(hidden,)``."""
 
+    @classmethod
+    def of(cls, layer: Any, slot: str) -> Self | None:
+        """The weights of an adapter in a BERT layer of an adapters model; None if it is not in the layer."""
+        if slot not in layer.output.adapters:
+            return None
+        adapter = layer.output.adapters[slot]
+        down, up = adapter.adapter_down[0], adapter.adapter_up
+        return cls(down.weight, down.bias, up.weight, up.bias)
+
 
 class Layer:
-    """One layer's weights: the frozen ones, and the adapter's if it has one.
+    """One layer's frozen weights.
 
     Args:
         layer: A BERT layer of an adapters model.
-        slot: The adapter's name in the model.
         dtype: The type of matrix products.
     """
 
-    def __init__(self, layer: Any, slot: str, *, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Any, *, dtype: torch.dtype) -> None:
         attention, out = layer.attention.self, layer.attention.output
         self.qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=dtype)
         self.mix = FrozenLinear(out.dense, dtype=dtype)
@@ -38,12 +46,6 @@ class Layer:
         self.widen = FrozenLinear(layer.intermediate.dense, dtype=dtype)
         self.narrow = FrozenLinear(layer.output.dense, dtype=dtype)
         self.last_norm = layer.output.LayerNorm.weight.detach(), layer.output.LayerNorm.bias.detach()
-        self.drop_scores, self.drop_mix, self.drop_narrow = attention.dropout, out.dropout, layer.output.dropout
-        self.bottleneck: Bottleneck | None = None
-        if slot in layer.output.adapters:
-            adapter = layer.output.adapters[slot]
-            down, up = adapter.adapter_down[0], adapter.adapter_up
-            self.bottleneck = Bottleneck(down.weight, down.bias, up.weight, up.bias)
 
 
 class LastAttention(NamedTuple):

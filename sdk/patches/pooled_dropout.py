@@ -53,11 +53,11 @@ class PooledDropout(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """The input with elements dropped in training, the input itself in evaluation; the same shape and type."""
-        return hidden * self.mask(hidden) if self.training else hidden
+        return hidden * self.mask(hidden.shape) if self.training else hidden
 
-    def mask(self, hidden: torch.Tensor) -> torch.Tensor:
-        """A new mask to multiply this input with."""
-        return self._pool.mask(hidden.shape)
+    def mask(self, shape: torch.Size) -> torch.Tensor:
+        """A new mask to multiply an input of this shape with."""
+        return self._pool.mask(shape)
 
 
 def pool_dropout(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:

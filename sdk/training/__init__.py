@@ -1,6 +1,7 @@
 """Training: from a request to a registered version.
 
 A training in three calls: ``TrainRequest`` (``request``), ``prepare`` (``prepare``), ``run_training`` (``session``).
+Several in one pass: ``run_together`` (``together``).
 
 The path of a row:
 
@@ -9,7 +10,8 @@ The path of a row:
 3. ``run_training`` tokenises each split. The training rows become ``LabelledRows`` (``rows``): tokens and labels.
 4. From here on a row is a number: ``LengthBuckets`` puts numbers of rows of similar length into batches, and
    ``Schedule`` puts batches into optimiser steps.
-5. ``TrainingLoop`` (``loop``) takes each step: ``LabelledRows.batch`` makes a ``Batch`` of tensors from row numbers,
-   ``Objective.forward`` computes its outputs, ``Objective.loss`` its loss, and ``Optimiser`` updates the weights.
+5. ``TrainingLoop`` (``loop``) yields each ``Step`` (``step``) to whoever drives the training: ``LabelledRows.batch``
+   makes a ``Batch`` of tensors from row numbers, ``Objective.forward`` computes its outputs, and ``Objective.loss`` its
+   loss. Then ``Optimiser`` updates the weights.
 6. A row of an evaluation goes from its split to ``Scorer``, which computes the metrics from outputs and labels.
 """

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from pointsman.registry.errors import Action, Advice, DatabaseError, TrainingErr
 
 from .callbacks import Callbacks
 from .checkpoints import Checkpoint, Checkpoints
-from .objective import Forward, Loss
+from .objective import Objective
 from .optimiser import Optimiser, learning_rate
 from .outage import RETRY_SECONDS
 from .pace import Pace
@@ -23,6 +23,7 @@ from .progress import Progress, Report
 from .random_state import RandomState
 from .rows import LabelledRows
 from .schedule import Schedule
+from .step import Step, Steps
 from .weight_average import WeightAverage
 
 _log = logging.getLogger(__name__)
@@ -32,23 +33,6 @@ POINTS: Final = 250
 
 CHECKPOINT_SECONDS: Final = 30.0
 """Between two checkpoints, where the settings give no number of steps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What the steps minimise, and what the evaluations score."""
-
-    forward: Forward
-    loss: Loss
-    evaluate: Callable[[], Mapping[str, float]]
-    """Scores the current weights; metrics by name."""
-    primary_metric: str
-    """The metric that selects the best weights; greater is better."""
-    device: torch.device
-    lower_rate: float
-    """The learning rate to try where the weights diverge."""
-    loss_unit: float = 1.0
-    """What a loss of 1 is recorded as: the squared error in the user's unit that a regression's loss is a part of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +76,7 @@ class TrainingLoop:
         evaluation_seconds: The estimated time of an evaluation.
 
     Examples:
-        >>> best = TrainingLoop(objective, rows, schedule, optimiser=optimiser, …).run()
+        >>> best = drive(TrainingLoop(objective, rows, schedule, optimiser=optimiser, …).steps())
         >>> optimiser.restore(best.weights)
     """
 
@@ -124,8 +108,10 @@ class TrainingLoop:
         self._last_progress: Progress | None = None
         self._pace: Pace
 
-    def run(self, checkpoint: Checkpoint | None = None) -> BestWeights:
-        """Train, and return the best weights.
+    def steps(self, checkpoint: Checkpoint | None = None) -> Steps[BestWeights]:
+        """Train: yield every step to be computed, and return the best weights.
+
+        The first is a trial of the largest batch.
 
         Args:
             checkpoint: The checkpoint to continue from.
@@ -133,7 +119,7 @@ class TrainingLoop:
         Raises:
             TrainingError: The loss or the outputs are no longer finite numbers.
         """
-        self._try_largest_batch()
+        yield from self._try_largest_batch()
         if checkpoint is not None:
             self._load(checkpoint)
         schedule, callbacks = self._schedule, self._callbacks
@@ -151,7 +137,9 @@ class TrainingLoop:
             callbacks.epoch_begins(self._step, self._epoch)
             for batches in schedule.epoch(epoch)[steps_done : steps_done + schedule.steps - self._step]:
                 callbacks.step_begins()
-                self._learn(batches)
+                step = self._step_of(batches)
+                yield step
+                self._learn(step)
                 callbacks.step_ended(self._step, self._epoch)
                 self._after_step()
                 if self._stopped:
@@ -165,14 +153,13 @@ class TrainingLoop:
             raise TrainingError("the training ended without an evaluation, so there are no weights to keep")
         return self._best
 
-    def _try_largest_batch(self) -> None:
+    def _try_largest_batch(self) -> Steps[None]:
         """Compute the largest batch and discard the gradients, so that a lack of memory shows now and not in an hour.
 
         Afterwards the allocator holds enough memory for every other batch.
         """
         random = RandomState.current()
-        largest = self._schedule.buckets.largest()
-        self._loss(largest, len(largest)).backward()  # type: ignore[no-untyped-call]
+        yield self._step_of([self._schedule.buckets.largest()])
         self._optimiser.zero_gradients()
         random.restore()
 
@@ -186,23 +173,16 @@ class TrainingLoop:
     def _epoch(self) -> float:
         return self._step / self._schedule.steps_per_epoch
 
-    def _learn(self, batches: list[list[int]]) -> None:
-        """Take one optimiser step over batches of row numbers."""
-        rows = sum(map(len, batches))
-        total = torch.zeros((), device=self._objective.device)
-        for row_numbers in batches:
-            loss = self._loss(row_numbers, rows)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+    def _step_of(self, batches: list[list[int]]) -> Step:
+        return Step(objective=self._objective, rows=self._rows, batches=batches)
+
+    def _learn(self, step: Step) -> None:
+        """Update the weights by the gradients of a step."""
+        assert step.loss is not None
         self._step += 1
         self._optimiser.step(learning_rate(self._step, self._schedule.steps, self._settings))
-        self._records.losses.append(total)
-        self._records.rows += rows
-
-    def _loss(self, row_numbers: list[int], rows: int) -> Tensor:
-        """The loss of a batch, as its part of the mean over ``rows`` rows."""
-        batch = self._rows.batch(row_numbers).to(self._objective.device)
-        return self._objective.loss(self._objective.forward(batch.inputs), batch.labels) / rows
+        self._records.losses.append(step.loss)
+        self._records.rows += step.size
 
     def _after_step(self) -> None:
         step, steps = self._step, self._schedule.steps

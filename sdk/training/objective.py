@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,23 @@ Forward = Callable[[Mapping[str, Tensor]], Tensor]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs, ``(rows, outputs)``, and labels, ``(rows,)``, to the sum of the rows' losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What the steps minimise, and what the evaluations score."""
+
+    forward: Forward
+    loss: Loss
+    evaluate: Callable[[], Mapping[str, float]]
+    """Scores the current weights; metrics by name."""
+    primary_metric: str
+    """The metric that selects the best weights; greater is better."""
+    device: torch.device
+    lower_rate: float
+    """The learning rate to try where the weights diverge."""
+    loss_unit: float = 1.0
+    """What a loss of 1 is recorded as: the squared error in the user's unit that a regression's loss is a part of."""
 
 
 def forward_of(

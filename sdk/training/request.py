@@ -13,7 +13,7 @@ from ..bases.find import absolute_name
 from ..core.arguments import short_repr
 from ..core.read_settings import ReadSettings
 from ..data.source import DataSource
-from ..methods import configure, find_method
+from ..methods import DEFAULT_METHOD, configure, find_method
 from ..methods.fusion import FUSE, configure_fusion
 from .settings import TrainSettings
 
@@ -87,6 +87,42 @@ class TrainRequest:
             requested=settings.requested,
             origin=origin,
             if_newest=if_newest,
+        )
+
+    @classmethod
+    def of_arguments(
+        cls,
+        task: str,
+        *,
+        base: str,
+        method: str = DEFAULT_METHOD,
+        overrides: Mapping[str, Any] | None = None,
+        data: str | Path | None = None,
+        validation: str | Path | None = None,
+        text: Sequence[str] | str = (),
+        label: str = "label",
+        reading: ReadSettings | Mapping[str, Any] | None = None,
+        primary: str | None = None,
+        positive: str | None = None,
+        name: str | None = None,
+        settings: TrainSettings | None = None,
+        origin: Origin | None = None,
+        **options: Any,
+    ) -> Self:
+        """The request of these arguments of ``train``.
+
+        Raises:
+            InvalidNameError, MethodNotFoundError, SettingsError: As for ``of``.
+        """
+        return cls.of(
+            task,
+            base=base,
+            method=method,
+            overrides=overrides,
+            source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),
+            name=name,
+            settings=TrainSettings.given(settings, options),
+            origin=origin,
         )
 
     @property

@@ -37,8 +37,8 @@ from .callbacks import Callbacks, check_callbacks, make_trackers
 from .checkpoints import Checkpoint, Checkpoints
 from .defaults import lower_rate
 from .environment import environment
-from .loop import BestWeights, Objective, TrainingLoop
-from .objective import forward_of, loss_of
+from .loop import BestWeights, TrainingLoop
+from .objective import Objective, forward_of, loss_of
 from .optimiser import Optimiser
 from .outage import resume_advised, wait_out
 from .prepare import PreparedTraining, check_same_rows, recorded_scale
@@ -47,6 +47,7 @@ from .random_state import preserved_generators, seed_generators
 from .row_record import row_record
 from .rows import LabelledRows
 from .schedule import Schedule
+from .step import Steps, drive
 from .trial_pass import check_runs
 
 SLOT = slot_name(0)
@@ -77,19 +78,59 @@ def run_training(
     Examples:
         >>> run_training(prepare(request, registry=registry), registry=registry)
     """
-    request, settings, task, device = prepared.request, prepared.settings, prepared.data.task, prepared.device
     if resumed is not None:
         check_same_rows(prepared, resumed)
-    audience = [*make_trackers(settings.report_to), *check_callbacks(callbacks)]
-    with preserved_generators(), _memory_explained(prepared):
-        # The base. A CPU has no fast attention with dropout; eager attention takes the same time, and its dropout is
-        # a module, which can be pooled.
-        base = load_base(
-            request.base,
-            device=str(device),
-            attention="eager" if device.type == "cpu" else None,
-            known=registry.base_names(),
+    audience = [*make_trackers(prepared.settings.report_to), *check_callbacks(callbacks)]
+    with preserved_generators(), memory_explained(prepared):
+        base = load_training_base(prepared, registry)
+        return drive(
+            training_steps(prepared, base, registry=registry, report=report, audience=audience, resumed=resumed)
         )
+
+
+def load_training_base(prepared: PreparedTraining, registry: Registry) -> LoadedBase:
+    """The base of a training.
+
+    A CPU has no fast attention with dropout; eager attention takes the same time, and its dropout is a module, which
+    can be pooled.
+
+    Raises:
+        PointsmanError: It cannot be loaded.
+    """
+    return load_base(
+        prepared.request.base,
+        device=str(prepared.device),
+        attention="eager" if prepared.device.type == "cpu" else None,
+        known=registry.base_names(),
+    )
+
+
+def training_steps(
+    prepared: PreparedTraining,
+    base: LoadedBase,
+    *,
+    registry: Registry,
+    report: Report = quiet,
+    audience: Sequence[TrainerCallback] = (),
+    resumed: Run | None = None,
+) -> Steps[Version]:
+    """A training as its steps: yield every step to be computed, and return the version.
+
+    It seeds the random generators of the process, and draws from them between any two steps.
+
+    Args:
+        prepared: The training, from ``prepare``.
+        base: Its base, as ``load_training_base`` gives it; the adapter is added to it.
+        registry: As for ``run_training``.
+        report: Likewise.
+        resumed: Likewise.
+        audience: Trackers and callbacks.
+
+    Raises:
+        PointsmanError: The base cannot be adapted, or the training cannot go on.
+    """
+    request, settings, task, device = prepared.request, prepared.settings, prepared.data.task, prepared.device
+    with memory_explained(prepared):
         _check_base(prepared, base, resumed)
         seed_generators(settings.seed, device)
         with_engine = supports_training(base.model, prepared.config) and isinstance(settings.drop_layers, int)
@@ -148,7 +189,7 @@ def run_training(
         with (
             resume_advised() as started,
             _start(prepared, base, tokens, registry=registry, resumed=resumed, checkpoint=checkpoint) as recorder,
-            _memory_explained(prepared),
+            memory_explained(prepared),
         ):
             started(recorder.uid)
             checkpoints = Checkpoints(
@@ -175,7 +216,7 @@ def run_training(
                 evaluation_seconds=scorer.seconds(),
             )
             try:
-                best = loop.run(checkpoint)
+                best = yield from loop.steps(checkpoint)
             except PrunedError:
                 checkpoints.remove()  # a pruned run is never resumed
                 raise
@@ -204,8 +245,12 @@ def run_training(
 
 
 @contextmanager
-def _memory_explained(prepared: PreparedTraining) -> Iterator[None]:
+def memory_explained(prepared: PreparedTraining, *, together: int = 1) -> Iterator[None]:
     """Say what to lower where memory runs out.
+
+    Args:
+        prepared: The training.
+        together: The number of trainings that share a pass.
 
     Raises:
         TrainingError: It ran out.
@@ -215,10 +260,11 @@ def _memory_explained(prepared: PreparedTraining) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        fewer = "" if together == 1 else f", or train fewer than {together} together"
         raise TrainingError(
             f"out of memory on {prepared.device} with a batch of {prepared.settings.batch_size} rows of at most "
             f"{prepared.settings.max_length} tokens; lower batch_size (and raise gradient_accumulation, to keep the "
-            "rows of a step) or max_length"
+            f"rows of a step) or max_length{fewer}"
         ) from error
 
 

@@ -12,7 +12,6 @@ from pointsman.registry.errors import SettingsError
 from ..bases.places import place_of
 from ..core.read_settings import ReadSettings
 from ..core.registries import open_registry
-from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD
 from .own_paths import check_own_paths
 from .prepare import prepare
@@ -80,15 +79,22 @@ def train(
         >>> train("sst2", base="minilm", data="sample", epochs=1).ref
         'sst2@1'
     """
-    request = TrainRequest.of(
+    request = TrainRequest.of_arguments(
         task,
         base=base,
         method=method,
         overrides=overrides,
-        source=DataSource.of(data, validation, text, label, reading, primary=primary, positive=positive),
+        data=data,
+        validation=validation,
+        text=text,
+        label=label,
+        reading=reading,
+        primary=primary,
+        positive=positive,
         name=name,
-        settings=TrainSettings.given(settings, options),
+        settings=settings,
         origin=origin,
+        **options,
     )
     with open_registry(registry) as opened:
         opened.check_writable()

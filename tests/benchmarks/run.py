@@ -22,6 +22,7 @@ BENCHES = {
     "train-sst2": "train",
     "train-sst2-full": "train",
     "train-memory": "train",
+    "train-many-8": "train_many",
     "predict-sst2": "predict",
     "predict-sst2-bf16": "predict",
     "predict-onnx": "predict",

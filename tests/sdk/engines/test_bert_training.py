@@ -91,9 +91,8 @@ def test_with_dropout_they_are_those_of_the_same_masks(tiny_base: Path) -> None:
     pool_dropout(model)
 
     class Fixed(PooledDropout):
-        def mask(self, hidden: torch.Tensor) -> torch.Tensor:
-            width = hidden.shape[-1]
-            return ((torch.arange(width) * 7 + 3) % 5 > 0).to(hidden.dtype) / 0.8
+        def mask(self, shape: torch.Size) -> torch.Tensor:
+            return ((torch.arange(shape[-1]) * 7 + 3) % 5 > 0).float() / 0.8
 
     dropouts = [module for module in model.modules() if isinstance(module, PooledDropout)]
     assert len(dropouts) == 1 + 3 * 2 + 2  # of the embeddings, of three places in each layer, of the head
@@ -126,3 +125,51 @@ def test_only_one_method_is_written_out(tiny_base: Path) -> None:
         assert not supports_training(model, configure("seq_bn", overrides)), overrides
     model.config.hidden_act = "relu"
     assert not supports_training(model, configure("seq_bn"))
+
+
+@pytest.mark.parametrize("overrides", [{}, {"leave_out": [0]}])
+def test_adapters_on_one_base_share_a_pass(tiny_base: Path, overrides: dict[str, Any]) -> None:
+    """Batches of unlike lengths and numbers of rows: outputs and gradients are those of each alone."""
+    base = load_base(str(tiny_base), attention="eager")
+    engines, models, batches = [], [], []
+    for number, (rows, tokens) in enumerate([(4, 9), (2, 16), (3, 5)]):
+        model = base.sharing().model
+        torch.manual_seed(number)
+        add_slot(model, SLOT, configure("seq_bn", overrides))
+        add_head(model, SLOT, labels=("a", "b", "c"))
+        scramble(model, SLOT)
+        model.train_adapter(SLOT)
+        pool_dropout(model)
+        models.append(model.train())
+        engines.append(BertTrainingEngine(model, SLOT))
+        mask = torch.ones(rows, tokens, dtype=torch.long)
+        mask[0, tokens - number :] = 0
+        batches.append({"input_ids": torch.randint(5, 60, mask.shape) * mask, "attention_mask": mask})
+    alone = []
+    for model, engine, batch in zip(models, engines, batches, strict=True):
+        torch.manual_seed(7)
+        outputs = engine(batch)
+        alone.append((outputs.detach(), _gradients(model, outputs)))
+    started = []
+    for engine, batch in zip(engines, batches, strict=True):
+        torch.manual_seed(7)
+        started.append((engine.start(batch), torch.get_rng_state()))
+    encoded = engines[0].encode([batch for batch, _ in started])
+    outputs_of = []
+    for engine, states, (_, random) in zip(engines, encoded, started, strict=True):
+        torch.set_rng_state(random)
+        outputs_of.append(engine.finish(states))
+    torch.cat([outputs.flatten() for outputs in outputs_of]).square().sum().backward()
+    for model, outputs, (expected, gradients) in zip(models, outputs_of, alone, strict=True):
+        torch.testing.assert_close(outputs, expected, atol=1e-6, rtol=1e-5)
+        found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        assert found.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+def _gradients(model: Any, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    outputs.square().sum().backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found

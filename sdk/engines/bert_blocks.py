@@ -1,7 +1,7 @@
 """The blocks of a BERT encoder's layers, forward and backward, on the batches of any number of adapters at once.
 
 The frozen products and normalisations run over the tokens of all batches, one after another without padding between
-them. Attention, dropout and the adapter run on each batch alone.
+them; behind the last batch may stand tokens of no batch. Attention, dropout and the adapter run on each batch alone.
 """
 
 from collections.abc import Sequence
@@ -108,6 +108,8 @@ class SavedLayer(NamedTuple):
     """What the backward pass of a layer needs."""
 
     number: int
+    tokens: int
+    """The states below it."""
     scored: list[_Scored]
     attention_norm: _Norm
     wide: Tensor
@@ -161,7 +163,7 @@ class Blocks:
         fed = layer.narrow(functional.gelu(wide))
         fed = _masked(fed, spans, [group.masks[number].narrow for group in groups])
         out, adapted = self._adapt(number, attended + fed, groups)
-        return out, SavedLayer(number, scored, attention_norm, wide, adapted)
+        return out, SavedLayer(number, len(hidden), scored, attention_norm, wide, adapted)
 
     def backward(
         self, saved: SavedLayer, gradient: Tensor, groups: Sequence[Group]
@@ -196,7 +198,7 @@ class Blocks:
         """``(tokens, hidden)`` to the attention block's residual and output, the same shape each."""
         layer, scored = self.layers[number], []
         joined = layer.qkv(hidden.to(self.dtype))
-        context = hidden.new_empty(hidden.shape, dtype=self.dtype)
+        context = _buffer(hidden.shape, self.dtype, self._spans(number, groups))
         for group in groups:
             shape = group.shape
             dtype = torch.float32 if shape.places <= _FLOAT32_PLACES else self.dtype
@@ -211,7 +213,8 @@ class Blocks:
         return hidden, layer.mix(context), scored
 
     def _attend_backward(self, saved: SavedLayer, context: Tensor, summed: Tensor, groups: Sequence[Group]) -> Tensor:
-        joined = context.new_empty((len(context), 3 * context.shape[1]))
+        spans = self._spans(saved.number, groups)
+        joined = _buffer((len(context), 3 * context.shape[1]), context.dtype, spans)
         for group, scored in zip(groups, saved.scored, strict=True):
             query, key, value = scored.tensors
             (of_context,) = self._split(context[group.tokens], group.shape, query.dtype)
@@ -272,7 +275,10 @@ class Blocks:
         for group, part in zip(groups, parts, strict=True):
             part[:, 0] += of_first[group.rows]
         flat = [part.view(-1, part.shape[-1]) for part in parts]
-        return flat[0] if len(flat) == 1 else torch.cat(flat)
+        if len(flat) == 1:
+            return flat[0]
+        behind = saved.tokens - groups[-1].tokens.stop
+        return torch.cat([*flat, summed.new_zeros((behind, summed.shape[1]))])
 
     def _scores_backward(self, gradient: Tensor, scored: _Scored) -> Tensor:
         of_scores: Tensor = _aten._softmax_backward_data(gradient, scored.probabilities, -1, gradient.dtype)
@@ -300,8 +306,9 @@ class Blocks:
         normed, inner = self._norm(summed, weights)
         if bottlenecks[0] is None:
             return normed, _Adapted([], None, inner)
-        updated, adapters = torch.empty_like(summed), []
-        for bottleneck, span in zip(bottlenecks, self._spans(number, groups), strict=True):
+        spans = self._spans(number, groups)
+        updated, adapters = _buffer(summed.shape, summed.dtype, spans), []
+        for bottleneck, span in zip(bottlenecks, spans, strict=True):
             assert bottleneck is not None  # all adapters of a pass are in the same layers
             narrow = functional.linear(normed[span], bottleneck.down, bottleneck.down_bias).relu_()
             update = functional.linear(narrow, bottleneck.up, bottleneck.up_bias)
@@ -319,14 +326,22 @@ class Blocks:
         if adapted.inner is None:
             return total, [[] for _ in groups]
         is_lowest = saved.number == self.lowest
-        of_normed, of_weights = torch.empty_like(total), []
-        for adapter, span in zip(adapted.adapters, self._spans(saved.number, groups), strict=True):
+        spans = self._spans(saved.number, groups)
+        of_normed, of_weights = _buffer(total.shape, total.dtype, spans), []
+        for adapter, span in zip(adapted.adapters, spans, strict=True):
             part = total[span]
             narrow = _aten.threshold_backward(part @ adapter.weights.up, adapter.narrow, 0)
             of_weights.append([narrow.T @ adapter.normed, narrow.sum(0), part.T @ adapter.narrow, part.sum(0)])
             if not is_lowest:
                 torch.mm(narrow, adapter.weights.down, out=of_normed[span])
         return total if is_lowest else total + _norm_backward(of_normed, adapted.inner, weights), of_weights
+
+
+def _buffer(shape: Sequence[int], dtype: torch.dtype, spans: Sequence[slice]) -> Tensor:
+    """States to be written span by span, and zeros behind the last span."""
+    states = torch.empty(shape, dtype=dtype)
+    states[spans[-1].stop :] = 0
+    return states
 
 
 def _dropped(states: Tensor, mask: Tensor | None) -> Tensor:
@@ -339,7 +354,7 @@ def _masked(states: Tensor, spans: Sequence[slice], masks: Sequence[Tensor | Non
     drawn = [mask for mask in masks if mask is not None]
     if not drawn:
         return states
-    dropped = torch.empty_like(states)
+    dropped = _buffer(states.shape, states.dtype, spans)
     for span, mask in zip(spans, drawn, strict=True):
         torch.mul(states[span], mask, out=dropped[span])
     return dropped

@@ -26,9 +26,9 @@ def train_many(
     """Train several adapters together, and register the best checkpoint of each as its adapter's next version.
 
     They share base, task, rows and the method's configuration, and have settings of their own: seed, learning rate,
-    schedule, length, class weights, early stop, name. Each step is one pass through the frozen base for all, and takes
-    less time than their steps alone. Each training is a run as ``train`` makes it, with the same numbers except for
-    rounding; one that was interrupted is resumed alone.
+    schedule, length, class weights, early stop, name. Each step is one pass through the frozen base for all. Each
+    training is a run as ``train`` makes it, with the same numbers except for rounding; one that was interrupted is
+    resumed alone.
 
     The method is ``seq_bn``, and the base a BERT, ELECTRA, RoBERTa or XLM-R on a CPU.
 

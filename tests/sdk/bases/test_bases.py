@@ -20,9 +20,13 @@ from pointsman.sdk.bases.find import find_base
 from pointsman.sdk.bases.fingerprint import describe
 from pointsman.sdk.bases.former import NOT_ENCODED
 from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.data.tokens import tokenise
+from pointsman.sdk.engines.single import adapter_outputs
+from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
+from pointsman.sdk.methods import configure
 
 from architectures import ARCHITECTURES, make_base
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS, MakeVersion, scramble
 
 
 @pytest.fixture
@@ -138,6 +142,37 @@ def test_bases_that_cannot_be_used_are_refused(tiny_base: Path, copy: Path, tmp_
     (copy / "config.json").write_text("{")
     with pytest.raises(UnusableBaseError, match="JSON"):
         load_base(str(copy))
+
+
+def test_a_base_that_shares_weights_has_adapters_of_its_own(bases: dict[str, Path]) -> None:
+    """Its patches work on its own modules: with an adapter it computes what the first model computes with it."""
+    checked = 0
+    for path in bases.values():
+        base = load_base(str(path))
+        other = base.sharing()
+        weights = dict(base.model.named_parameters())
+        assert {name: id(weight) for name, weight in other.model.named_parameters()} == {
+            name: id(weight) for name, weight in weights.items()
+        }
+        inputs = base.tokenizer(TEXTS, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            plain = base.model.base_model(**inputs).last_hidden_state
+            outputs = []
+            for model in (other.model, base.model):
+                torch.manual_seed(0)
+                add_slot(model, slot_name(0), configure("seq_bn"))
+                add_head(model, slot_name(0), labels=("a", "b"))
+                scramble(model, slot_name(0))
+                outputs.append(
+                    adapter_outputs(
+                        model, slot_name(0), tokenise(base.tokenizer, [(text,) for text in TEXTS], max_length=16)
+                    )
+                )
+                if model is other.model:
+                    assert torch.equal(base.model.base_model(**inputs).last_hidden_state, plain)
+        assert torch.equal(*outputs)
+        checked += 1
+    assert checked == len(ARCHITECTURES)
 
 
 def test_a_device_that_is_not_there_is_refused(tiny_base: Path) -> None:

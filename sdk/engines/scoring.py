@@ -15,6 +15,7 @@ from ..data.splits import Split
 from ..data.tokens import TokenRows
 from ..tasks import TargetScale, Task, kind_of
 from ..tasks.metrics import compute
+from .encoder import encoder_for
 from .single import adapter_outputs
 
 _ROWS_IN_TRAINING: Final = 32
@@ -35,6 +36,8 @@ class Scorer:
         evaluated: The rows to score on, with their labels and tokenised, by the prefix of their metrics.
         exact_lengths: Never pad.
         exactly: Opens a block in which the model computes in float32.
+        written_out: Whether the fast engine covers the adapters (see ``adapter_program.covers``). Where it also
+            computes the base, it is made for each evaluation: its packed matrices would take memory in every step.
         setup: The active adapters, a composition block of the adapters library; None: the adapter in ``slot``.
         target_scale: The unit of the scores, which the head in the model learns without; None: its outputs are answers.
 
@@ -53,12 +56,14 @@ class Scorer:
         *,
         exact_lengths: bool,
         exactly: Callable[[], AbstractContextManager[Any]],
+        written_out: bool = False,
         setup: Any = None,
         target_scale: TargetScale | None = None,
     ) -> None:
         self._target_scale = target_scale
         self._model, self._slot, self._task, self._setup = model, slot, task, setup
         self._evaluated, self._exact_lengths, self._exactly = evaluated, exact_lengths, exactly
+        self._written_out = written_out
 
     def scores(self) -> dict[str, float]:
         """The task's metrics and the mean loss with the model's current weights."""
@@ -94,6 +99,7 @@ class Scorer:
                 exact_lengths=self._exact_lengths,
                 batch_rows=_ROWS_IN_TRAINING,
                 setup=self._setup,
+                encoder=encoder_for(self._model, "fp32") if self._written_out else None,
             )
         self._model.train()
         return outputs

@@ -26,6 +26,7 @@ from ..core.messages import without_messages
 from ..data.batches import LengthBuckets
 from ..data.lengths import longest_input
 from ..data.tokens import TokenRows
+from ..engines.adapter_program import covers
 from ..engines.bert_training import supports_training
 from ..engines.heads import restore_unit
 from ..engines.scoring import Scorer, evaluation_of
@@ -157,6 +158,7 @@ def training_steps(
             evaluated,
             exact_lengths=prepared.exact_lengths,
             exactly=halved.exact if halved else nullcontext,
+            written_out=request.method != FUSE and covers(prepared.config),
             setup=setup,
             target_scale=scale,
         )

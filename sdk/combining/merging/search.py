@@ -13,6 +13,7 @@ from ...bases.load import load_base
 from ...core.same_base import check_base
 from ...data.source import DataSource
 from ...data.tokens import tokenise
+from ...engines.adapter_program import covers
 from ...engines.scoring import Scorer, evaluation_of
 from ...engines.slots import insert_adapter, remove_slot, slot_name
 from ...methods.support import reads_padding
@@ -75,7 +76,13 @@ def best_of(
     tokens = tokenise(loaded.tokenizer, rows.texts(), max_length=merged.max_length)
     exact_lengths = reads_padding(merged.adapter.config, loaded.model.config)
     scorer = Scorer(
-        loaded.model, _SLOT, task, {"eval": (rows, tokens)}, exact_lengths=exact_lengths, exactly=nullcontext
+        loaded.model,
+        _SLOT,
+        task,
+        {"eval": (rows, tokens)},
+        exact_lengths=exact_lengths,
+        exactly=nullcontext,
+        written_out=covers(merged.adapter.config),
     )
     best: tuple[float, Merged, dict[str, float]] | None = None
     for shares in grid(len(merged.members)):

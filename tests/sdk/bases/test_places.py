@@ -10,7 +10,8 @@ import pytest
 
 from pointsman.registry import Base, Registry, Version
 from pointsman.registry.errors import BaseNotFoundError
-from pointsman.sdk.bases.find import MINILM, find_base
+from pointsman.sdk.bases.find import find_base
+from pointsman.sdk.bases.on_machine import MINILM
 from pointsman.sdk.bases.places import place_of
 
 from helpers import MakeVersion

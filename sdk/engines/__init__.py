@@ -1,1 +1,1 @@
-"""Forward passes of adapters on one model: slots and racks, torch modules, and training written out for BERT."""
+"""Forward passes of adapters on one model: slots, racks, torch modules, the fast engine, training written out."""

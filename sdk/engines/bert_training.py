@@ -24,10 +24,8 @@ from torch import Tensor, nn
 
 from ..patches.pooled_dropout import PooledDropout
 from .bert_blocks import Blocks, Group, Masks, Shape
+from .encoder_layers import BERT_TYPES, layer_modules
 from .frozen_layers import Bottleneck, LastAttention, Layer
-
-MODEL_TYPES: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
-"""The bases whose layers are BERT's (Devlin et al. 2019, arXiv:1810.04805)."""
 
 _PLAIN: Final[Mapping[str, Any]] = {
     "output_adapter": True,
@@ -60,7 +58,7 @@ def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
     """
     base = model.config
     return (
-        base.model_type in MODEL_TYPES
+        base.model_type in BERT_TYPES
         and base.hidden_act == "gelu"
         and getattr(base, "position_embedding_type", "absolute") == "absolute"
         and not base.is_decoder
@@ -102,11 +100,12 @@ class BertTrainingEngine:
         layers, self._heads = model.base_model.encoder.layer, int(model.config.num_attention_heads)
         self._dropouts = [(layer.attention.self.dropout, layer.attention.output.dropout) for layer in layers]
         self._last_dropouts = [layer.output.dropout for layer in layers]
-        self._bottlenecks = [Bottleneck.of(layer, slot) for layer in layers]
+        modules = layer_modules(model)
+        self._bottlenecks = [Bottleneck.of(layer, slot) for layer in modules]
         self._dtype = dtype
         self._blocks = Blocks(
-            [Layer(layer, dtype=dtype) for layer in layers],
-            LastAttention.of(layers[-1].attention.self, self._heads, dtype=dtype),
+            [Layer(layer, dtype=dtype) for layer in modules],
+            LastAttention.of(modules[-1], self._heads, dtype=dtype),
             lowest=next(number for number, weights in enumerate(self._bottlenecks) if weights is not None),
             dtype=dtype,
             heads=self._heads,

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import GELUActivation
 
-_BERT: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
+BERT_TYPES: Final = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
 """The bases whose layers are BERT's (Devlin et al. 2019, arXiv:1810.04805)."""
 
-MODEL_TYPES: Final = _BERT | {"distilbert"}
+MODEL_TYPES: Final = BERT_TYPES | {"distilbert"}
 """The bases whose layers are written out in the engines."""
 
 

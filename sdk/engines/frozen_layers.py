@@ -1,10 +1,11 @@
 """The weights of BERT's layers for ``bert_training``: frozen matrices, and an adapter's."""
 
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from .encoder_layers import LayerModules
 from .frozen_linear import FrozenLinear
 
 
@@ -21,11 +22,11 @@ class Bottleneck(NamedTuple):
     """``(hidden,)``."""
 
     @classmethod
-    def of(cls, layer: Any, slot: str) -> Self | None:
-        """The weights of an adapter in a BERT layer of an adapters model; None if it is not in the layer."""
-        if slot not in layer.output.adapters:
+    def of(cls, layer: LayerModules, slot: str) -> Self | None:
+        """The weights of an adapter behind a layer's feed-forward block; None if it is not in the layer."""
+        if slot not in layer.output_place.adapters:
             return None
-        adapter = layer.output.adapters[slot]
+        adapter = layer.output_place.adapters[slot]
         down, up = adapter.adapter_down[0], adapter.adapter_up
         return cls(down.weight, down.bias, up.weight, up.bias)
 
@@ -34,18 +35,17 @@ class Layer:
     """One layer's frozen weights.
 
     Args:
-        layer: A BERT layer of an adapters model.
+        layer: Its modules.
         dtype: The type of matrix products.
     """
 
-    def __init__(self, layer: Any, *, dtype: torch.dtype) -> None:
-        attention, out = layer.attention.self, layer.attention.output
-        self.qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=dtype)
-        self.mix = FrozenLinear(out.dense, dtype=dtype)
-        self.norm = out.LayerNorm.weight.detach(), out.LayerNorm.bias.detach()
-        self.widen = FrozenLinear(layer.intermediate.dense, dtype=dtype)
-        self.narrow = FrozenLinear(layer.output.dense, dtype=dtype)
-        self.last_norm = layer.output.LayerNorm.weight.detach(), layer.output.LayerNorm.bias.detach()
+    def __init__(self, layer: LayerModules, *, dtype: torch.dtype) -> None:
+        self.qkv = FrozenLinear(layer.query, layer.key, layer.value, dtype=dtype)
+        self.mix = FrozenLinear(layer.mix, dtype=dtype)
+        self.norm = layer.attention_norm.weight.detach(), layer.attention_norm.bias.detach()
+        self.widen = FrozenLinear(layer.widen, dtype=dtype)
+        self.narrow = FrozenLinear(layer.narrow, dtype=dtype)
+        self.last_norm = layer.output_norm.weight.detach(), layer.output_norm.bias.detach()
 
 
 class LastAttention(NamedTuple):
@@ -58,18 +58,18 @@ class LastAttention(NamedTuple):
     """``(heads, size)``."""
 
     @classmethod
-    def of(cls, attention: Any, heads: int, *, dtype: torch.dtype) -> Self:
-        """The weights of a BERT attention module.
+    def of(cls, layer: LayerModules, heads: int, *, dtype: torch.dtype) -> Self:
+        """The weights of a layer's attention.
 
         Args:
-            attention: The module.
+            layer: The layer's modules.
             heads: The number of its heads.
             dtype: The type of the query's product.
         """
-        key, value = attention.key.weight.detach(), attention.value.weight.detach()
+        key, value = layer.key.weight.detach(), layer.value.weight.detach()
         return cls(
-            query=FrozenLinear(attention.query, dtype=dtype),
+            query=FrozenLinear(layer.query, dtype=dtype),
             key=key.unflatten(0, (heads, -1)),
             value=value.unflatten(0, (heads, -1)),
-            value_bias=attention.value.bias.detach().view(heads, -1),
+            value_bias=layer.value.bias.detach().view(heads, -1),
         )

@@ -13,7 +13,8 @@ import torch
 from pointsman.registry import Registry, Version
 from pointsman.registry.errors import PointsmanError, SettingsError
 
-from ..engines.bert_training import MODEL_TYPES, BertTrainingEngine, supports_training
+from ..engines.bert_training import BertTrainingEngine, supports_training
+from ..engines.encoder_layers import BERT_TYPES
 from .prepare import PreparedTraining
 from .progress import Report, quiet
 from .random_state import RandomState, preserved_generators
@@ -47,7 +48,7 @@ def run_together(
         if not supports_training(base.model, first.config):
             raise SettingsError(
                 f"trainings together compute the method seq_bn, in Pfeiffer's form, on a CPU and on bases of the types "
-                f"{', '.join(sorted(MODEL_TYPES))}; found {first.request.method} on a {base.model.config.model_type} "
+                f"{', '.join(sorted(BERT_TYPES))}; found {first.request.method} on a {base.model.config.model_type} "
                 f"base on {first.device}; train one after another"
             )
         trainings = [

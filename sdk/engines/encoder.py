@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 import torch
+from adapters import AdapterSetup
 from torch import Tensor
 from torch.nn import functional
 
@@ -143,7 +144,9 @@ class Encoder:
     def _embed(self, batch: Mapping[str, Tensor], groups: Sequence[RowGroup]) -> Tensor:
         base = self._model.base_model
         inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
-        embedded: Tensor = base.embeddings(**inputs).to(self._dtype)
+        # In a model in training its adapter is active, and the library would change the embeddings here already.
+        with AdapterSetup(None):
+            embedded: Tensor = base.embeddings(**inputs).to(self._dtype)
         if any(group.program.is_embedding for group in groups):
             parts = [
                 group.program.embed(group.slots, embedded[group.rows])

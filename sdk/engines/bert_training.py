@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..patches.pooled_dropout import PooledDropout
 from .bert_blocks import Blocks, Group, Masks, Shape
-from .encoder_layers import BERT_TYPES, layer_modules
+from .encoder_layers import BERT_TYPES, can_write_out, layer_modules
 from .frozen_layers import Bottleneck, LastAttention, Layer
 
 _PLAIN: Final[Mapping[str, Any]] = {
@@ -58,10 +58,9 @@ def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
     """
     base = model.config
     return (
-        base.model_type in BERT_TYPES
+        can_write_out(model)
+        and base.model_type in BERT_TYPES
         and base.hidden_act == "gelu"
-        and getattr(base, "position_embedding_type", "absolute") == "absolute"
-        and not base.is_decoder
         and all(config.get(key, ...) == value for key, value in _PLAIN.items())
         and "architecture" not in config  # a bottleneck's configuration has none
         and model.device.type == "cpu"

@@ -136,7 +136,9 @@ def _set(method: str, parts: Sequence[dict[str, Any]], field: str, value: Any) -
 def _check_type(method: str, field: str, now: Any, value: Any) -> None:
     """Refuse a value of another type than the field's default; a field whose default is None accepts every type."""
     kinds: tuple[type, ...]
-    if isinstance(now, bool):
+    if field == "residual_before_ln":  # or "post_add"
+        kinds = (bool, str)
+    elif isinstance(now, bool):
         kinds = (bool,)
     elif field == "reduction_factor":
         kinds = (int, float, dict)

@@ -176,6 +176,12 @@ def _residual(value: Any, _: _Base) -> str | None:
     return None if isinstance(value, bool) or value == "post_add" else "true, false or 'post_add'"
 
 
+def _invertible(value: Any, _: _Base) -> str | None:
+    # The library's Glow block takes a row's tokens for its features, and returns a list.
+    wanted = "null or 'nice'" if value != "glow" else "null or 'nice': the adapters library computes no 'glow' on text"
+    return None if value is None or value == "nice" else wanted
+
+
 def _prompt(value: Any, _: _Base) -> str | None:
     # The library would look for a tokenizer by a name in the base's configuration.
     return None if value == "random_uniform" else "'random_uniform': prompts that begin as a text are not supported"
@@ -199,7 +205,7 @@ _RULES: Final[Mapping[str, _Rule]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(_OPTIONAL_FLAGS, _optional_flag),
     "reduction_factor": _reduction,
-    "inv_adapter": _words(None, "nice", "glow"),
+    "inv_adapter": _invertible,
     "inv_adapter_reduction_factor": _optional_reduction,
     "non_linearity": _activation,
     "init_weights": _words("bert", "mam_adapter", "houlsby"),

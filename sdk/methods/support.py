@@ -38,6 +38,8 @@ def check_supported(base: Any, config: Mapping[str, Any]) -> None:
                 f"VeRA shares its matrices among all layers, so its places must have one shape; found "
                 f"{', '.join(places)}: enable one of them"
             )
+        if part.get("architecture") is None:
+            _check_bottleneck(base, part)
         reason = _reason(base, part)
         if reason is not None:
             fitting = [name for name in METHODS if all(_reason(base, p) is None for p in parts_of(configure(name)))]
@@ -65,6 +67,24 @@ def is_tokenwise(config: Mapping[str, Any]) -> bool:
         config: A method's full configuration.
     """
     return not any(part.get("architecture") == "reft" or part.get("use_gating") for part in parts_of(config))
+
+
+def _check_bottleneck(base: Any, part: Mapping[str, Any]) -> None:
+    """Refuse fields of a bottleneck that do not fit together, or not to a base."""
+    if part.get("inv_adapter") and part.get("inv_adapter_reduction_factor") is None:
+        raise SettingsError(f"inv_adapter '{part['inv_adapter']}' needs inv_adapter_reduction_factor: a number above 0")
+    # In the library the residual would have no value then. A parallel bottleneck does not read the field.
+    if part.get("residual_before_ln") == "post_add" and not part.get("is_parallel"):
+        if not part.get("original_ln_before"):
+            raise SettingsError(
+                "residual_before_ln 'post_add' is the sum that is normalised before the bottleneck: set "
+                "original_ln_before to true, or residual_before_ln to true or false"
+            )
+        if base.model_type == "modernbert":
+            raise SettingsError(
+                "residual_before_ln 'post_add' does not work on a modernbert base, which has no normalisation behind "
+                "its blocks: set it to true or false"
+            )
 
 
 def _reason(base: Any, part: Mapping[str, Any]) -> str | None:

@@ -49,6 +49,10 @@ def adapted(base: Path, config: dict[str, Any]) -> tuple[Any, TokenRows]:
     [
         ("lora", {"dtype": "bfloat16"}, "dtype must be float32"),
         ("vera", {"output_lora": True}, "selfattn_lora, output_lora: enable one of them"),
+        ("seq_bn_inv", {"inv_adapter": "glow"}, "null or 'nice': the adapters library computes no 'glow' on text"),
+        ("seq_bn", {"inv_adapter": "nice"}, "inv_adapter 'nice' needs inv_adapter_reduction_factor"),
+        ("double_seq_bn", {"residual_before_ln": "post_add"}, "set original_ln_before to true"),
+        ("seq_bn", {"residual_before_ln": "odd"}, "must be true, false or 'post_add'; found 'odd'"),
     ],
 )
 def test_what_works_on_no_base_is_refused(
@@ -68,6 +72,8 @@ def test_what_works_on_some_bases_only_is_refused_on_the_others(
     check_supported(modernbert, configure("dora", elsewhere))
     with pytest.raises(SettingsError, match="DoRA does not work in the attention of a modernbert base"):
         check_supported(modernbert, configure("dora"))
+    with pytest.raises(SettingsError, match="'post_add' does not work on a modernbert base"):
+        check_supported(modernbert, configure("seq_bn", {"residual_before_ln": "post_add"}))
     check_supported(load_base(str(bases["deberta-v2"])).model.config, configure("lora+prompt_tuning"))
     with pytest.raises(SettingsError, match="with a convolution") as caught:
         check_supported(deberta, configure("lora+prompt_tuning"))
@@ -90,10 +96,16 @@ def test_trying_a_configuration_leaves_no_trace(method: str, tiny_base: Path) ->
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_pass_that_fails_is_an_error_that_says_how(tiny_base: Path) -> None:
+    model, rows = adapted(tiny_base, configure("seq_bn"))
+    batch = rows.batch([0])
+    with pytest.raises(SettingsError, match="does not run on a bert base: IndexError: index out of range"):
+        check_runs(model, SLOT, {**batch, "token_type_ids": batch["input_ids"][:, :1].repeat(1, 3)})
+
+
 @pytest.mark.parametrize(
     ("method", "overrides", "message"),
     [
-        ("seq_bn_inv", {"inv_adapter": "glow"}, "does not run on a bert base: RuntimeError"),
         ("seq_bn", {"output_adapter": False}, "adapts nothing"),
         ("compacter", {"leave_out": [0, 1]}, "adapts nothing"),
         ("lora", {"attn_matrices": []}, "adapts nothing"),

@@ -148,6 +148,31 @@ def test_every_method_that_it_covers_in_one_forward_pass(
         assert weights_hash(switcher) == hashed
 
 
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize(
+    ("before", "residual"), [(True, True), (True, False), (True, "post_add"), (False, True), (False, False)]
+)
+@pytest.mark.parametrize("base", ["bert", "distilbert"])
+def test_the_residual_of_a_bottleneck_wherever_it_is_taken(
+    *,
+    base: str,
+    before: bool,
+    residual: bool | str,
+    after: bool,
+    make_version: MakeVersion,
+    registry: Registry,
+    bases: dict[str, Path],
+    answers: Callable[..., list[Tensor]],
+    forwards: Forwards,
+) -> None:
+    fields = {"original_ln_before": before, "residual_before_ln": residual, "original_ln_after": after}
+    make_version("a", base=bases[base], fields={**fields, "mh_adapter": True})
+    expected = answers(base, "a", ROWS)
+    with Switcher(str(bases[base]), registry=registry) as switcher:
+        same(outputs(switcher, [("a", text) for text in ROWS]), expected)
+    assert forwards == Forwards(engine=[len(ROWS)])
+
+
 def _bottlenecks() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     return st.tuples(
         st.just("seq_bn"),
@@ -166,10 +191,14 @@ def _bottlenecks() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
                 "inv_adapter": st.sampled_from([None, None, "nice"]),
                 "inv_adapter_reduction_factor": st.just(2),
                 "original_ln_before": st.booleans(),
-                "residual_before_ln": st.booleans(),
+                "residual_before_ln": st.sampled_from([True, False, "post_add"]),
             }
-        ),
+        ).filter(_computed_by_the_library),
     )
+
+
+def _computed_by_the_library(fields: Mapping[str, Any]) -> bool:
+    return fields["residual_before_ln"] != "post_add" or fields["original_ln_before"] or fields["is_parallel"]
 
 
 def _updates() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:

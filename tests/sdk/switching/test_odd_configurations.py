@@ -78,7 +78,7 @@ def hidden(tiny_base: Path) -> Any:
         ("seq_bn", {"init_weights": "none"}, "init_weights must be 'bert', 'mam_adapter', 'houlsby'; found 'none'"),
         ("seq_bn", {"dropout": 1.0}, "dropout must be a number from 0 to below 1; found 1.0"),
         ("seq_bn", {"init_weights_seed": -1}, "init_weights_seed must be a whole number from 0 to 4294967295"),
-        ("seq_bn_inv", {"inv_adapter": "odd"}, "inv_adapter must be null, 'nice', 'glow'; found 'odd'"),
+        ("seq_bn_inv", {"inv_adapter": "odd"}, "inv_adapter must be null or 'nice'; found 'odd'"),
         ("seq_bn_inv", {"inv_adapter_reduction_factor": 1e-12}, "inv_adapter_reduction_factor must be null, or a"),
         ("compacter", {"phm_dim": 10**6}, "phm_dim must be a whole number from 1 to 64; found 1000000"),
         ("lora", {"r": 10**9}, "r must be a whole number from 1 to 4096; found 1000000000"),

@@ -26,6 +26,7 @@ from ..errors import (
 from . import backends, forks
 from . import tables as t
 from .backends import HINT, ROW, WRITE, Sqlite, backend
+from .events import RECORDED, last_recorded
 from .outcome import Made, was_made
 from .schema import schema_problems
 
@@ -116,8 +117,9 @@ class Database:
         """Open a transaction that holds the write lock from its start; commit at the end, roll back on any error.
 
         Args:
-            made: Tells whether the change was made. A server is asked for it where it did not answer the commit, so
-                that no change is made twice; without it, such a commit counts as failed.
+            made: Tells whether the change was made, if it records no event. A server is asked for it, or for the event,
+                where it did not answer the commit, so that no change is made twice; without both, such a commit counts
+                as failed.
         """
         return self._writing(True, made)
 
@@ -147,13 +149,14 @@ class Database:
                     yield connection
                     ended = True
             except sa.exc.OperationalError as error:
-                if not ended or made is None or not self.backend.can_lose_answers:
+                asked = made or last_recorded(connection)
+                if not ended or asked is None or not self.backend.can_lose_answers:
                     raise
-                if not self._was_made(made, error):
+                if not self._was_made(asked, error):
                     raise
 
     def _connect(self, how: bool | str = True) -> sa.Connection:
-        return self._engine.connect().execution_options(**{WRITE: how})
+        return self._engine.connect().execution_options(**{WRITE: how, RECORDED: []})
 
     def _was_made(self, made: Made, error: sa.exc.OperationalError) -> bool:
         """Whether a change was made whose commit ended with an error."""

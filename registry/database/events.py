@@ -2,7 +2,7 @@
 
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,6 +13,9 @@ from ..refs import Ref
 from . import tables as t
 from .damaged import DamagedTime
 from .shape import Shape
+
+RECORDED: Final = "events"
+"""The execution option of a writing transaction's connection that holds the rows of the events that it has recorded."""
 
 
 def now() -> datetime:
@@ -31,16 +34,34 @@ def record(
         subject: The version or adapter that was changed, or the name of another thing.
         details: Further facts, as JSON.
     """
-    connection.execute(
-        t.event.insert().values(
-            at=now(),
+    at = now()
+    number = connection.scalar(
+        t.event.insert()
+        .values(
+            at=at,
             actor=_actor(),
             action=action,
             subject=str(subject),
             adapter_name=subject.name if isinstance(subject, Ref) else None,
             details=dict(details or {}),
         )
+        .returning(t.event.c.id)
     )
+    connection.get_execution_options()[RECORDED].append((number, at))
+
+
+def last_recorded(transaction: sa.Connection) -> Callable[[sa.Connection], bool] | None:
+    """What tells whether a transaction was committed that recorded an event; None for one that recorded none.
+
+    Args:
+        transaction: Its connection.
+    """
+    rows = transaction.get_execution_options()[RECORDED]
+    if not rows:
+        return None
+    number, at = rows[-1]  # after a crash, a server may give the number once more
+    query = sa.select(sa.true()).where(t.event.c.id == number, t.event.c.at == at)
+    return lambda connection: connection.scalar(query) is not None
 
 
 def events(

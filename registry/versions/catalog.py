@@ -26,7 +26,7 @@ from ..errors import (
     unknown,
 )
 from ..metrics.points import key_ids
-from ..records import Base, Evaluation, File, Parent, Version, VersionKind
+from ..records import Base, Evaluation, File, Parent, VersionKind
 from ..refs import ANY, BEST, GREATEST_NUMBER, LATEST, Ref, check_run
 from ..storage.objects import check_digest
 from ..values import check_whole
@@ -198,14 +198,6 @@ def resolve_parents(connection: sa.Connection, refs: Iterable[tuple[str, Ref]]) 
         Parent(ref=f"{name}@{version.number}", digest=version.digest, role=role, present=True)
         for role, name, version in resolved
     ]
-
-
-def is_stored(connection: sa.Connection, version: Version) -> bool:
-    """Whether this very version is there, and not another that was given its number."""
-    v, a = t.version.c, t.adapter.c
-    query = sa.select(sa.true()).select_from(t.version).join(t.adapter, v.adapter_id == a.id)
-    same = (a.name == version.name, v.number == version.number, v.digest == version.digest)
-    return connection.scalar(query.where(*same, v.created_at == version.created_at)) is not None
 
 
 def resolve(connection: sa.Connection, ref: Ref) -> VersionRow:

@@ -40,11 +40,7 @@ class _Removal(NamedTuple):
 
 
 def write_with_objects(
-    database: Database,
-    digests: Collection[str],
-    store: Callable[[], None],
-    write: Callable[[sa.Connection], _T],
-    made: Callable[[sa.Connection, _T], bool] | None = None,
+    database: Database, digests: Collection[str], store: Callable[[], None], write: Callable[[sa.Connection], _T]
 ) -> _T:
     """Store objects, and write to the database in a transaction in which all of them are certain to be stored.
 
@@ -53,26 +49,19 @@ def write_with_objects(
         digests: The objects that the written rows name.
         store: Stores the objects that are missing; called again where one was removed meanwhile.
         write: Writes the rows.
-        made: Tells from what ``write`` returned whether the rows are there, see ``Database.writing``.
 
     Returns:
         What ``write`` returns.
     """
     known: Mapping[str, _Removal] = {}
-    written: list[_T] = []
-
-    def is_made(connection: sa.Connection) -> bool:
-        return bool(written) and made is not None and made(connection, written[0])
-
     while True:
         store()
-        with database.writing(is_made) as connection:
+        with database.writing() as connection:
             found = _removals(connection, digests)
             if found == known:
                 # All were over before ``store`` was called, and none has begun since.
                 connection.execute(_of(t.removal.delete(), connection, known))
-                written.append(write(connection))
-                return written[0]
+                return write(connection)
         known = _wait_for(database, digests)
 
 

@@ -124,7 +124,7 @@ class VersionsPart(RegistryPart):
             return version
 
         ownership.extend_store(self.database, self.store)
-        return write_with_objects(self.database, {file.sha256 for file in new.files}, store, insert, catalog.is_stored)
+        return write_with_objects(self.database, {file.sha256 for file in new.files}, store, insert)
 
     def version(self, ref: str | Ref) -> Version:
         """Return the version that ``ref`` means now.

@@ -11,7 +11,7 @@ import pytest
 from pointsman.registry import Registry, RunStatus
 from pointsman.registry.database import backends, outcome
 from pointsman.registry.errors import DatabaseError
-from pointsman.registry.upkeep import verify
+from pointsman.registry.upkeep import export_bundle, import_bundle, verify
 
 from postgres import Server, server
 
@@ -184,6 +184,62 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(on_server, restartable,
     assert on_server.versions().total == 4
     assert on_server.runs().total == 1
     assert verify(on_server).problems == ()
+
+
+def test_a_lost_answer_to_any_change_that_the_log_names(on_server, restartable, start_run, add_version, tmp_path):
+    """Each is made once, and returns what it would have returned."""
+    run = start_run(on_server)
+    run.log({"loss": 1.0}, step=0)
+    run.log({"loss": 0.5}, step=1)
+    run.finish(RunStatus.FAILED, "stopped")
+    add_version(on_server, "sst2")
+    add_version(on_server, "sst2")
+    with Registry(tmp_path / "other") as other:
+        add_version(other, "cola")
+        add_version(other, "cola")
+        export_bundle(other, ["cola@1", "cola@2"], tmp_path / "cola.tar")
+    known = len(on_server.events())
+    with cutting(restartable, on_server) as (cutter, through):
+        changes = {
+            "alias": lambda: through.set_alias("sst2@1", "production").aliases,
+            "tag": lambda: through.set_tags("sst2@1", {"owner": "ann"}).tags,
+            "note": lambda: through.set_note("sst2@1", "kept").note,
+            "unalias": lambda: through.remove_alias("sst2", "production"),
+            "resume": lambda: through.resume_run(run.uid, last_step=0).uid,
+            "remove": lambda: str(through.remove("sst2@2")),
+        }
+        returned = {}
+        for action, change in changes.items():
+            cutter.cuts = 1
+            returned[action] = change()
+        cutter.cuts = 2  # that of the store's generation, too
+        imported = import_bundle(through, tmp_path / "cola.tar")
+        assert cutter.lost == 8
+    assert returned == {
+        "alias": ("production",),
+        "tag": {"owner": "ann"},
+        "note": "kept",
+        "unalias": None,
+        "resume": run.uid,
+        "remove": "sst2@2",
+    }
+    assert [(version.ref, version.new) for version in imported] == [("cola@1", True), ("cola@2", True)]
+    recorded = [event.action for event in reversed(on_server.events())][known:]
+    assert recorded == [*changes, "import", "import"]
+    assert steps(on_server, run.uid) == [0]
+    assert on_server.versions().total == 3
+    assert verify(on_server).problems == ()
+
+
+def test_a_change_that_never_reached_the_server_has_failed(on_server, restartable, add_version):
+    add_version(on_server, "sst2")
+    with cutting(restartable, on_server) as (cutter, through):
+        cutter.before, cutter.cuts = True, 1
+        with pytest.raises(DatabaseError, match=r"^the database postgresql\+psycopg://.* cannot be used: "):
+            through.set_alias("sst2@1", "production")
+        assert through.version("sst2@1").aliases == ()
+        assert through.set_alias("sst2@1", "production").aliases == ("production",)
+        assert cutter.lost == 1
 
 
 def test_a_commit_that_never_reached_the_server_is_made_again(on_server, restartable, start_run, add_version):

@@ -9,6 +9,8 @@ MLFLOW := 3.17.2
 ONNX := 1.23.2
 ONNXRUNTIME := 1.31.1
 OPENVINO := 2026.4.1
+LATEFUSE := 0.1.0
+POLYLORA := 0.1.1
 PEERS := .venv-mlflow
 RUNTIMES := .venv-runtimes
 
@@ -33,17 +35,19 @@ test: lint types docs
 bench: install
 	$(BIN)/python tests/benchmarks/run.py
 
-peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)
+peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)-$(LATEFUSE)-$(POLYLORA)
 
 $(PEERS)/.installed-$(MLFLOW):
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet mlflow==$(MLFLOW)
 	touch $@
 
-$(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO): constraints.txt
+# latefuse and polylora run on our torch, so they come alone; of the rest, polylora asks for Triton's kernels for a GPU.
+$(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)-$(LATEFUSE)-$(POLYLORA): constraints.txt
 	$(PYTHON) -m venv $(RUNTIMES)
 	$(RUNTIMES)/bin/python -m pip install --quiet --constraint constraints.txt onnx==$(ONNX) \
 		onnxruntime==$(ONNXRUNTIME) openvino==$(OPENVINO) tokenizers
+	$(RUNTIMES)/bin/python -m pip install --quiet --no-deps latefuse==$(LATEFUSE) polylora==$(POLYLORA)
 	touch $@
 
 lint: install

@@ -5,8 +5,8 @@
 Rows come from GLUE's SST-2 in the hub's layout (DIR, or ../shared/glue/hub); without it from the synthetic sample,
 which the figure then says. A ratio over 1 is better than the peer. Each bench runs in a process of its own: what one
 loads or allocates does not weigh on the next. Only those of the module scale share one, as they share a registry that
-takes minutes to make. `make peers` installs MLflow, ONNX Runtime and OpenVINO, the peers of some; without them their
-figures have no peer.
+takes minutes to make. `make peers` installs MLflow, ONNX Runtime, OpenVINO, latefuse and polylora, the peers of some;
+without them their figures have no peer.
 """
 
 import argparse
@@ -40,6 +40,8 @@ BENCHES = {
     "mixed-32-tutorial": "switching",
     "mixed-ranks-32": "switching",
     "mixed-lora-peft": "switching",
+    "mixed-latefuse": "switching",
+    "mixed-polylora": "switching",
     "memory-1000": "switching",
     "drop-8": "dropping",
     "cli-start": "cli_start",

@@ -23,7 +23,7 @@ PYTHON = Path(__file__).resolve().parents[2] / ".venv-runtimes" / "bin" / "pytho
 MISSING = {
     "peer": None,
     "ratio": None,
-    "note": "ONNX Runtime and OpenVINO are not installed: 'make peers' makes their environment, or set "
+    "note": "the peer's library is not installed: 'make peers' makes an environment with it, or set "
     f"{VARIABLE} to the Python interpreter of one",
 }
 """What a figure says where there are no runtimes."""

@@ -1,4 +1,4 @@
-"""Switching, loading and mixing on MiniLM: a Switcher against what the adapters library and PEFT offer for it.
+"""Switching, loading and mixing on MiniLM: a Switcher against what other libraries offer for it.
 
 Adapters have random weights and live in a registry of their own; inputs are 64 rows of about 24 tokens.
 """
@@ -8,10 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import lora_peers
+import runtimes
 import torch
 
 from pointsman.registry import Registry
@@ -24,6 +27,7 @@ from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE
 
 ROWS = 64
+TOKENS = 24
 TASKS = 32
 LOADED = 64
 SEQ_BN: tuple[str, Mapping[str, Any]] = ("seq_bn", {})
@@ -60,8 +64,9 @@ def run(bench: str, data: str) -> dict[str, Any]:
 
 
 def texts() -> list[str]:
-    """Rows of 24 tokens, the two that the tokenizer adds included."""
-    return [" ".join((WORDS * 2)[start : start + 22]) for start in (number % len(WORDS) for number in range(ROWS))]
+    """Rows of ``TOKENS`` tokens, the two that the tokenizer adds included."""
+    numbers = (number % len(WORDS) for number in range(ROWS))
+    return [" ".join((WORDS * 2)[start : start + TOKENS - 2]) for start in numbers]
 
 
 @contextmanager
@@ -285,6 +290,24 @@ def mixed_lora() -> dict[str, Any]:
     return {"ours": ROWS / ours, "peer": ROWS / theirs, "ratio": theirs / ours, "unit": "rows/s"}
 
 
+def mixed_peer(build: Callable[[Path, Mapping[str, Path]], lora_peers.Encode]) -> dict[str, Any]:
+    """64 rows over 32 LoRAs beside a library made for it, encodings alone there, answers here, which must be equal."""
+    if not runtimes.make_importable():
+        return {"ours": None, **runtimes.MISSING, "unit": "rows/s"}
+    torch.set_num_threads(2)
+    rows, names = texts(), [f"a{number % TASKS}" for number in range(ROWS)]
+    with registered(TASKS, methods=[LORA]) as registry, Switcher("minilm", registry=registry) as switcher:
+        exported = {name: registry.export(name, registry.home / "exported" / name) for name in names[:TASKS]}
+        encode = build(find_base("minilm").files.directory, exported)
+        heads = {name: lora_peers.head(directory, name) for name, directory in exported.items()}
+        asked = list(zip(names, rows, strict=True))
+        for name, encoding, answer in zip(names, encode(rows, names), switcher.predict_mixed(asked), strict=True):
+            expected = list((answer.probabilities or {}).values())
+            torch.testing.assert_close(heads[name](encoding), torch.tensor(expected), atol=1e-6, rtol=0)
+        ours, theirs = in_turn(lambda: switcher.predict_mixed(asked), lambda: encode(rows, names), rounds=9)
+    return {"ours": ROWS / ours, "peer": ROWS / theirs, "ratio": theirs / ours, "unit": "rows/s"}
+
+
 def memory() -> dict[str, Any]:
     """What the process grows by for each of 1,000 adapters, beside the bytes of its tensors."""
     count = 1000
@@ -314,5 +337,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "mixed-32-tutorial": mixed_tutorial,
     "mixed-ranks-32": mixed_ranks,
     "mixed-lora-peft": mixed_lora,
+    "mixed-latefuse": partial(mixed_peer, partial(lora_peers.latefuse, rows=ROWS, tokens=TOKENS)),
+    "mixed-polylora": partial(mixed_peer, lora_peers.polylora),
     "memory-1000": memory,
 }

@@ -33,6 +33,9 @@ Bottleneck = Callable[[Slots, Tensor, Tensor, Norm], Tensor]
 Update = Callable[[Slots, Tensor, Tensor], Tensor]
 """Slots, a linear layer's inputs and its outputs to the updated outputs; may change the outputs in place."""
 
+_FEW_TOKENS: Final = 64
+"""Up to this many, the small products of a bottleneck in bf16 take longer than in float32."""
+
 BOTTLENECKS: Final = ("attention_place", "output_place")
 UPDATES: Final = ("query", "key", "value", "widen", "narrow")
 
@@ -145,7 +148,9 @@ def _plain_bottleneck(name: str | None, place: Any) -> Bottleneck | None:
         return None
     if adapter.add_layer_norm_before or adapter.add_layer_norm_after:
         return None
-    return _PlainBottleneck(name, adapter, down, up)
+    takes_sum = adapter.original_ln_before and adapter.residual_before_ln is True and adapter.original_ln_after
+    kind = SumBottleneck if takes_sum and not isinstance(adapter, ParallelAdapter) else _PlainBottleneck
+    return kind(name, adapter, down, up)
 
 
 def _plain_update(name: str | None, module: Any) -> Update | None:
@@ -176,17 +181,31 @@ class _PlainBottleneck:
         if self._norm_before:
             summed = outputs + residual
             inputs = norm(summed)
-            if self._residual_before_norm is True:
-                if self._norm_after:
-                    return norm(self._bottleneck(inputs, slot).add_(summed))
-            else:
+            if self._residual_before_norm is not True:
                 skipped = summed if self._residual_before_norm else inputs
         states = self._bottleneck(inputs, slot).add_(skipped)
         return norm(states.add_(residual)) if self._norm_after else states
 
     def _bottleneck(self, inputs: Tensor, slot: SlotIndex) -> Tensor:
+        if isinstance(slot, int) and inputs.dtype is torch.bfloat16 and inputs.shape[:-1].numel() <= _FEW_TOKENS:
+            return self._bottleneck(inputs.float(), slot).to(torch.bfloat16)
         states = _linear(self._up, self._activation(_linear(self._down, inputs, slot)), slot)
         return states if self._scaling == 1 else states.mul_(self._scaling)
+
+
+class SumBottleneck(_PlainBottleneck):
+    """The bottleneck of Pfeiffer et al. 2020 (arXiv:2005.00247), which needs a block's output and residual only added.
+
+    They are added in the product before it.
+    """
+
+    def __call__(self, slots: Slots, outputs: Tensor, residual: Tensor, norm: Norm) -> Tensor:
+        """The layer's normalised states."""
+        return self.of_sum(slots, outputs + residual, norm)
+
+    def of_sum(self, slots: Slots, summed: Tensor, norm: Norm) -> Tensor:
+        """The layer's normalised states, from the sum of the block's output and its residual."""
+        return norm(self._bottleneck(norm(summed), slots[self._rack]).add_(summed))
 
 
 class _PlainUpdate:
@@ -213,7 +232,7 @@ class _PlainUpdate:
 def _linear(module: RackModule, inputs: Tensor, slot: SlotIndex) -> Tensor:
     weight, bias = module.read("weight", slot), module.read("bias", slot)
     if isinstance(slot, int):
-        return functional.linear(inputs, weight, bias)
+        return functional.linear(inputs, weight.to(inputs.dtype), bias.to(inputs.dtype))
     return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
 
 

@@ -22,10 +22,10 @@ from pointsman.registry.errors import SettingsError
 
 from ..core.devices import autocast_to, has_fast_bf16
 from ..patches.forward_context import SharedLayers
-from .adapter_program import BOTTLENECKS, UPDATES, AdapterProgram, Norm, Slots, layer_norm
+from .adapter_program import BOTTLENECKS, UPDATES, AdapterProgram, Norm, Slots, SumBottleneck, layer_norm
 from .encoder_layers import MODEL_TYPES, LayerModules, can_write_out, layer_modules
 from .frozen_linear import FrozenLinear
-from .int8_linear import Int8Linear, has_fast_int8
+from .int8_linear import Int8Linear, can_multiply, has_fast_int8
 
 _PROGRAMS: Final = 256
 """Adapters and compositions whose programs are kept."""
@@ -47,6 +47,11 @@ class RowGroup:
     rows: slice
     program: AdapterProgram
     slots: Slots
+
+    def part(self, states: Tensor) -> Tensor:
+        """The states of its rows, of those of all rows."""
+        is_all = self.rows.stop - self.rows.start == len(states)
+        return states if is_all else states[self.rows]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,15 +83,10 @@ class Encoder:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = model.device  # the library looks it up among all parameters
         self._modules = layer_modules(model)
-        exact = partial(FrozenLinear, dtype=self._dtype)
-        is_int8 = precision == "int8"
-        linear = Int8Linear if is_int8 else exact
-        narrow = partial(Int8Linear, overwrites=True) if is_int8 else exact
+        linear = Int8Linear if precision == "int8" else partial(FrozenLinear, dtype=self._dtype)
         *lower, last = self._modules
-        self._layers = [_Layer(modules, linear, narrow) for modules in lower]
-        # One token a row is multiplied in them, at most, so int8 would save nothing.
-        self._layers.append(_Layer(last, exact, exact))
-        self._first_of_last = _FirstToken(query=exact(last.query), key_value=linear(last.key, last.value))
+        self._layers: list[_Layer | _LastLayer] = [_Layer(modules, linear) for modules in lower]
+        self._layers.append(_LastLayer(last, linear))
         self._heads = int(model.config.num_attention_heads)
         self._attends_in_bf16 = precision == "bf16" or (precision == "int8" and has_fast_bf16(self._device))
         self._programs: dict[str, AdapterProgram] = {}
@@ -130,14 +130,12 @@ class Encoder:
             states = self._embed(batch, groups)
             mask = batch["attention_mask"]
             bias = None if bool(mask.all()) else _attention_bias(mask, states.dtype)
-            last = len(self._layers) - 1
             for number, layer in enumerate(self._layers):
                 active = _active(groups, number) if number >= dropped else {}
                 waits = expansion is not None and number < expansion.shared.layers + expansion.shared.to_adapter
                 if expansion is not None and not waits:
                     states, bias = _by_row(states, expansion), None if bias is None else _by_row(bias, expansion)
-                first = self._first_of_last if number == last else None
-                states = self._run(layer, states, bias, active=active, expansion=expansion, first=first)
+                states = self._run(layer, states, bias, active=active, expansion=expansion)
             first_tokens = states[:, 0]
             return first_tokens if expansion is None else _by_row(first_tokens, expansion)
 
@@ -149,9 +147,9 @@ class Encoder:
             embedded: Tensor = base.embeddings(**inputs).to(self._dtype)
         if any(group.program.is_embedding for group in groups):
             parts = [
-                group.program.embed(group.slots, embedded[group.rows])
+                group.program.embed(group.slots, group.part(embedded))
                 if group.program.is_embedding
-                else embedded[group.rows]
+                else group.part(embedded)
                 for group in groups
             ]
             embedded = torch.cat(parts)
@@ -160,46 +158,31 @@ class Encoder:
 
     def _run(
         self,
-        layer: "_Layer",
+        layer: "_Layer | _LastLayer",
         states: Tensor,
         bias: Tensor | None,
         *,
         active: Mapping[str, Sequence["_Active"]],
         expansion: Expansion | None,
-        first: "_FirstToken | None",
     ) -> Tensor:
-        """One layer; with ``first``, behind its keys and values for the first token only."""
-        hidden = states.shape[-1]
-        if first is None:
-            query, key, value = torch.split(layer.qkv(states), hidden, dim=-1)
-            residual = states
-        else:
-            residual = states[:, :1].contiguous()
-            query = first.query(residual)
-            key, value = torch.split(first.key_value(states), hidden, dim=-1)
+        """One layer; the last one behind its keys and values for the first token only."""
+        residual, query, key, value = layer.attention_inputs(states)
         query = _updated(active.get("query"), residual, query)
         key = _updated(active.get("key"), states, key)
         value = _updated(active.get("value"), states, value)
         context = self._attend(query, key, value, bias)
-        places = active.get("attention_place")
-        if places is None:
-            attended = layer.attention_norm(layer.mix.plus(context, residual))
-        else:
-            attended = _placed(places, layer.mix(context), residual, layer.attention_norm, expansion)
+        attended = _placed(
+            active.get("attention_place"), layer.mix, context, residual, norm=layer.attention_norm, expansion=expansion
+        )
         updates = active.get("widen")
         wide = (
             layer.widened(attended)
             if updates is None
             else layer.activation(_updated(updates, attended, layer.widen(attended)))
         )
-        updates, places = active.get("narrow"), active.get("output_place")
-        if updates is None and places is None:
-            return layer.output_norm(layer.narrow.plus(wide, attended))
-        keeps = updates is not None and layer.narrow.overwrites
-        fed = _updated(updates, wide, layer.narrow(wide.clone() if keeps else wide))
-        if places is None:
-            return layer.output_norm(fed.add_(attended))
-        return _placed(places, fed, attended, layer.output_norm, expansion)
+        updates = active.get("narrow")
+        narrow = layer.narrow if updates is None else _Updated(layer.narrow, updates)
+        return _placed(active.get("output_place"), narrow, wide, attended, norm=layer.output_norm, expansion=expansion)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         """``(rows, queries, hidden)`` from queries, keys and values of that form."""
@@ -217,17 +200,31 @@ _Active = tuple[RowGroup, Any]
 """A group, and the function that its program has for a place."""
 
 
-_Linear = Callable[..., FrozenLinear | Int8Linear]
+class _Updated:
+    """A linear layer with the updates of each group of rows."""
+
+    def __init__(self, linear: FrozenLinear | Int8Linear, updates: Sequence[_Active]) -> None:
+        self._linear, self._updates = linear, updates
+
+    def __call__(self, states: Tensor) -> Tensor:
+        return _updated(self._updates, states, self._linear(states))
+
+    def plus(self, states: Tensor, added: Tensor) -> Tensor:
+        return self(states).add_(added)
 
 
-class _Layer:
-    """A layer's weights; ``qkv`` is not used in the last."""
+_Linear = FrozenLinear | Int8Linear | _Updated
 
-    def __init__(self, modules: LayerModules, linear: _Linear, narrow: _Linear) -> None:
-        self.qkv = linear(modules.query, modules.key, modules.value)
+_MakeLinear = Callable[..., FrozenLinear | Int8Linear]
+
+
+class _LayerBehindAttention:
+    """The weights that all layers have."""
+
+    def __init__(self, modules: LayerModules, linear: _MakeLinear) -> None:
         self.mix = linear(modules.mix)
         self.widen = linear(modules.widen)
-        self.narrow = narrow(modules.narrow)
+        self.narrow = linear(modules.narrow)
         self.attention_norm, self.output_norm = layer_norm(modules.attention_norm), layer_norm(modules.output_norm)
         self.activation = modules.activation
         self._is_gelu = modules.is_gelu
@@ -237,12 +234,29 @@ class _Layer:
         return self.widen.gelu(states) if self._is_gelu else self.activation(self.widen(states))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _FirstToken:
-    """The weights of the last layer's attention, of which only the first token needs a query."""
+class _Layer(_LayerBehindAttention):
+    """A layer that is computed for all tokens."""
 
-    query: FrozenLinear
-    key_value: FrozenLinear | Int8Linear
+    def __init__(self, modules: LayerModules, linear: _MakeLinear) -> None:
+        super().__init__(modules, linear)
+        self.qkv = linear(modules.query, modules.key, modules.value)
+
+    def attention_inputs(self, states: Tensor) -> tuple[Tensor, ...]:
+        """The residual, queries, keys and values."""
+        return states, *torch.split(self.qkv(states), states.shape[-1], dim=-1)
+
+
+class _LastLayer(_LayerBehindAttention):
+    """A layer that is computed for all keys and values, and else for the first token only."""
+
+    def __init__(self, modules: LayerModules, linear: _MakeLinear) -> None:
+        super().__init__(modules, linear)
+        self.query, self.key_value = linear(modules.query), linear(modules.key, modules.value)
+
+    def attention_inputs(self, states: Tensor) -> tuple[Tensor, ...]:
+        """The residual and queries of the first tokens, and all keys and values."""
+        first = states[:, :1].contiguous()
+        return first, self.query(first), *torch.split(self.key_value(states), states.shape[-1], dim=-1)
 
 
 def encoder_for(model: Any, precision: str) -> Encoder | None:
@@ -265,6 +279,12 @@ def encoder_for(model: Any, precision: str) -> Encoder | None:
                 f"precision int8 is for encoders of {types} with absolute positions; found "
                 f"{model.config.model_type}: use fp32"
             )
+        for modules in layer_modules(model):
+            for linear in (modules.query, modules.narrow):
+                if not can_multiply(linear.in_features):
+                    raise SettingsError(
+                        f"precision int8 is for layers of a multiple of 4 inputs; found {linear.in_features}: use fp32"
+                    )
     return Encoder(model, precision=precision) if fits else None
 
 
@@ -281,25 +301,46 @@ def _updated(active: Sequence[_Active] | None, inputs: Tensor, outputs: Tensor) 
     """A linear layer's outputs with the updates of each group of rows."""
     for group, update in active or ():
         if update is not None:
-            part = outputs[group.rows]
-            updated = update(group.slots, inputs[group.rows], part)
+            part = group.part(outputs)
+            updated = update(group.slots, group.part(inputs), part)
             if updated is not part:
                 part.copy_(updated)
     return outputs
 
 
 def _placed(
-    active: Sequence[_Active], outputs: Tensor, residual: Tensor, norm: Norm, expansion: Expansion | None
+    active: Sequence[_Active] | None,
+    linear: _Linear,
+    inputs: Tensor,
+    residual: Tensor,
+    *,
+    norm: Norm,
+    expansion: Expansion | None,
 ) -> Tensor:
-    """The normalised states behind a place for bottlenecks; texts become rows here at the latest."""
-    if expansion is not None:
-        outputs, residual = _by_row(outputs, expansion), _by_row(residual, expansion)
-    parts = [
-        norm(outputs[group.rows] + residual[group.rows])
-        if bottleneck is None
-        else bottleneck(group.slots, outputs[group.rows], residual[group.rows], norm)
-        for group, bottleneck in active
-    ]
+    """The normalised states behind a linear layer, its residual and the bottlenecks there.
+
+    Where there are some, texts become rows at the latest.
+    """
+    if active is None:
+        return norm(linear.plus(inputs, residual))
+    if all(bottleneck is None or isinstance(bottleneck, SumBottleneck) for _, bottleneck in active):
+        summed = linear.plus(inputs, residual)
+        if expansion is not None:
+            summed = _by_row(summed, expansion)
+        parts = [
+            norm(group.part(summed)) if bottleneck is None else bottleneck.of_sum(group.slots, group.part(summed), norm)
+            for group, bottleneck in active
+        ]
+    else:
+        outputs = linear(inputs)
+        if expansion is not None:
+            outputs, residual = _by_row(outputs, expansion), _by_row(residual, expansion)
+        parts = [
+            norm(group.part(outputs) + group.part(residual))
+            if bottleneck is None
+            else bottleneck(group.slots, group.part(outputs), group.part(residual), norm)
+            for group, bottleneck in active
+        ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -1,7 +1,7 @@
 """Products with matrices that do not change."""
 
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +23,6 @@ class FrozenLinear:
         >>> qkv = FrozenLinear(attention.query, attention.key, attention.value, dtype=torch.bfloat16)
         >>> qkv(states)  # (rows, inputs) to (rows, 3 * hidden)
     """
-
-    overwrites: Final = False
-    """A call does not change its inputs."""
 
     def __init__(self, *parts: Any, dtype: torch.dtype) -> None:
         self._parts = parts

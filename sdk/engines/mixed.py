@@ -64,6 +64,8 @@ def mixed_outputs(
     Returns:
         For each plan ``(its rows, outputs)`` in float32 on the CPU, in the order of the rows.
     """
+    if len(rows) == 1 and encoder is not None and plans[0].fits_encoder:
+        return [_alone(plans[0], rows, encoder, device=device, autocast=autocast, dropped=drop_layers)]
     counts = np.bincount(plan_of_row, minlength=len(plans))
     results = [torch.empty(int(count), plan.outputs) for count, plan in zip(counts, plans, strict=True)]
     place = _places(plan_of_row)
@@ -113,6 +115,22 @@ def mixed_outputs(
                 for index, logits, positions in _head_outputs(plans, batch_plans, encodings):
                     results[index][torch.from_numpy(place[batch_rows[positions]])] = logits
     return results
+
+
+def _alone(
+    plan: BatchPlan,
+    rows: TokenRows,
+    encoder: Encoder,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    dropped: int,
+) -> Tensor:
+    """The outputs for a single row: nothing to sort, and nothing to share."""
+    with torch.inference_mode(), autocast_to(device, autocast):
+        group = RowGroup(rows=slice(0, 1), program=encoder.program(plan.key, plan.setup), slots=plan.slots)
+        inputs = {name: tensor.to(device) for name, tensor in rows.batch([0]).items()}
+        return weighted_outputs(plan.heads, encoder(inputs, [group], dropped=dropped)).cpu()
 
 
 def _families(plans: Sequence[BatchPlan], encoder: Encoder | None) -> list[_Family]:

@@ -1,5 +1,6 @@
 """registry glue: train adapters on all of GLUE and print the scores."""
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from .train_options import settings_options
 from .units import count, duration, number
 
 if TYPE_CHECKING:
+    from pointsman.sdk import Progress
     from pointsman.sdk.benchmark.cells import CellResult, GlueResults
     from pointsman.sdk.benchmark.glue import GlueBenchmark
     from pointsman.sdk.benchmark.score import Row, Spread
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 @click.option("--task", "tasks", multiple=True, help="Task to train; may be repeated. [default: all nine]")
 @click.option("--method", "methods", multiple=True, help="Method; may be repeated. [default: seq_bn]")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Seed; may be repeated. [default: 0]")
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Seeds of a task that train together, at most; 1: none do. [default: 4]",
+)
 @click.option("--name", default="glue", show_default=True, help="Benchmark; all its trainings have the same settings.")
 @settings_options(
     "epochs",
@@ -60,6 +68,7 @@ def command(
     tasks: tuple[str, ...],
     methods: tuple[str, ...],
     seeds: tuple[int, ...],
+    together: int | None,
     name: str,
     only_table: bool,
     details: bool,
@@ -70,7 +79,8 @@ def command(
     """Train GLUE's tasks with each METHOD and SEED, and print a row of scores for each method, times 100.
 
     Each training makes a version of the adapter with its task's name; 'registry submit' uses TASK@best by default.
-    After Ctrl-C or a crash, the same command continues and repeats no finished training.
+    The seeds of a task share each pass through the base where method, base and device allow it. After Ctrl-C or a
+    crash, the same command continues and repeats no finished training.
 
     A task's score is the mean of its metrics on the validation rows (mrpc, qqp: accuracy and F1; stsb: both
     correlations; mnli: matched and mismatched). The average is the mean over the tasks without wnli, as in papers.
@@ -88,7 +98,8 @@ def command(
         if base is None:
             raise click.UsageError("--base is missing: registry glue --base BASE, or --table for the scores so far")
         given = {key: value for key, value in options.items() if value is not None}
-        results = _train(registry, {"base": base, "data": data, "name": name, "options": given, **chosen})
+        sharing = {} if together is None else {"together": together}
+        results = _train(registry, {"base": base, "data": data, "name": name, "options": given, **chosen, **sharing})
     if as_json:
         emit_json(_json(results, with_wnli=with_wnli))
     else:
@@ -103,23 +114,36 @@ def _train(registry: Registry, arguments: dict[str, Any]) -> "GlueResults":
     registry.check_writable()  # before the libraries load, which takes seconds
     note("importing the libraries …")
     quiet_libraries()
+    from pointsman.sdk.benchmark.cells import Cell
     from pointsman.sdk.benchmark.glue import GlueBenchmark
 
     benchmark = GlueBenchmark(registry=registry, **arguments)
     _announce(benchmark)
-    for place, cell in enumerate(benchmark.pending, start=1):
+    numbers = itertools.count(1)
+
+    def start(cell: Cell) -> None:
         resumed = " (resumed)" if cell in benchmark.interrupted else ""
-        note(f"training {place} of {len(benchmark.pending)}: {cell}{resumed}")
+        note(f"training {next(numbers)} of {len(benchmark.pending)}: {cell}{resumed}")
+
+    def label(progress: "Progress") -> str:
+        assert progress.origin is not None  # every cell has one
+        cell = Cell.of_item(progress.origin.item)
+        return f"seed {cell.seed}" if cell.method in benchmark.sharing else ""
+
+    with Watcher(alone=False, label=label) as watcher:
+
+        def end(result: "CellResult") -> None:
+            watcher.forget(result.run)
+            if result.ref is None:
+                note(_no_version(result))
+            else:
+                note(f"{result.ref} registered: score {_plain_score(result.score)}")
+
         try:
-            with Watcher(alone=False) as watcher:
-                result = benchmark.train(cell, report=watcher.report)
+            benchmark.train(report=watcher.report, on_start=start, on_end=end)
         except KeyboardInterrupt:
             note("finished trainings are kept; the same command continues")
             raise
-        if result.ref is None:
-            note(f"no version of {cell}: {result.trouble}")
-        else:
-            note(f"{result.ref} registered: score {_plain_score(result.score)}")
     return benchmark.results()
 
 
@@ -132,6 +156,12 @@ def _announce(benchmark: "GlueBenchmark") -> None:
     finished = len(benchmark.cells) - len(benchmark.pending)
     interrupted = f", {len(benchmark.interrupted)} to resume" if benchmark.interrupted else ""
     note(f"{product}: {count(len(benchmark.cells), 'training')}, {finished} finished{interrupted}")
+    if benchmark.pending and benchmark.sharing:
+        at_once = min(benchmark.together, len(benchmark.seeds))
+        note(f"{', '.join(benchmark.sharing)}: {at_once} seeds at a time share each pass through the base")
+    if benchmark.pending and len(benchmark.seeds) > 1 and benchmark.together > 1:
+        for method, reason in benchmark.alone.items():
+            note(f"{method}, one seed after another: {reason}")
 
 
 def _print(results: "GlueResults", *, details: bool, with_wnli: bool) -> None:
@@ -188,7 +218,11 @@ def _explain(results: "GlueResults", *, with_wnli: bool) -> None:
     for row in results.rows(with_wnli=with_wnli):
         _explain_seeds(row)
     for cell in results.missing:
-        note(f"no version of {cell.task}, {cell.method}, seed {cell.seed}: {cell.trouble}")
+        note(_no_version(cell))
+
+
+def _no_version(cell: "CellResult") -> str:
+    return f"no version of {cell.task}, {cell.method}, seed {cell.seed}: {cell.trouble}"
 
 
 def _explain_seeds(row: "Row") -> None:

@@ -1,6 +1,8 @@
-"""Progress of a training."""
+"""Progress of trainings."""
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pointsman.registry import Action, Advice
@@ -11,6 +13,7 @@ from .units import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
     from pointsman.sdk import Progress
 
@@ -20,77 +23,98 @@ def is_live(console: "Console") -> bool:
     return console.is_terminal and sys.stderr.isatty()
 
 
+@dataclass
+class _Shown:
+    """What is shown of a training."""
+
+    bar: "TaskID"
+    label: str
+    scores: str = ""
+    printed: float = 0.0
+    """The share of its steps at the last line."""
+
+
 class Watcher:
-    """Shows a training's progress: a live bar on a terminal, plain lines elsewhere, on standard error.
+    """Shows the progress of trainings: a live bar for each on a terminal, plain lines elsewhere, on standard error.
 
     Args:
         alone: Whether to say after Ctrl-C how to resume; False where a larger operation says it.
+        label: What tells a training from others that run with it.
     """
 
-    def __init__(self, *, alone: bool = True) -> None:
+    def __init__(self, *, alone: bool = True, label: "Callable[[Progress], str]" = lambda _: "") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import Progress as Bars
 
-        self._console = Console(stderr=True, highlight=False)
-        self._live = is_live(self._console)
-        self._bar = Bar(
-            TextColumn("epoch {task.fields[epoch]}"),
+        console = Console(stderr=True, highlight=False)
+        self._live = is_live(console)
+        self._bars = Bars(
+            TextColumn("{task.description}epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[metric]}"),
             TextColumn("{task.fields[speed]}/s"),
             TextColumn("{task.fields[left]} left"),
-            console=self._console,
+            console=console,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("", total=None, epoch="-", loss="-", metric="", speed="-", left="?")
-        self._scores = ""
-        self._printed = 0.0
-        self._run: str | None = None
-        self._alone = alone
+        self._shown: dict[str, _Shown] = {}
+        """By run."""
+        self._alone, self._label = alone, label
 
     def __enter__(self) -> "Watcher":
-        self._bar.start()
+        self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._bar.stop()
-        if kind is KeyboardInterrupt and self._alone and self._run is not None:
-            note(f"to resume it: {render(Advice(Action.RESUME, {'run': self._run}))}")
+        self._bars.stop()
+        if kind is KeyboardInterrupt and self._alone:
+            for run in self._shown:
+                note(f"to resume it: {render(Advice(Action.RESUME, {'run': run}))}")
 
     def report(self, progress: "Progress") -> None:
         """Show a training's progress; a training calls it."""
-        self._run = progress.run
+        shown = self._shown.get(progress.run)
+        if shown is None:
+            label = f"{name}  " if (name := self._label(progress)) else ""
+            bar = self._bars.add_task(label, total=None, epoch="-", loss="-", metric="", speed="-", left="?")
+            shown = self._shown[progress.run] = _Shown(bar, label)
         if self._live:
-            self._on_terminal(progress)
+            self._on_terminal(progress, shown)
         else:
-            self._in_lines(progress)
+            self._in_lines(progress, shown)
 
-    def _on_terminal(self, progress: "Progress") -> None:
+    def forget(self, run: str | None) -> None:
+        """Show a training no longer, if it is shown."""
+        if run in self._shown:
+            self._bars.remove_task(self._shown.pop(run).bar)
+
+    def _on_terminal(self, progress: "Progress", shown: _Shown) -> None:
         if progress.metrics is not None:
-            self._scores = _first(progress)
-        self._bar.update(
-            self._task,
+            shown.scores = _first(progress)
+        self._bars.update(
+            shown.bar,
             total=progress.steps,
             completed=progress.step,
             epoch=f"{progress.epoch:.2f}",
             loss=f"{progress.loss:.3f}",
             speed=f"{progress.samples_per_second:.0f}",
             left=duration(progress.seconds_left),
-            metric=self._scores,
+            metric=shown.scores,
         )
 
-    def _in_lines(self, progress: "Progress") -> None:
+    def _in_lines(self, progress: "Progress", shown: _Shown) -> None:
         done = progress.step / progress.steps
-        if progress.metrics is None and done - self._printed < 0.1:
+        if progress.metrics is None and done - shown.printed < 0.1:
             return
-        self._printed = done
+        shown.printed = done
         scores = "" if progress.metrics is None else f"  {_first(progress)}"
         note(
-            f"step {progress.step}/{progress.steps}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  "
-            f"{progress.samples_per_second:.0f} rows/s  {duration(progress.seconds_left)} left{scores}"
+            f"{shown.label}step {progress.step}/{progress.steps}  epoch {progress.epoch:.2f}  "
+            f"loss {progress.loss:.3f}  {progress.samples_per_second:.0f} rows/s  "
+            f"{duration(progress.seconds_left)} left{scores}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -37,6 +36,14 @@ if TYPE_CHECKING:
 @click.option("--study", metavar="NAME", help="Study that the trials belong to. [default: TASK-METHOD]")
 @click.option("--name", metavar="ADAPTER", help="Adapter to add the versions to. [default: TASK-tune]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search and of every training.")
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Trials that train together, at most.",
+)
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
 @settings_options(
     "epochs",
@@ -54,6 +61,7 @@ def command(
     /,
     task: str,
     trials: int,
+    together: int,
     texts: tuple[str, ...],
     no_pruning: bool,
     as_json: bool,
@@ -63,7 +71,8 @@ def command(
 
     Each trial is a run, and each completed trial a version of TASK-tune; TASK-tune@best is the best one. A trial is
     pruned if its best score so far is below the median of the earlier trials at the same step. After Ctrl-C or a crash,
-    the same command continues the study; with more --trials, it adds to it.
+    the same command continues the study; with more --trials, it adds to it. With --together, trials share each pass
+    through the base where method, base and device allow it, and each is chosen without the scores of those beside it.
 
     Without --space, the learning rate and the method's capacity are searched. With it, exactly what it names: settings
     of the training, or fields of the method (see 'registry methods METHOD').
@@ -83,11 +92,12 @@ def command(
     quiet_libraries()
     from pointsman.sdk import tune
 
-    with _Teller(trials) as teller:
+    with _Teller(trials, together) as teller:
         result = tune(
             task,
             trials=trials,
             space=space,
+            together=together,
             pruner=not no_pruning,
             registry=registry,
             report=teller.report,
@@ -99,6 +109,8 @@ def command(
         emit_json(_json(result, again))
     else:
         _print(result, again)
+    if result.alone is not None:
+        note(f"trials trained one after another: {result.alone}")
     if result.exhausted:
         note(f"all {result.space.size} combinations of the space were tried")
     elsewhere = sum(not trial.state.ended for trial in result.trials)
@@ -112,40 +124,45 @@ def command(
 
 
 class _Teller:
-    """Reports the start, progress and end of each trial."""
+    """Reports the start, progress and end of each trial.
 
-    def __init__(self, trials: int) -> None:
-        self._trials = trials
-        self._stack = ExitStack()
-        self._watcher: Watcher | None = None
-        self._started: int | None = None
+    Args:
+        trials: The number of trials of the study.
+        together: The number of trials that train together.
+    """
+
+    def __init__(self, trials: int, together: int) -> None:
+        self._trials, self._together = trials, together
+        self._watcher = Watcher(alone=False, label=self._label)
 
     def __enter__(self) -> "_Teller":
+        self._watcher.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._stack.close()
+        self._watcher.__exit__(kind, *error)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             note("finished trials are kept; the same command continues the study")
 
     def tell(self, trial: "Trial") -> None:
-        """Report that a trial starts or has ended."""
-        self._stack.close()
-        if self._started not in (None, trial.number):
-            note(f"trial {self._started} was started by another process meanwhile")
-        self._started = None if trial.state.ended else trial.number
-        if not trial.state.ended:
+        """Report that a trial starts, has ended, or was started elsewhere."""
+        self._watcher.forget(trial.run)
+        if trial.state == "running":
+            note(f"trial {trial.number} was started by another process meanwhile")
+        elif not trial.state.ended:
             resumed = " resumes" if trial.run is not None else ""
             note(f"trial {trial.number}{resumed} (of {self._trials}): {format_params(trial.params)}")
-            self._watcher = self._stack.enter_context(Watcher(alone=False))
-            return
-        outcome = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
-        note(f"trial {trial.number} {trial.state}: {outcome}")
+        else:
+            outcome = f"{number(trial.score)}, {trial.ref}" if trial.error is None else trial.error
+            note(f"trial {trial.number} {trial.state}: {outcome}")
 
     def report(self, progress: "Progress") -> None:
         """Show a training's progress; a training calls it."""
-        assert self._watcher is not None
         self._watcher.report(progress)
+
+    def _label(self, progress: "Progress") -> str:
+        assert progress.origin is not None  # every trial has one
+        return f"trial {progress.origin.item}" if self._together > 1 else ""
 
 
 def _space(texts: tuple[str, ...]) -> Space | None:

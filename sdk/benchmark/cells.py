@@ -5,7 +5,7 @@ This module imports no heavy library, so that a table is printed at once.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from pointsman.registry import Base, Origin, Registry, Run, RunStatus, quote
 from pointsman.registry.errors import Action, Advice, RunNotFoundError, listed, unknown
@@ -35,6 +35,12 @@ class Cell(NamedTuple):
     def item(self) -> str:
         """The item of the origin of its runs."""
         return f"{self.task}/{self.method}/{self.seed}"
+
+    @classmethod
+    def of_item(cls, item: str) -> Self:
+        """The cell with this item."""
+        task, method, seed = item.split("/")
+        return cls(task, method, int(seed))
 
     def origin(self, benchmark: str, settings: Mapping[str, Any]) -> Origin:
         """The origin of its runs."""

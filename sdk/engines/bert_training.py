@@ -49,21 +49,21 @@ _PLAIN: Final[Mapping[str, Any]] = {
 """The bottleneck of Pfeiffer et al. 2021 (arXiv:2005.00247), the only one that is written out."""
 
 
-def supports_training(model: Any, config: Mapping[str, Any]) -> bool:
-    """Whether ``BertTrainingEngine`` computes this base with an adapter of this configuration.
+def supports_training(base: Any, config: Mapping[str, Any], device: torch.device) -> bool:
+    """Whether ``BertTrainingEngine`` computes this base with an adapter of this configuration on a device.
 
     Args:
-        model: An adapters model.
+        base: The base's configuration, as transformers has it.
         config: A method's full configuration.
+        device: The device to train on.
     """
-    base = model.config
     return (
-        can_write_out(model)
+        can_write_out(base)
         and base.model_type in BERT_TYPES
         and base.hidden_act == "gelu"
         and all(config.get(key, ...) == value for key, value in _PLAIN.items())
         and "architecture" not in config  # a bottleneck's configuration has none
-        and model.device.type == "cpu"
+        and device.type == "cpu"
     )
 
 

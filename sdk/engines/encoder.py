@@ -67,7 +67,7 @@ class Encoder:
     """A base whose layers are written out. Any number of threads may use it at once.
 
     Args:
-        model: An adapters model in evaluation mode on a CPU that ``can_write_out``. It is not changed.
+        model: An adapters model in evaluation mode on a CPU, of a base that ``can_write_out``. It is not changed.
         precision: Of the base's products: ``fp32``, ``bf16`` or ``int8``. The states between them are in bf16 with
             ``bf16``, and else in float32; with ``int8``, attention is in bf16 where the device has it in hardware.
 
@@ -269,7 +269,7 @@ def encoder_for(model: Any, precision: str) -> Encoder | None:
     Raises:
         SettingsError: The precision is ``int8``, and the device or the base does not have it.
     """
-    fits = model.device.type == "cpu" and can_write_out(model)
+    fits = model.device.type == "cpu" and can_write_out(model.config)
     if precision == "int8":
         if not has_fast_int8(model.device):
             raise SettingsError(f"precision int8: {model.device} does not multiply int8 matrices in hardware; use fp32")

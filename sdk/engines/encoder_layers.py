@@ -40,13 +40,12 @@ class LayerModules:
         return isinstance(self.activation, GELUActivation) and self.activation.act is functional.gelu
 
 
-def can_write_out(model: Any) -> bool:
+def can_write_out(base: Any) -> bool:
     """Whether a base's layers are those that the engines compute: post-norm layers with absolute positions.
 
     Args:
-        model: An adapters model.
+        base: The base's configuration, as transformers has it.
     """
-    base = model.config
     return (
         base.model_type in MODEL_TYPES
         and getattr(base, "position_embedding_type", "absolute") == "absolute"
@@ -56,7 +55,7 @@ def can_write_out(model: Any) -> bool:
 
 
 def layer_modules(model: Any) -> list[LayerModules]:
-    """The layers of a model that ``can_write_out``, the lowest first."""
+    """The layers of a model whose base ``can_write_out``, the lowest first."""
     if model.config.model_type == "distilbert":
         return [_of_distilbert(layer) for layer in model.base_model.transformer.layer]
     return [_of_bert(layer) for layer in model.base_model.encoder.layer]

@@ -1,7 +1,7 @@
 """Training: from a request to a registered version.
 
 A training in three calls: ``TrainRequest`` (``request``), ``prepare`` (``prepare``), ``run_training`` (``session``).
-Several in one pass: ``run_together`` (``together``).
+Several in one pass: ``run_together`` (``together``); any number, in passes where they can share one: ``run_many``.
 
 The path of a row:
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pointsman.registry import RunRecorder
+from pointsman.registry import Origin, RunRecorder
 from pointsman.registry.errors import Action, Advice, DatabaseError, TrainingError
 
 from .callbacks import Callbacks
@@ -73,6 +73,7 @@ class TrainingLoop:
         checkpoints: Where checkpoints go.
         callbacks: transformers' callbacks and trackers.
         report: Called after every record.
+        origin: What the training belongs to.
         evaluation_seconds: The estimated time of an evaluation.
 
     Examples:
@@ -91,12 +92,13 @@ class TrainingLoop:
         checkpoints: Checkpoints,
         callbacks: Callbacks,
         report: Report,
+        origin: Origin | None,
         evaluation_seconds: float,
     ) -> None:
         self._objective, self._rows, self._schedule = objective, rows, schedule
         self._settings = schedule.settings
         self._optimiser, self._recorder, self._checkpoints = optimiser, recorder, checkpoints
-        self._callbacks, self._report = callbacks, report
+        self._callbacks, self._report, self._origin = callbacks, report, origin
         self._evaluation_seconds = evaluation_seconds
         self._average = WeightAverage(optimiser.vectors, self._settings.average)
         self._records = _StepRecords()
@@ -229,6 +231,7 @@ class TrainingLoop:
             raise self._diverged(f"the loss became {losses[index]}", self._step - len(losses) + 1 + index)
         self._last_progress = Progress(
             run=self._recorder.uid,
+            origin=self._origin,
             step=self._step,
             steps=self._schedule.steps,
             epoch=self._epoch,

@@ -14,6 +14,7 @@ from pointsman.registry.errors import Action, Advice, SettingsError
 from ..bases.load import read_base
 from ..core.devices import torch_device
 from ..data.splits import Split, TaskData
+from ..engines.bert_training import supports_training
 from ..methods.support import check_supported, reads_padding
 from ..tasks import TargetScale, kind_of
 from .callbacks import check_trackers
@@ -34,6 +35,10 @@ class PreparedTraining:
     """A training that was checked, with everything that it runs with but the base's weights."""
 
     request: TrainRequest
+    resumed: Run | None
+    """The interrupted run to continue; None: start a new one."""
+    base: PretrainedConfig
+    """The base's configuration."""
     config: Mapping[str, Any]
     """The configuration of the trained method, without the layers that are dropped for good."""
     subject: Subject
@@ -52,6 +57,11 @@ class PreparedTraining:
     device: torch.device
     exact_lengths: bool
     """Whether rows must not be padded."""
+
+    @property
+    def with_engine(self) -> bool:
+        """Whether ``BertTrainingEngine`` computes the steps."""
+        return isinstance(self.settings.drop_layers, int) and supports_training(self.base, self.config, self.device)
 
     @property
     def primary_metric(self) -> str:
@@ -74,7 +84,7 @@ def prepare(
         registry: Where the members of a fusion are.
         data: The task's rows, as ``request.source.load(request.task)`` gives them; None: load them.
         base_files: The base's configuration and tokenizer, as ``read_base(request.base)`` gives them; None: read them.
-        resumed: The run to continue, which goes on with the metrics that it began with; None: a new one.
+        resumed: The interrupted run to continue, which goes on with the metrics that it began with; None: a new one.
 
     Raises:
         PointsmanError: Something in the request cannot work; the message says what.
@@ -92,7 +102,9 @@ def prepare(
     subject = subject_of(request.method, config, registry)
     check_supported(base_config, config)
     data = request.source.load(request.task) if data is None else data
-    data = data if resumed is None else measured_as(data, resumed)
+    if resumed is not None:
+        data = measured_as(data, resumed)
+        _check_same_rows(data, resumed)
     train_rows = data.splits["train"]
     if settings.max_train_rows is not None:
         train_rows = train_rows.sample(settings.max_train_rows, seed=settings.seed)
@@ -109,34 +121,33 @@ def prepare(
     check_rows(train_rows, evaluations)
     return PreparedTraining(
         request=request,
+        resumed=resumed,
+        base=base_config,
         config=config,
         subject=subject,
         data=data,
         train_rows=train_rows,
         evaluations=evaluations,
         class_weights=class_weights(data.task, resolved.class_weights, train_rows.labels()),
-        target_scale=kind_of(data.task).target_scale(train_rows.labels()),
+        # A run that began in a release which learned scores as they are goes on so.
+        target_scale=kind_of(data.task).target_scale(train_rows.labels()) if resumed is None else _scale_of(resumed),
         settings=resolved,
         device=device,
         exact_lengths=reads_padding(config, base_config),
     )
 
 
-def check_same_rows(prepared: PreparedTraining, run: Run) -> None:
-    """Refuse to resume a run on other rows than it began with.
-
-    Raises:
-        SettingsError: The rows have changed.
-    """
-    if prepared.data.fingerprint != run.data["fingerprint"]:
+def _check_same_rows(data: TaskData, run: Run) -> None:
+    """Refuse to resume a run on other rows than it began with."""
+    if data.fingerprint != run.data["fingerprint"]:
         raise SettingsError(
-            f"the data of run {run.uid} ({prepared.data.source}) have changed since it began, so it cannot be resumed; "
+            f"the data of run {run.uid} ({data.source}) have changed since it began, so it cannot be resumed; "
             "train again",
             advice=Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"}),
         )
 
 
-def recorded_scale(run: Run) -> TargetScale | None:
+def _scale_of(run: Run) -> TargetScale | None:
     """The unit that a run took out of its scores; None if it learns its labels as they are."""
     recorded = run.data.get("target")
     return None if recorded is None else TargetScale.from_dict(recorded)

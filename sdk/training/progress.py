@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pointsman.registry import Origin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -14,6 +16,8 @@ class Progress:
 
     run: str
     """The run's uid."""
+    origin: Origin | None
+    """What the training belongs to: a trial of a search, a cell of a benchmark."""
     step: int
     steps: int
     epoch: float

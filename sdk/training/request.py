@@ -152,7 +152,7 @@ class TrainRequest:
         settings = {key: value for key, value in run.settings.items() if key in known}
         return cls(
             task=run.task,
-            base=base,
+            base=absolute_name(base),
             method=run.method,
             config=run.settings["config"],
             source=DataSource.of_given(given),

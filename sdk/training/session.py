@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from pointsman.registry import Registry, Run, RunRecorder, Version, VersionKind
+from pointsman.registry import Registry, RunRecorder, Version, VersionKind
 from pointsman.registry.errors import (
     Action,
     Advice,
@@ -27,7 +27,6 @@ from ..data.batches import LengthBuckets
 from ..data.lengths import longest_input
 from ..data.tokens import TokenRows
 from ..engines.adapter_program import covers
-from ..engines.bert_training import supports_training
 from ..engines.heads import restore_unit
 from ..engines.scoring import Scorer, evaluation_of
 from ..engines.slots import add_head, slot_name
@@ -42,7 +41,7 @@ from .loop import BestWeights, TrainingLoop
 from .objective import Objective, forward_of, loss_of
 from .optimiser import Optimiser
 from .outage import resume_advised, wait_out
-from .prepare import PreparedTraining, check_same_rows, recorded_scale
+from .prepare import PreparedTraining
 from .progress import Report, quiet
 from .random_state import preserved_generators, seed_generators
 from .row_record import row_record
@@ -60,7 +59,6 @@ def run_training(
     registry: Registry,
     report: Report = quiet,
     callbacks: Sequence[TrainerCallback] = (),
-    resumed: Run | None = None,
 ) -> Version:
     """Train, and register the best weights as the adapter's next version.
 
@@ -71,7 +69,6 @@ def run_training(
         registry: Where it is recorded and registered.
         report: Called after every record.
         callbacks: transformers' or the user's.
-        resumed: The interrupted run to continue; None: start a new one.
 
     Raises:
         PointsmanError: The base cannot be loaded or adapted, or the training cannot go on.
@@ -79,14 +76,10 @@ def run_training(
     Examples:
         >>> run_training(prepare(request, registry=registry), registry=registry)
     """
-    if resumed is not None:
-        check_same_rows(prepared, resumed)
     audience = [*make_trackers(prepared.settings.report_to), *check_callbacks(callbacks)]
     with preserved_generators(), memory_explained(prepared):
         base = load_training_base(prepared, registry)
-        return drive(
-            training_steps(prepared, base, registry=registry, report=report, audience=audience, resumed=resumed)
-        )
+        return drive(training_steps(prepared, base, registry=registry, report=report, audience=audience))
 
 
 def load_training_base(prepared: PreparedTraining, registry: Registry) -> LoadedBase:
@@ -113,7 +106,6 @@ def training_steps(
     registry: Registry,
     report: Report = quiet,
     audience: Sequence[TrainerCallback] = (),
-    resumed: Run | None = None,
 ) -> Steps[Version]:
     """A training as its steps: yield every step to be computed, and return the version.
 
@@ -124,25 +116,23 @@ def training_steps(
         base: Its base, as ``load_training_base`` gives it; the adapter is added to it.
         registry: As for ``run_training``.
         report: Likewise.
-        resumed: Likewise.
         audience: Trackers and callbacks.
 
     Raises:
         PointsmanError: The base cannot be adapted, or the training cannot go on.
     """
     request, settings, task, device = prepared.request, prepared.settings, prepared.data.task, prepared.device
+    resumed, scale, with_engine = prepared.resumed, prepared.target_scale, prepared.with_engine
     with memory_explained(prepared):
-        _check_base(prepared, base, resumed)
+        _check_base(prepared, base)
         seed_generators(settings.seed, device)
-        with_engine = supports_training(base.model, prepared.config) and isinstance(settings.drop_layers, int)
         # Halved before the adapter comes in, whose weights stay in float32.
         halved = HalvedBase(base.model) if settings.autocast is not None and not with_engine else None
 
         # The subject: an adapter or a fusion, and a new head.
         model, setup = _insert_subject(prepared, base)
 
-        # The rows. A run that began in a release which learned scores as they are goes on so.
-        scale = prepared.target_scale if resumed is None else recorded_scale(resumed)
+        # The rows.
         cache = registry.home / "cache" / "tokens"
 
         read = partial(LabelledRows.of, tokenizer=base.tokenizer, max_length=settings.max_length, cache=cache)
@@ -190,7 +180,7 @@ def training_steps(
         tokens = {"train": rows.tokens, **{prefix: tokens for prefix, (_, tokens) in evaluated.items()}}
         with (
             resume_advised() as started,
-            _start(prepared, base, tokens, registry=registry, resumed=resumed, checkpoint=checkpoint) as recorder,
+            _start(prepared, base, tokens, registry=registry, checkpoint=checkpoint) as recorder,
             memory_explained(prepared),
         ):
             started(recorder.uid)
@@ -215,6 +205,7 @@ def training_steps(
                     primary_metric=prepared.primary_metric,
                 ),
                 report=report,
+                origin=request.origin,
                 evaluation_seconds=scorer.seconds(),
             )
             try:
@@ -270,13 +261,13 @@ def memory_explained(prepared: PreparedTraining, *, together: int = 1) -> Iterat
         ) from error
 
 
-def _check_base(prepared: PreparedTraining, base: LoadedBase, resumed: Run | None) -> None:
+def _check_base(prepared: PreparedTraining, base: LoadedBase) -> None:
     """Refuse a base that is not the one of the resumed run, or of a fusion's members.
 
     Raises:
         SettingsError, BaseMismatchError: It is another.
     """
-    name, fingerprint = prepared.request.base, base.record.fingerprint
+    name, fingerprint, resumed = prepared.request.base, base.record.fingerprint, prepared.resumed
     if resumed is not None and not base.record.is_same(resumed.base):
         if base.record.has_same_weights(resumed.base):
             raise SettingsError(
@@ -319,12 +310,11 @@ def _start(
     tokens: Mapping[str, TokenRows],
     *,
     registry: Registry,
-    resumed: Run | None,
     checkpoint: Checkpoint | None,
 ) -> RunRecorder:
     """The recorder of a new run, or of the resumed one, whose history is cut after the checkpoint."""
-    if resumed is not None:
-        return registry.resume_run(resumed.uid, last_step=checkpoint.step if checkpoint else -1)
+    if prepared.resumed is not None:
+        return registry.resume_run(prepared.resumed.uid, last_step=checkpoint.step if checkpoint else -1)
     request, settings = prepared.request, prepared.settings
     return registry.start_run(
         request.name,

@@ -134,7 +134,7 @@ def resume(
         request = TrainRequest.of_run(interrupted, base=base)
         check_own_paths(opened, interrupted, request.source, {})
         prepared = prepare(request, registry=opened, resumed=interrupted)
-        return run_training(prepared, registry=opened, report=report, callbacks=callbacks, resumed=interrupted)
+        return run_training(prepared, registry=opened, report=report, callbacks=callbacks)
 
 
 def train_like(

@@ -10,14 +10,12 @@ from pointsman.registry.errors import PointsmanError, SettingsError, TrainingErr
 from ..bases.load import read_base
 from ..core.arguments import as_list, short_repr
 from ..core.registries import open_registry
-from .prepare import prepare
+from .prepare import PreparedTraining, prepare
 from .progress import Report, quiet
 from .request import TrainRequest
-from .together import run_together
+from .together import run_together, shared, why_alone
 
 _REQUIRED: Final = ("task", "base")
-_SHARED: Final = ("device", "precision", "max_length", "drop_layers")
-"""Settings that decide what the base computes."""
 
 
 def train_many(
@@ -25,10 +23,10 @@ def train_many(
 ) -> list[Version]:
     """Train several adapters together, and register the best checkpoint of each as its adapter's next version.
 
-    They share base, task, rows and the method's configuration, and have settings of their own: seed, learning rate,
-    schedule, length, class weights, early stop, name. Each step is one pass through the frozen base for all. Each
-    training is a run as ``train`` makes it, with the same numbers except for rounding; one that was interrupted is
-    resumed alone.
+    They share base, task, rows and the method's configuration but its reduction factor, and have settings of their own:
+    seed, learning rate, schedule, length, class weights, early stop, name. Each step is one pass through the frozen
+    base for all. Each training is a run as ``train`` makes it, with the same numbers except for rounding; one that was
+    interrupted is resumed alone.
 
     The method is ``seq_bn``, and the base a BERT, ELECTRA, RoBERTa or XLM-R on a CPU.
 
@@ -53,21 +51,25 @@ def train_many(
     """
     requests = _requests(trainings, common)
     _check(requests)
-    first = requests[0]
+    first, outcomes = requests[0], dict[PreparedTraining, Version | PointsmanError]()
     with open_registry(registry) as opened:
         opened.check_writable()
         files, data = read_base(first.base, known=opened.base_names()), first.source.load(first.task)
         prepared = [prepare(request, registry=opened, data=data, base_files=files) for request in requests]
-        outcomes = run_together(prepared, registry=opened, report=report)
-    failed = {number: outcome for number, outcome in enumerate(outcomes, 1) if isinstance(outcome, PointsmanError)}
-    if len(failed) == 1:
+        for number, training in enumerate(prepared, 1):
+            if (reason := why_alone(training)) is not None:
+                raise SettingsError(f"training {number} shares no pass: {reason}; train one after another")
+        run_together(prepared, at_once=len(prepared), registry=opened, ended=outcomes.__setitem__, report=report)
+    results = [outcomes[training] for training in prepared]
+    failed = {number: outcome for number, outcome in enumerate(results, 1) if isinstance(outcome, PointsmanError)}
+    if len(set(failed.values())) == 1:  # of one, or of the pass that all shared
         raise next(iter(failed.values()))
     if failed:
         reasons = "; ".join(f"{number}: {error}" for number, error in failed.items())
-        raise TrainingError(f"{len(failed)} of {len(outcomes)} trainings failed: {reasons}") from next(
+        raise TrainingError(f"{len(failed)} of {len(results)} trainings failed: {reasons}") from next(
             iter(failed.values())
         )
-    return [outcome for outcome in outcomes if isinstance(outcome, Version)]
+    return [result for result in results if isinstance(result, Version)]
 
 
 def _requests(trainings: Any, common: Mapping[str, Any]) -> list[TrainRequest]:
@@ -93,35 +95,17 @@ def _check(requests: Sequence[TrainRequest]) -> None:
     """Refuse what cannot be trained together.
 
     Raises:
-        SettingsError: With the two trainings and what they differ in, or what one alone cannot have.
+        SettingsError: With the two trainings, and what they differ in or that they are the same.
     """
-    first = _shared(requests[0])
+    first = shared(requests[0], requests[0].settings)
     for number, request in enumerate(requests[1:], 2):
-        for name, value in _shared(request).items():
+        for name, value in shared(request, request.settings).items():
             if value != first.get(name):
                 raise SettingsError(
                     f"trainings 1 and {number} differ in {name} ({short_repr(first.get(name))} and "
-                    f"{short_repr(value)}); trainings together share task, base, method, configuration, rows, "
-                    f"{', '.join(_SHARED)}; train the others apart"
+                    f"{short_repr(value)}); trainings together share task, base, rows, device, precision, max_length, "
+                    "drop_layers, and the method with its configuration but reduction_factor; train the others apart"
                 )
-    for number, request in enumerate(requests, 1):
-        if request.settings.report_to:
-            raise SettingsError(
-                f"training {number} reports to {', '.join(request.settings.report_to)}, and trackers follow one "
-                "training at a time; leave report_to out, or train one after another"
-            )
-        if isinstance(request.settings.drop_layers, str):
-            raise SettingsError(
-                f"drop_layers is {request.settings.drop_layers}, and trainings together skip the same layers in every "
-                "batch; give a number, or train one after another"
-            )
     for (one, request), (other, same) in combinations(enumerate(requests, 1), 2):
         if request == same:
             raise SettingsError(f"trainings {one} and {other} are the same; change the seed or a setting of one")
-
-
-def _shared(request: TrainRequest) -> dict[str, Any]:
-    """What trainings together have in common, by name."""
-    fields = {"task": request.task, "base": request.base, "method": request.method, "rows": request.source}
-    settings = {name: getattr(request.settings, name) for name in _SHARED}
-    return {**fields, **settings, **request.config}

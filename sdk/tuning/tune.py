@@ -20,6 +20,7 @@ from ..core.registries import open_registry
 from ..data.source import DataSource
 from ..methods import DEFAULT_METHOD, find_method
 from ..training.progress import Report, quiet
+from ..training.run_many import check_at_once
 from ..training.settings import TrainSettings
 from .fields import Fixed, check_names, default_space
 from .search import Search
@@ -48,6 +49,8 @@ class TuneResult:
     """The settings that all trials share."""
     trials: tuple[Trial, ...]
     """By number."""
+    alone: str | None
+    """Why trials of this call trained one after another, although they were to train together."""
 
     @property
     def ranked(self) -> tuple[Trial, ...]:
@@ -103,6 +106,7 @@ def tune(
     name: str | None = None,
     study: str | None = None,
     seed: int = 0,
+    together: int = 1,
     pruner: "BasePruner | bool" = True,
     registry: Registry | None = None,
     report: Report = quiet,
@@ -135,11 +139,15 @@ def tune(
         name: The adapter to make versions of; by default ``TASK-tune``.
         study: The name of the study; by default ``TASK-METHOD``.
         seed: The seed of the sampler, and of every training unless ``seed`` is a dimension.
+        together: The number of trials that train together, as in ``train_many``, at most. Where one ends or is pruned,
+            the next joins. Each is proposed, and pruned, by what has ended until then. Trials that differ in more than
+            ``train_many`` allows, and all of another method, base or device, train one after another.
         pruner: True: stop a trial whose best score is below the median of the other trials at the same point of their
             trainings; False: never; or an Optuna pruner that reads intermediate values only.
         registry: As for ``train``.
-        report: As for ``train``, for every trial.
-        on_trial: Called with every trial before it starts or resumes, and when it has ended.
+        report: As for ``train``, for every trial, which ``Progress.origin`` tells apart.
+        on_trial: Called with every trial before it starts or resumes, and when it has ended; also where it did not
+            start, since another process has started it meanwhile.
         **options: Fields of ``TrainSettings`` that all trials share; ``eval_every`` is 0.25 by default.
 
     Returns:
@@ -158,6 +166,7 @@ def tune(
         raise SettingsError("a search needs Optuna, which is not installed", advice=advice)
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise SettingsError(f"trials must be an integer of at least 1; found {trials!r}")
+    check_at_once(together)
     chosen = find_method(method).name
     settings = {"eval_every": EVAL_EVERY, "seed": seed, **{k: v for k, v in options.items() if v is not None}}
     TrainSettings.of(settings)
@@ -179,6 +188,7 @@ def tune(
             adapter=adapter,
             study=study,
             seed=seed,
+            together=together,
             pruner=pruner,
             report=report,
             on_trial=on_trial,
@@ -190,4 +200,5 @@ def tune(
             space=searched,
             options=settings,
             trials=tuple(search.run(trials)),
+            alone=search.alone if together > 1 else None,
         )

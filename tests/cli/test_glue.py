@@ -46,15 +46,24 @@ def test_the_whole_way(run: Any, tiny_base: Path) -> None:
     result = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert result.code == 0, result.err
     said = result.err.splitlines()
-    assert said[:2] == ["importing the libraries …", "2 tasks × 1 method × 2 seeds: 4 trainings, 0 finished"]
-    assert [line for line in said if line.startswith("training ")] == [
-        "training 1 of 4: mrpc, seq_bn, seed 0",
-        "training 2 of 4: rte, seq_bn, seed 0",
-        "training 3 of 4: mrpc, seq_bn, seed 1",
-        "training 4 of 4: rte, seq_bn, seed 1",
+    assert said[:3] == [
+        "importing the libraries …",
+        "2 tasks × 1 method × 2 seeds: 4 trainings, 0 finished",
+        "seq_bn: 2 seeds at a time share each pass through the base",
     ]
-    assert [line.split()[0] for line in said if " registered: score " in line] == ["mrpc@1", "rte@1", "mrpc@2", "rte@2"]
-    assert any(line.startswith("step 2/2  epoch 1.00  loss ") for line in said)
+    steps = [f"seed {seed}  step {step}/2" for step in (1, 2) for seed in (0, 1)]
+    assert [line.split("  epoch")[0].split(": score")[0] for line in said[3:-5]] == [
+        "training 1 of 4: mrpc, seq_bn, seed 0",
+        "training 2 of 4: mrpc, seq_bn, seed 1",
+        *steps,
+        "mrpc@1 registered",
+        "mrpc@2 registered",
+        "training 3 of 4: rte, seq_bn, seed 0",
+        "training 4 of 4: rte, seq_bn, seed 1",
+        *steps,
+        "rte@1 registered",
+        "rte@2 registered",
+    ]
 
     # The table, worked out here from what the registry says of each version.
     scores = {}
@@ -78,6 +87,26 @@ def test_the_whole_way(run: Any, tiny_base: Path) -> None:
     assert "4 trainings, 4 finished\n" in again.err
     assert "training 1" not in again.err
     assert len(run("runs", "--json").json) == 4
+
+
+def test_one_seed_after_another(run: Any, tiny_base: Path) -> None:
+    """As asked for; and what can share no pass, with the reason."""
+    few = ("--task", "rte", "--seed", "0", "--seed", "1", "--epochs", "0.5")
+    result = run("glue", "--base", tiny_base, *SAMPLE, *few, "--together", "1", "--method", "seq_bn")
+    assert result.code == 0, result.err
+    ended = [line.split()[0] for line in result.err.splitlines() if line.startswith(("training", "step", "rte@"))]
+    assert ended == ["training", "step", "rte@1", "training", "step", "rte@2"]
+    assert "share" not in result.err
+    both = run("glue", "--base", tiny_base, *SAMPLE, *few, "--method", "seq_bn", "--method", "lora")
+    assert both.code == 0, both.err
+    said = both.err.splitlines()
+    assert said[1] == "1 task × 2 methods × 2 seeds: 4 trainings, 2 finished"
+    assert said[2] == "seq_bn: 2 seeds at a time share each pass through the base"
+    assert said[3].startswith("lora, one seed after another: trainings together compute the method seq_bn")
+    assert said[3].endswith("found lora on a bert base on cpu")
+    lines = [line.split("  epoch")[0] for line in said if line.startswith(("training", "step", "seed"))]
+    assert lines == ["training 1 of 2: rte, lora, seed 0", "step 1/1", "training 2 of 2: rte, lora, seed 1", "step 1/1"]
+    run("glue", "--base", tiny_base, *SAMPLE, "--together", "0").refused("--together", code=2)
 
 
 def test_what_the_table_is_of(run: Any, filled: Path, tiny_base: Path) -> None:
@@ -131,7 +160,7 @@ def test_json(run: Any, filled: Path, tiny_base: Path) -> None:
 
 
 def test_ctrl_c_loses_nothing(run: Any, home: Path, tiny_base: Path) -> None:
-    """Here when the second version is being registered: its training is over, and not there yet."""
+    """Here when the second version is being registered: its training is over, and its version not there yet."""
     seen = []
 
     def interrupt(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -154,16 +183,17 @@ def test_ctrl_c_loses_nothing(run: Any, home: Path, tiny_base: Path) -> None:
     second, first = run("runs", "--json").json
     assert (first["version"], second["status"], second["version"]) == ("mrpc@1", "interrupted", None)
     table = run("glue", "--table")
-    assert "no version of rte, seq_bn, seed 0: interrupted\n" in table.err
-    assert table.lines[2].split()[1:] == [table.lines[2].split()[1], "-", "-"]
+    assert "no version of mrpc, seq_bn, seed 1: interrupted\n" in table.err
+    assert table.lines[0].split() == ["method", "mrpc", "avg"]
+    assert "±" not in table.out
 
     result = run("glue", "--base", tiny_base, *SAMPLE, *FOUR)
     assert result.code == 0, result.err
     assert "4 trainings, 1 finished, 1 to resume\n" in result.err
-    assert "training 1 of 3: rte, seq_bn, seed 0 (resumed)\n" in result.err
+    assert "training 1 of 3: mrpc, seq_bn, seed 1 (resumed)\n" in result.err
     runs = run("runs", "--json").json
     assert len(runs) == 4
-    assert {entry["uid"]: entry["version"] for entry in runs}[second["uid"]] == "rte@1"
+    assert {entry["uid"]: entry["version"] for entry in runs}[second["uid"]] == "mrpc@2"
 
 
 def test_a_training_that_fails_is_told_of_and_the_rest_goes_on(run: Any, tmp_path: Path) -> None:

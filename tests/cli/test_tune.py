@@ -94,6 +94,31 @@ def test_the_command_it_ends_with_trains_the_winner(run: Any, tuned: Path, tiny_
     assert version["score"] == shown["score"]
 
 
+def test_trials_together(run: Any, tuned: Path, tiny_base: Path) -> None:
+    result = run("tune", "sst2", "--base", tiny_base, "--trials", "4", "--together", "2", "--no-pruning", *FEW)
+    assert result.code == 0, result.err
+    said = [line.split("  epoch")[0].split(": ")[0] for line in result.err.splitlines()]
+    assert said == [
+        "importing the libraries …",
+        *("trial 2 (of 4)", "trial 3 (of 4)"),
+        *(f"trial {number}  step {step}/4" for step in (1, 2, 3, 4) for number in (2, 3)),
+        *("trial 2 complete", "trial 3 complete"),
+    ]
+    assert "trial 3 complete: 0." in result.err
+
+
+def test_trials_that_share_no_pass(run: Any, tiny_base: Path) -> None:
+    few = (*FEW[:6], "--max-steps", "1", "--space", "r=2,4", "--method", "lora")
+    result = run("tune", "sst2", "--base", tiny_base, "--trials", "2", "--together", "2", *few)
+    assert result.code == 0, result.err
+    said = result.err.splitlines()
+    assert [line.split(": ")[0].split("  epoch")[0] for line in said[1:-2]] == [
+        *("trial 0 (of 2)", "trial 0  step 1/1", "trial 0 complete"),
+        *("trial 1 (of 2)", "trial 1  step 1/1", "trial 1 complete"),
+    ]
+    assert said[-2].startswith("trials trained one after another: trainings together compute the method seq_bn")
+
+
 def test_the_command_can_say_whatever_can_be_searched() -> None:
     options = {option for param in train.params if isinstance(param, click.Option) for option in param.opts}
     names = [name for name in SETTINGS if name != "device"]

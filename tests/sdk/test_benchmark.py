@@ -29,7 +29,7 @@ from pointsman.registry.errors import (
     UnusableBaseError,
 )
 from pointsman.sdk import Progress, glue, train
-from pointsman.sdk.benchmark.cells import Cell, GlueResults, glue_results
+from pointsman.sdk.benchmark.cells import Cell, CellResult, GlueResults, glue_results
 from pointsman.sdk.benchmark.glue import GlueBenchmark
 from pointsman.sdk.benchmark.score import METRICS, TASKS, row, task_score
 from pointsman.sdk.data import sample
@@ -210,8 +210,8 @@ def test_all_of_glue(registry: Registry, base: str, few: dict[str, Any]) -> None
 def test_interrupted_anywhere_it_goes_on_as_if_it_had_not_been(
     registry: Registry, base: str, tmp_path: Path, few: dict[str, Any]
 ) -> None:
-    """Ctrl-C in the middle of the second cell, then between two cells; then a call with nothing left to do."""
-    few |= {"checkpoint_every": 2, **TWO}
+    """Ctrl-C in the middle of the second cell, then of the third; then a call with nothing left to do."""
+    few |= {"checkpoint_every": 2, "together": 1, **TWO}
     with Registry(tmp_path / "whole") as other:
         whole = glue(base=base, registry=other, **few)
         expected = {cell: contents(other.version(str(ref))) for cell, ref in cells_of(whole).items()}
@@ -223,14 +223,24 @@ def test_interrupted_anywhere_it_goes_on_as_if_it_had_not_been(
     assert (first.task, first.version, first.status) == ("mrpc", "mrpc@1", RunStatus.FINISHED)
     assert (second.task, second.version, second.status) == ("stsb", None, RunStatus.INTERRUPTED)
 
-    options = {key: value for key, value in few.items() if key not in ("data", *TWO)}
-    benchmark = GlueBenchmark(base=base, data=few["data"], registry=registry, options=options, **TWO)
+    options = {key: value for key, value in few.items() if key not in ("data", "together", *TWO)}
+    benchmark = GlueBenchmark(base=base, data=few["data"], registry=registry, options=options, together=1, **TWO)
     assert benchmark.cells == tuple(Cell(task, "seq_bn", seed) for seed in (0, 1) for task in ("mrpc", "stsb"))
     assert benchmark.pending == benchmark.cells[1:]
     assert benchmark.interrupted == benchmark.cells[1:2]
+    started: list[Cell] = []
+    ended: list[CellResult] = []
     went_on: list[int] = []
-    result = benchmark.train(benchmark.cells[1], report=lambda progress: went_on.append(progress.step))
-    assert (result.run, result.ref) == (second.uid, "stsb@1")
+
+    def report(progress: Progress) -> None:
+        if ended:
+            raise KeyboardInterrupt
+        went_on.append(progress.step)
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.train(report=report, on_start=started.append, on_end=ended.append)
+    assert started == [*benchmark.pending[:2]]
+    assert [(result.run, result.ref) for result in ended] == [(second.uid, "stsb@1")]
     assert went_on == [3, 4, 5, 6]  # from the checkpoint of step 2
     assert steps(registry, second.uid, "train/loss") == [1, 2, 3, 4, 5, 6]
     assert steps(registry, second.uid, "eval/pearson") == [3, 6]

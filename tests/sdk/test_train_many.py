@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
 
-from pointsman.registry import Registry, RunStatus, Version
+from pointsman.registry import Registry, RunStatus
 from pointsman.registry.errors import NotFoundError, PointsmanError, PrunedError, SettingsError, TrainingError
 from pointsman.sdk import Progress, resume, train, train_many
+
+from same_training import check_same, values_of
 
 SMALL: dict[str, Any] = {
     "task": "sst2",
@@ -38,45 +39,13 @@ UNLIKE: list[dict[str, Any]] = [
 ]
 
 
-def _values(registry: Registry, run: str | None) -> dict[str, dict[int, float]]:
-    """Every metric's value by step but for speed, which no two runs share."""
-    return {
-        summary.key: {point.step: point.value for point in registry.history(f"run:{run}", summary.key)}
-        for summary in registry.summaries(f"run:{run}")
-        if summary.key != "train/samples_per_second"
-    }
-
-
-def _tensors(registry: Registry, version: Version) -> dict[str, torch.Tensor]:
-    files = registry.read_files(version)
-    return {
-        key.replace(version.name, "it"): tensor
-        for name, content in files.items()
-        if name.endswith(".safetensors")
-        for key, tensor in load(content).items()
-    }
-
-
-def _check_same(registry: Registry, one: Version, other: Version, *, tolerance: float) -> None:
-    values, expected = _values(registry, one.run), _values(registry, other.run)
-    assert values.keys() == expected.keys() >= {"train/loss", "eval/accuracy", "eval/loss"}
-    for key, points in expected.items():
-        assert values[key] == pytest.approx(points, rel=tolerance, abs=tolerance), key
-    assert one.metrics == pytest.approx(other.metrics, rel=tolerance, abs=tolerance)
-    found, right = _tensors(registry, one), _tensors(registry, other)
-    assert found.keys() == right.keys()
-    assert len(found) == 2 * 4 + 4  # of an adapter in each layer, and of the head
-    for key, tensor in right.items():
-        torch.testing.assert_close(found[key], tensor, rtol=tolerance, atol=tolerance)
-
-
 def test_each_is_its_training_alone(registry: Registry, tiny_base: Path) -> None:
     common = {**SMALL, "base": str(tiny_base)}
     versions = train_many([{**common, **each} for each in UNLIKE], registry=registry)
     assert sorted(version.ref for version in versions) == ["other@1", *(f"sst2@{number}" for number in range(1, 6))]
     for version, each in zip(versions, UNLIKE, strict=True):
         alone = train(**{**common, **each, "name": "alone"}, registry=registry)
-        _check_same(registry, version, alone, tolerance=1e-5)
+        check_same(registry, version, alone, tolerance=1e-5)
         run, right = registry.run(str(version.run)), registry.run(str(alone.run))
         assert (run.status, run.seed, run.settings, run.data) == (
             RunStatus.FINISHED,
@@ -85,7 +54,7 @@ def test_each_is_its_training_alone(registry: Registry, tiny_base: Path) -> None
             right.data,
         )
         assert not registry.run_directory(run.uid).exists()  # its checkpoint is gone
-    steps = [max(_values(registry, version.run)["train/loss"]) for version in versions]
+    steps = [max(values_of(registry, version.run)["train/loss"]) for version in versions]
     assert steps[4] == 3 * 4  # of its 72: two evaluations without a better score
     assert steps[:4] + steps[5:] == [16, 16, 16, 6, 7]
 
@@ -93,8 +62,8 @@ def test_each_is_its_training_alone(registry: Registry, tiny_base: Path) -> None
 def test_in_bf16_each_is_near_its_training_alone(registry: Registry, tiny_base: Path) -> None:
     common = {**SMALL, "base": str(tiny_base), "precision": "bf16", "registry": registry}
     versions = train_many([{"seed": 0}, {"seed": 1, "learning_rate": 3e-3}], **common)
-    _check_same(registry, versions[0], train(**common, seed=0), tolerance=0.02)
-    _check_same(registry, versions[1], train(**common, seed=1, learning_rate=3e-3), tolerance=0.02)
+    check_same(registry, versions[0], train(**common, seed=0), tolerance=0.02)
+    check_same(registry, versions[1], train(**common, seed=1, learning_rate=3e-3), tolerance=0.02)
 
 
 def test_adapters_of_the_upper_layers_train_together(registry: Registry, tiny_base: Path) -> None:
@@ -102,9 +71,18 @@ def test_adapters_of_the_upper_layers_train_together(registry: Registry, tiny_ba
     versions = train_many([{"seed": 0}, {"seed": 1}], registry=registry, **common)
     for seed, version in enumerate(versions):
         alone = train(**common, seed=seed, registry=registry)
-        assert _values(registry, version.run)["train/loss"] == pytest.approx(
-            _values(registry, alone.run)["train/loss"], rel=1e-5
+        assert values_of(registry, version.run)["train/loss"] == pytest.approx(
+            values_of(registry, alone.run)["train/loss"], rel=1e-5
         )
+
+
+def test_adapters_of_several_sizes_train_together(registry: Registry, tiny_base: Path) -> None:
+    common = {**SMALL, "base": str(tiny_base), "registry": registry}
+    sizes = [{"overrides": {"reduction_factor": factor}} for factor in (16, 4, {"0": 2, "default": 8})]
+    for version, size in zip(train_many(sizes, **common), sizes, strict=True):
+        alone = train(**common, **size)
+        check_same(registry, version, alone, tolerance=1e-5)
+        assert registry.run(str(version.run)).settings == registry.run(str(alone.run)).settings
 
 
 def test_rows_of_pairs_and_scores_train_together(registry: Registry, tiny_base: Path) -> None:
@@ -181,7 +159,7 @@ def test_after_a_kill_each_is_resumed_alone(registry: Registry, tiny_base: Path)
         alone = train(**SMALL, base=str(tiny_base), registry=registry, seed=run.seed, name="alone")
         version = resume(run.uid, registry=registry)
         assert version.run == run.uid
-        _check_same(registry, version, alone, tolerance=1e-5)
+        check_same(registry, version, alone, tolerance=1e-5)
 
 
 def test_ctrl_c_interrupts_all_and_gives_the_generators_back(registry: Registry, tiny_base: Path) -> None:
@@ -214,12 +192,12 @@ def test_what_cannot_be_trained_together_is_refused(
         ({"method": "seq_bn"}, {"method": "lora"}, r"trainings 1 and 2 differ in method \('seq_bn' and 'lora'\)"),
         ({"task": "sst2"}, {"task": "mrpc"}, r"differ in task \('sst2' and 'mrpc'\)"),
         ({"base": str(tiny_base)}, {"base": str(bases["roberta"])}, "trainings 1 and 2 differ in base"),
-        ({}, {"overrides": {"reduction_factor": 4}}, r"differ in reduction_factor \(16 and 4\)"),
+        ({}, {"overrides": {"leave_out": [0]}}, r"differ in leave_out \(\[\] and \[0\]\)"),
         ({"data": "sample"}, {"data": "glue"}, "differ in rows"),
         ({"precision": "fp32"}, {"precision": "bf16"}, r"differ in precision \('fp32' and 'bf16'\)"),
         ({"max_length": 16}, {"max_length": 32}, r"differ in max_length \(16 and 32\)"),
         ({"seed": 1}, {"seed": 1}, "trainings 1 and 2 are the same; change the seed"),
-        ({}, {"report_to": "tensorboard", "seed": 1}, "training 2 reports to tensorboard.*leave report_to out"),
+        ({}, {"report_to": "tensorboard", "seed": 1}, "training 2 shares no pass: it reports to tensorboard"),
         ({}, {"seed": 1, "sead": 2}, "unknown setting 'sead'"),
     ]
     for one, other, message in unlike:
@@ -235,7 +213,13 @@ def test_what_cannot_be_trained_together_is_refused(
     _refused([{"seed": 1}], "'seed' is given for all trainings and for training 1", registry, seed=2, **common)
     _refused([{"seed": 1}], "training 1 has no 'task'", registry, base=str(tiny_base))
     _refused([{"seed": 1}], "training 1 has no 'base'", registry, task="sst2")
-    _refused([{"seed": 1}, {"seed": 2}], "drop_layers is 0-1.*give a number", registry, drop_layers="0-1", **common)
+    _refused(
+        [{"seed": 1}, {"seed": 2}],
+        "training 1 shares no pass: drop_layers is 0-1.*train one after another",
+        registry,
+        drop_layers="0-1",
+        **common,
+    )
 
 
 @pytest.mark.parametrize(("method", "base"), [("lora", "bert"), ("seq_bn", "distilbert"), ("double_seq_bn", "bert")])
@@ -250,4 +234,4 @@ def test_what_the_shared_pass_does_not_compute_is_refused(
 
 def test_one_alone_trains_too(registry: Registry, tiny_base: Path) -> None:
     (version,) = train_many([SMALL], base=str(tiny_base), registry=registry)
-    _check_same(registry, version, train(**SMALL, base=str(tiny_base), registry=registry), tolerance=0.0)
+    check_same(registry, version, train(**SMALL, base=str(tiny_base), registry=registry), tolerance=0.0)

@@ -442,8 +442,8 @@ def test_the_learning_rate_is_the_papers(resolved: Callable[..., ResolvedSetting
 
 
 def test_the_written_out_encoder_is_not_for_fusions(loaded: LoadedBase) -> None:
-    assert supports_training(loaded.model, configure("seq_bn"))
-    assert not supports_training(loaded.model, fuse_config(["a@1", "b@1"]))
+    assert supports_training(loaded.model.config, configure("seq_bn"), loaded.model.device)
+    assert not supports_training(loaded.model.config, fuse_config(["a@1", "b@1"]), loaded.model.device)
 
 
 def _contents(version: Version) -> list[tuple[str, str]]:

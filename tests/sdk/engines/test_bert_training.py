@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pointsman.sdk.bases.load import load_base
+from pointsman.sdk.bases.load import load_base, read_base
 from pointsman.sdk.engines.bert_training import BertTrainingEngine, supports_training
 from pointsman.sdk.engines.slots import add_head, add_slot, slot_name
 from pointsman.sdk.methods import METHODS, configure
@@ -17,6 +17,7 @@ from pointsman.sdk.patches.pooled_dropout import PooledDropout, pool_dropout
 from helpers import scramble
 
 SLOT = slot_name(0)
+CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
@@ -64,7 +65,7 @@ def _same(model: Any, batch: dict[str, torch.Tensor], expected: torch.Tensor) ->
 def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, overrides: dict[str, Any]) -> None:
     config = configure("seq_bn", overrides)
     model, batch = _model(tiny_base, config), _batch(padded=padded)
-    assert supports_training(model, config)
+    assert supports_training(model.config, config, CPU)
     expected = model(**batch, head=SLOT).logits
     trained = _same(model, batch, expected)
     assert trained == 4 * (2 - len(overrides.get("leave_out", []))) + 4  # of each adapter, and of the head
@@ -72,7 +73,7 @@ def test_outputs_and_gradients_are_the_librarys(tiny_base: Path, padded: bool, o
 
 def test_they_are_on_every_base_whose_layers_are_berts(bases: dict[str, Path]) -> None:
     config = configure("seq_bn")
-    supported = [name for name, base in bases.items() if supports_training(load_base(str(base)).model, config)]
+    supported = [name for name, base in bases.items() if supports_training(read_base(str(base))[0], config, CPU)]
     assert supported == ["bert", "roberta", "electra", "xlm-roberta"]
     for name in supported:
         model, batch = _model(bases[name], config), _batch(padded=False)
@@ -118,13 +119,14 @@ def test_in_bf16_they_are_near(tiny_base: Path) -> None:
 
 
 def test_only_one_method_is_written_out(tiny_base: Path) -> None:
-    model = load_base(str(tiny_base)).model
-    supported = [name for name in METHODS if supports_training(model, configure(name))]
+    base, _ = read_base(str(tiny_base))
+    supported = [name for name in METHODS if supports_training(base, configure(name), CPU)]
     assert supported == ["seq_bn"]
     for overrides in ({"non_linearity": "gelu"}, {"scaling": 2.0}, {"ln_after": True}, {"mh_adapter": True}):
-        assert not supports_training(model, configure("seq_bn", overrides)), overrides
-    model.config.hidden_act = "relu"
-    assert not supports_training(model, configure("seq_bn"))
+        assert not supports_training(base, configure("seq_bn", overrides), CPU), overrides
+    assert not supports_training(base, configure("seq_bn"), torch.device("cuda"))
+    base.hidden_act = "relu"
+    assert not supports_training(base, configure("seq_bn"), CPU)
 
 
 @pytest.mark.parametrize("overrides", [{}, {"leave_out": [0]}])

@@ -2,6 +2,9 @@
 
 The frozen products and normalisations run over the tokens of all batches, one after another without padding between
 them; behind the last batch may stand tokens of no batch. Attention, dropout and the adapter run on each batch alone.
+
+Between two products stand many small operations, whose time is that of starting them and of waiting for memory that is
+not in the cache. So there are as few as there can be, and what is not read again is overwritten.
 """
 
 from collections.abc import Sequence
@@ -82,7 +85,7 @@ class Group(NamedTuple):
 class _Scored(NamedTuple):
     """What the backward pass of one group's attention needs."""
 
-    tensors: tuple[Tensor, ...]
+    inputs: Sequence[Tensor]
     """Query, key and value; in the last layer, its query times the keys' weights, and its input."""
     probabilities: Tensor
     dropped: Tensor
@@ -151,18 +154,18 @@ class Blocks:
 
         Args:
             number: The layer's number.
-            hidden: The states below it, ``(tokens, hidden)``.
+            hidden: The states below it, ``(tokens, hidden)``; overwritten.
             groups: The batches of all tokens, in order.
         """
         layer, attend = self.layers[number], self._attend_first if self._is_last(number) else self._attend
         spans = self._spans(number, groups)
         residual, mixed, scored = attend(number, hidden, groups)
-        mixed = _masked(mixed, spans, [group.masks[number].mix for group in groups])
-        attended, attention_norm = self._norm(residual + mixed, layer.norm)
+        _drop(mixed, spans, [group.masks[number].mix for group in groups])
+        attended, attention_norm = self._norm(residual.add_(mixed), layer.norm)
         wide = layer.widen(attended.to(self.dtype))
         fed = layer.narrow(functional.gelu(wide))
-        fed = _masked(fed, spans, [group.masks[number].narrow for group in groups])
-        out, adapted = self._adapt(number, attended + fed, groups)
+        _drop(fed, spans, [group.masks[number].narrow for group in groups])
+        out, adapted = self._adapt(number, attended.add_(fed), groups)
         return out, SavedLayer(number, len(hidden), scored, attention_norm, wide, adapted)
 
     def backward(
@@ -174,11 +177,14 @@ class Blocks:
         gradient, of_weights = self._adapt_backward(saved, gradient, groups)
         if number == self.lowest:
             return None, of_weights
-        narrow = _masked(gradient.to(self.dtype), spans, [group.masks[number].narrow for group in groups])
-        wide = _aten.gelu_backward(layer.narrow.backward(narrow), saved.wide)
-        gradient = gradient + layer.widen.backward(wide)
+        narrow = gradient.to(self.dtype, copy=True)
+        _drop(narrow, spans, [group.masks[number].narrow for group in groups])
+        wide = layer.narrow.backward(narrow)
+        _aten.gelu_backward.grad_input(wide, saved.wide, grad_input=wide)
+        gradient.add_(layer.widen.backward(wide))
         summed = _norm_backward(gradient, saved.attention_norm, layer.norm)
-        mixed = _masked(summed.to(self.dtype), spans, [group.masks[number].mix for group in groups])
+        mixed = summed.to(self.dtype, copy=True)
+        _drop(mixed, spans, [group.masks[number].mix for group in groups])
         context = layer.mix.backward(mixed)
         backward = self._attend_first_backward if self._is_last(number) else self._attend_backward
         return backward(saved, context, summed, groups), of_weights
@@ -197,36 +203,38 @@ class Blocks:
     def _attend(self, number: int, hidden: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor, list[_Scored]]:
         """``(tokens, hidden)`` to the attention block's residual and output, the same shape each."""
         layer, scored = self.layers[number], []
+        spans = self._spans(number, groups)
         joined = layer.qkv(hidden.to(self.dtype))
-        context = _buffer(hidden.shape, self.dtype, self._spans(number, groups))
-        for group in groups:
+        context = _buffer(hidden.shape, self.dtype, spans)
+        for group, projected, out in zip(groups, _parts(joined, spans), _parts(context, spans), strict=True):
             shape = group.shape
             dtype = torch.float32 if shape.places <= _FLOAT32_PLACES else self.dtype
-            query, key, value = self._split(joined[group.tokens], shape, dtype)
+            query, key, value = self._split(projected, shape, dtype)
             added = query.new_zeros(()) if shape.bias is None else shape.bias.to(dtype)
             alpha, beta = self.size**-0.5, float(added.dim() > 0)
             scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=beta, alpha=alpha)
-            probabilities = scores.softmax(dim=-1)
+            probabilities = torch.softmax(scores, -1, out=scores)
             dropped = _dropped(probabilities, group.masks[number].scores)
-            self._join([torch.bmm(dropped, value)], shape, context[group.tokens])
+            self._join(torch.bmm(dropped, value)[None], shape, out)
             scored.append(_Scored((query, key, value), probabilities, dropped))
         return hidden, layer.mix(context), scored
 
     def _attend_backward(self, saved: SavedLayer, context: Tensor, summed: Tensor, groups: Sequence[Group]) -> Tensor:
-        spans = self._spans(saved.number, groups)
+        spans, alpha = self._spans(saved.number, groups), self.size**-0.5
         joined = _buffer((len(context), 3 * context.shape[1]), context.dtype, spans)
-        for group, scored in zip(groups, saved.scored, strict=True):
-            query, key, value = scored.tensors
-            (of_context,) = self._split(context[group.tokens], group.shape, query.dtype)
+        for group, scored, part, out in zip(
+            groups, saved.scored, _parts(context, spans), _parts(joined, spans), strict=True
+        ):
+            query, key, value = scored.inputs
+            (of_context,) = self._split(part, group.shape, query.dtype)
             scores = torch.bmm(of_context, value.transpose(1, 2))
-            scores = self._scores_backward(_dropped(scores, group.masks[saved.number].scores), scored)
-            parts = [
-                torch.bmm(scores, key),
-                torch.bmm(scores.transpose(1, 2), query),
-                torch.bmm(scored.dropped.transpose(1, 2), of_context),
-            ]
-            self._join(parts, group.shape, joined[group.tokens])
-        return self.layers[saved.number].qkv.backward(joined).float().add_(summed)
+            _softmax_backward(scores, group.masks[saved.number].scores, scored.probabilities)
+            parts = query.new_empty((3, *query.shape))
+            parts[0].baddbmm_(scores, key, beta=0, alpha=alpha)
+            parts[1].baddbmm_(scores.transpose(1, 2), query, beta=0, alpha=alpha)
+            torch.bmm(scored.dropped.transpose(1, 2), of_context, out=parts[2])
+            self._join(parts, group.shape, out)
+        return summed.add_(self.layers[saved.number].qkv.backward(joined))
 
     def _attend_first(
         self, number: int, hidden: Tensor, groups: Sequence[Group]
@@ -264,9 +272,10 @@ class Blocks:
         of_bias = (by_head * weights.value_bias).sum(dim=-1, keepdim=True)
         parts, reached = [], []
         for group, scored in zip(groups, saved.scored, strict=True):
-            reach, hidden = scored.tensors
+            reach, hidden = scored.inputs
             scores = torch.bmm(pooled[group.rows], hidden.transpose(1, 2)) + of_bias[group.rows]
-            scores = self._scores_backward(_dropped(scores, group.masks[saved.number].scores), scored)
+            _softmax_backward(scores, group.masks[saved.number].scores, scored.probabilities)
+            scores *= self.size**-0.5
             part = torch.bmm(scored.dropped.transpose(1, 2), pooled[group.rows])
             parts.append(part.baddbmm_(scores.transpose(1, 2), reach))
             reached.append(torch.bmm(scores, hidden))
@@ -274,30 +283,22 @@ class Blocks:
         of_first = summed + weights.query.backward(query.reshape(count, -1).to(self.dtype))
         for group, part in zip(groups, parts, strict=True):
             part[:, 0] += of_first[group.rows]
-        flat = [part.view(-1, part.shape[-1]) for part in parts]
-        if len(flat) == 1:
-            return flat[0]
-        behind = saved.tokens - groups[-1].tokens.stop
-        return torch.cat([*flat, summed.new_zeros((behind, summed.shape[1]))])
-
-    def _scores_backward(self, gradient: Tensor, scored: _Scored) -> Tensor:
-        of_scores: Tensor = _aten._softmax_backward_data(gradient, scored.probabilities, -1, gradient.dtype)
-        return of_scores.mul_(self.size**-0.5)
+        return _whole([part.view(-1, part.shape[-1]) for part in parts], saved.tokens)
 
     def _split(self, joined: Tensor, shape: Shape, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """``(tokens, parts * hidden)`` to the parts by row and head, ``(rows * heads, places, size)`` each."""
         parts = joined.view(shape.rows, shape.tokens, -1, self.heads, self.size).permute(2, 0, 3, 1, 4)
         split = torch.empty((len(parts), shape.rows, self.heads, shape.places, self.size), dtype=dtype)
-        split[:, :, :, : shape.tokens] = parts
+        split[:, :, :, : shape.tokens].copy_(parts)
         if shape.places > shape.tokens:
-            split[:, :, :, shape.tokens :] = 0
+            split[:, :, :, shape.tokens :].zero_()
         return split.view(len(parts), -1, shape.places, self.size).unbind(0)
 
-    def _join(self, parts: Sequence[Tensor], shape: Shape, out: Tensor) -> None:
+    def _join(self, parts: Tensor, shape: Shape, out: Tensor) -> None:
         """The inverse of ``_split``, into ``out``; empty places are left out."""
-        joined = out.view(shape.rows, shape.tokens, len(parts), self.heads, self.size)
-        for place, part in zip(joined.permute(2, 0, 3, 1, 4).unbind(0), parts, strict=True):
-            place.copy_(part.view(shape.rows, self.heads, shape.places, self.size)[:, :, : shape.tokens])
+        joined = out.view(shape.rows, shape.tokens, len(parts), self.heads, self.size).permute(2, 0, 3, 1, 4)
+        by_row = parts.view(len(parts), shape.rows, self.heads, shape.places, self.size)
+        joined.copy_(by_row[:, :, :, : shape.tokens])
 
     def _adapt(self, number: int, summed: Tensor, groups: Sequence[Group]) -> tuple[Tensor, _Adapted]:
         """The layer's output from the sum of its two blocks: ``LN(s + up(relu(down(LN(s)))))``."""
@@ -306,15 +307,13 @@ class Blocks:
         normed, inner = self._norm(summed, weights)
         if bottlenecks[0] is None:
             return normed, _Adapted([], None, inner)
-        spans = self._spans(number, groups)
-        updated, adapters = _buffer(summed.shape, summed.dtype, spans), []
-        for bottleneck, span in zip(bottlenecks, spans, strict=True):
+        spans, updated, adapters = self._spans(number, groups), [], []
+        for bottleneck, before, inside in zip(bottlenecks, _parts(summed, spans), _parts(normed, spans), strict=True):
             assert bottleneck is not None  # all adapters of a pass are in the same layers
-            narrow = functional.linear(normed[span], bottleneck.down, bottleneck.down_bias).relu_()
-            update = functional.linear(narrow, bottleneck.up, bottleneck.up_bias)
-            torch.add(summed[span], update, out=updated[span])
-            adapters.append(_Adapter(bottleneck, normed[span], narrow))
-        out, norm = self._norm(updated, weights)
+            narrow = functional.linear(inside, bottleneck.down, bottleneck.down_bias).relu_()
+            updated.append(functional.linear(narrow, bottleneck.up, bottleneck.up_bias).add_(before))
+            adapters.append(_Adapter(bottleneck, inside, narrow))
+        out, norm = self._norm(_whole(updated, len(summed)), weights)
         return out, _Adapted(adapters, inner, norm)
 
     def _adapt_backward(
@@ -327,20 +326,36 @@ class Blocks:
             return total, [[] for _ in groups]
         is_lowest = saved.number == self.lowest
         spans = self._spans(saved.number, groups)
-        of_normed, of_weights = _buffer(total.shape, total.dtype, spans), []
-        for adapter, span in zip(adapted.adapters, spans, strict=True):
-            part = total[span]
-            narrow = _aten.threshold_backward(part @ adapter.weights.up, adapter.narrow, 0)
-            of_weights.append([narrow.T @ adapter.normed, narrow.sum(0), part.T @ adapter.narrow, part.sum(0)])
+        of_normed, of_weights = [], []
+        for adapter, part in zip(adapted.adapters, _parts(total, spans), strict=True):
+            narrow = _aten.threshold_backward.default(torch.mm(part, adapter.weights.up), adapter.narrow, 0)
+            of_up = torch.mm(adapter.narrow.T, part).T
+            of_weights.append([torch.mm(narrow.T, adapter.normed), narrow.sum(0), of_up, part.sum(0)])
             if not is_lowest:
-                torch.mm(narrow, adapter.weights.down, out=of_normed[span])
-        return total if is_lowest else total + _norm_backward(of_normed, adapted.inner, weights), of_weights
+                of_normed.append(torch.mm(narrow, adapter.weights.down))
+        if not is_lowest:
+            total.add_(_norm_backward(_whole(of_normed, len(total)), adapted.inner, weights))
+        return total, of_weights
+
+
+def _parts(states: Tensor, spans: Sequence[slice]) -> Sequence[Tensor]:
+    """The states of each span; those of one span alone are all of them."""
+    return [states] if len(spans) == 1 else [states[span] for span in spans]
+
+
+def _whole(parts: Sequence[Tensor], count: int) -> Tensor:
+    """The inverse of ``_parts``, with zeros behind the last part up to a number of states."""
+    behind = count - sum(map(len, parts))
+    if len(parts) == 1 and not behind:
+        return parts[0]
+    return torch.cat([*parts, parts[0].new_zeros((behind, parts[0].shape[1]))])
 
 
 def _buffer(shape: Sequence[int], dtype: torch.dtype, spans: Sequence[slice]) -> Tensor:
     """States to be written span by span, and zeros behind the last span."""
     states = torch.empty(shape, dtype=dtype)
-    states[spans[-1].stop :] = 0
+    if spans[-1].stop < len(states):
+        states[spans[-1].stop :] = 0
     return states
 
 
@@ -349,20 +364,23 @@ def _dropped(states: Tensor, mask: Tensor | None) -> Tensor:
     return states if mask is None else states * mask
 
 
-def _masked(states: Tensor, spans: Sequence[slice], masks: Sequence[Tensor | None]) -> Tensor:
-    """States of all groups, or their gradient, after dropout of each group with its own mask."""
-    drawn = [mask for mask in masks if mask is not None]
-    if not drawn:
-        return states
-    dropped = _buffer(states.shape, states.dtype, spans)
-    for span, mask in zip(spans, drawn, strict=True):
-        torch.mul(states[span], mask, out=dropped[span])
-    return dropped
+def _drop(states: Tensor, spans: Sequence[slice], masks: Sequence[Tensor | None]) -> None:
+    """Drop out states of all groups, or their gradient, in place, each group's with its own mask."""
+    for part, mask in zip(_parts(states, spans), masks, strict=True):
+        if mask is not None:
+            part.mul_(mask)
+
+
+def _softmax_backward(gradient: Tensor, mask: Tensor | None, probabilities: Tensor) -> None:
+    """The gradient of the scores in place of that of the probabilities after dropout."""
+    if mask is not None:
+        gradient.mul_(mask)
+    _aten._softmax_backward_data.out(gradient, probabilities, -1, gradient.dtype, grad_input=gradient)
 
 
 def _norm_backward(gradient: Tensor, saved: _Norm, weights: tuple[Tensor, Tensor]) -> Tensor:
     summed, mean, spread = saved
-    out: Tensor = _aten.native_layer_norm_backward(
+    out: Tensor = _aten.native_layer_norm_backward.default(
         gradient, summed, summed.shape[-1:], mean, spread, *weights, [True, False, False]
     )[0]
     return out

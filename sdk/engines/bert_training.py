@@ -71,7 +71,7 @@ class Started(NamedTuple):
     """A batch in front of the layers of the encoder."""
 
     embedded: Tensor
-    """``(rows * tokens, hidden)`` in float32."""
+    """``(rows * tokens, hidden)`` in float32; overwritten when they are encoded, so a batch is encoded once."""
     shape: Shape
     masks: Sequence[Masks]
     """The dropout masks of each layer."""

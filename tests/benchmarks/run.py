@@ -32,6 +32,7 @@ BENCHES = {
     "latency-1-tutorial": "predict",
     "latency-1-bf16": "predict",
     "latency-1-int8": "predict",
+    "two-at-once": "at_once",
     "memory-64": "processes",
     "start-1": "processes",
     "switch-64": "switching",

@@ -17,7 +17,7 @@ from .advice import HOME, hint
 from .output import no_color, printable, replace_unknown_letters
 
 SECTIONS: Final = {
-    "Train and use": ("train", "tune", "glue", "predict", "evaluate", "submit", "tasks", "methods", "demo"),
+    "Train and use": ("train", "tune", "glue", "predict", "serve", "evaluate", "submit", "tasks", "methods", "demo"),
     "Combine": ("compose", "fuse", "merge", "attention"),
     "Look": ("list", "show", "history", "compare", "runs", "log"),
     "Label": ("alias", "tag", "note"),

@@ -33,6 +33,7 @@
     ├── UnusableBaseError         a base that cannot be used
     │   └── BaseMismatchError     a version trained on another base
     ├── WeightsError              adapter weights that do not fit their configuration
+    ├── OverloadedError           more work waits than is accepted
     └── TrainingError             a training that cannot continue
         └── PrunedError           a training that was stopped early, since its scores were not promising
 
@@ -243,6 +244,10 @@ class BaseMismatchError(UnusableBaseError):
 
 class WeightsError(PointsmanError):
     """Adapter weights that do not fit their configuration or the model."""
+
+
+class OverloadedError(PointsmanError):
+    """More work waits than is accepted; try again in a moment."""
 
 
 class TrainingError(PointsmanError):

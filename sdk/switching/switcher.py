@@ -32,6 +32,7 @@ from .execute.requests import (
     SingleAnswer,
     Text,
     build_requests,
+    checked,
     input_list,
     input_stream,
     mixed_requests,
@@ -151,11 +152,11 @@ class Switcher:
         Raises:
             PointsmanError: As for ``load``.
         """
-        self._adapters.pin(list(self._resolve(ref).versions.values()))
+        self._adapters.pin(list(self.resolve(ref).versions.values()))
 
     def unpin(self, ref: RefLike) -> None:
         """Let a version be evicted as others are."""
-        self._adapters.unpin(list(self._resolve(ref).versions))
+        self._adapters.unpin(list(self.resolve(ref).versions))
 
     def unload(self, ref: RefLike) -> None:
         """Take a version out of memory; calls that use it end with it. Nothing happens if it is not loaded.
@@ -166,7 +167,7 @@ class Switcher:
         """
         self._adapters.check_open()
         name = str(parse(ref))
-        versions = {name} if name in self.loaded else set(self._resolve(ref).versions)
+        versions = {name} if name in self.loaded else set(self.resolve(ref).versions)
         for version in versions:
             self._adapters.unload(version)
         self._refs.forget(versions)
@@ -262,7 +263,7 @@ class Switcher:
             case _:
                 raise SettingsError("predict takes a ref and a list of inputs, or a list of inputs inside active(ref)")
         texts = input_list(inputs)
-        return self._predict(build_requests(self._resolve(ref), texts), drop_layers)
+        return self.answer(build_requests(self.resolve(ref), texts), drop_layers=drop_layers)
 
     def predict_mixed(self, rows: Sequence[tuple[RefLike, Text]], *, drop_layers: int = 0) -> list[Any]:
         """Predict rows that each name their own adapter, as many as possible in one forward pass.
@@ -278,7 +279,34 @@ class Switcher:
         Raises:
             PointsmanError: As for ``predict``; nothing is predicted if any row is wrong.
         """
-        return self._predict(mixed_requests(rows, self._resolve), drop_layers)
+        return self.answer(mixed_requests(rows, self.resolve), drop_layers=drop_layers)
+
+    def prepare(self, ref: RefLike, inputs: Sequence[Text]) -> list[Request]:
+        """Check inputs, and resolve what answers them: requests for ``answer``.
+
+        For servers, which compute the calls of many callers together: what is wrong with one call is known before.
+
+        Raises:
+            PointsmanError: As for ``predict``, but for files, which are not read yet.
+
+        Examples:
+            >>> mine, yours = model.prepare("sst2", ["a gripping film"]), model.prepare("cola", ["He go home."])
+            >>> model.answer([*mine, *yours])
+        """
+        return checked(build_requests(self.resolve(ref), input_list(inputs)))
+
+    def answer(self, requests: Sequence[Request], *, drop_layers: int = 0) -> list[Any]:
+        """The predictions of prepared requests of any calls, in their order, as ``predict_mixed`` computes them.
+
+        Raises:
+            PointsmanError: Files are missing or damaged, or more adapters are needed than fit into the capacity.
+        """
+        return predictions(requests, self._executor.execute(requests, drop_layers=drop_layers))
+
+    def resolve(self, ref: RefLike) -> ResolvedRef:
+        """What a ref or composition stands for here: its versions, tasks and routes. It raises what ``load`` does."""
+        self._adapters.check_open()
+        return self._refs.resolve(parse(ref))
 
     def predict_stream(
         self, ref: SingleAnswer, inputs: Iterable[Text], *, drop_layers: int = 0
@@ -292,8 +320,8 @@ class Switcher:
                 stream only.
             PointsmanError: As for ``predict``.
         """
-        chunks = stream_requests(self._resolve(ref), input_stream(inputs))
-        return (prediction for requests in chunks for prediction in self._predict(requests, drop_layers))
+        chunks = stream_requests(self.resolve(ref), input_stream(inputs))
+        return (prediction for requests in chunks for prediction in self.answer(requests, drop_layers=drop_layers))
 
     def logits(self, ref: SingleAnswer, inputs: Sequence[Text], *, drop_layers: int = 0) -> torch.Tensor:
         """The head's outputs, ``(inputs, labels)`` in float32 on the CPU, or ``(inputs, 1)`` for a regression.
@@ -303,7 +331,7 @@ class Switcher:
             PointsmanError: As for ``predict``.
         """
         texts = input_list(inputs)
-        requests = build_requests(self._resolve(ref), texts)
+        requests = build_requests(self.resolve(ref), texts)
         if any(len(request.routes) > 1 for request in requests):
             raise CompositionError(f"{ref} gives more than one answer to an input: use predict")
         answers = self._executor.execute(requests, drop_layers=drop_layers)
@@ -322,7 +350,7 @@ class Switcher:
             CompositionError: An input gets several answers, or different inputs are for different tasks.
             PointsmanError: As for ``load``.
         """
-        resolved = self._resolve(ref)
+        resolved = self.resolve(ref)
         if len(resolved.routes_of_row(0, resolved.required_rows or 1)) > 1:
             raise CompositionError(f"{ref} gives more than one answer to an input")
         task, *others = (route.task for route in resolved.routes.values())
@@ -366,16 +394,6 @@ class Switcher:
         )
 
     def _load(self, composition: Composition) -> str:
-        resolved = self._resolve_composition(composition)
+        resolved = self.resolve(composition)
         with self._adapters.lease(list(resolved.versions.values())):
             return str(resolved.composition)
-
-    def _resolve(self, ref: RefLike) -> ResolvedRef:
-        return self._resolve_composition(parse(ref))
-
-    def _resolve_composition(self, composition: Composition) -> ResolvedRef:
-        self._adapters.check_open()
-        return self._refs.resolve(composition)
-
-    def _predict(self, requests: Sequence[Request], drop_layers: int) -> list[Any]:
-        return predictions(requests, self._executor.execute(requests, drop_layers=drop_layers))

@@ -132,6 +132,20 @@ def input_stream(inputs: object) -> Iterator[Any]:
     return iter(inputs)
 
 
+def checked(requests: list[Request]) -> list[Request]:
+    """Return requests, if there are some, and each one's task takes its input.
+
+    Raises:
+        SettingsError: There is none, or a task does not; the message says which input it was.
+    """
+    if not requests:
+        raise SettingsError("nothing to predict: the list of inputs is empty")
+    for request in requests:
+        for route in request.routes:
+            check_input(route.task, request.text, request.number)
+    return requests
+
+
 def check_input(task: Task, text: Text, number: int) -> tuple[str, ...]:
     """Return an input as one text or two.
 

@@ -95,7 +95,7 @@ def answers(registry: Registry, plain: Callable[[str], PlainAdapters], tmp_path:
 def outputs(switcher: Switcher, rows: Rows, **options: Any) -> list[Tensor]:
     """The head's outputs for each row of a mixed batch."""
     by_position: dict[int, Tensor] = {}
-    for answer in switcher._executor.execute(mixed_requests(list(rows), switcher._resolve), **options):
+    for answer in switcher._executor.execute(mixed_requests(list(rows), switcher.resolve), **options):
         by_position.update(zip(answer.positions, answer.logits, strict=True))
     return [by_position[position] for position in range(len(by_position))]
 

@@ -1,0 +1,261 @@
+"""The HTTP application: a Switcher's answers in the forms that callers of other servers know."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any, Final
+
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.registry import Registry, Version
+from pointsman.registry.errors import (
+    DatabaseError,
+    NotFoundError,
+    OverloadedError,
+    PointsmanError,
+    StoreError,
+    WeightsError,
+)
+
+from ..switching.execute.requests import Request
+from ..switching.switcher import Switcher
+from .batching import Batcher
+from .payloads import BadRequestError, answer_of, classify_call, mixed_call, read_json
+
+MAX_BODY: Final = 16_000_000
+"""Bytes of a body at most, which is read no further."""
+
+_RETRY_SECONDS: Final = 1
+
+_CLIENT_CLOSED_REQUEST: Final = 499
+"""nginx's status for a call whose caller hung up; nobody reads it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Answers for the adapters of one base.
+
+    Args:
+        switcher: The base. It is closed by its owner.
+        registry: Where the versions of the base are listed.
+        max_batch_tokens: The tokens of a batch at most, by an estimate.
+        max_queue: The inputs that wait at most.
+        hosts: The names under which the server may be called; a page on another name must not reach it through a
+            browser.
+    """
+
+    def __init__(
+        self, switcher: Switcher, registry: Registry, *, max_batch_tokens: int, max_queue: int, hosts: Collection[str]
+    ) -> None:
+        self._switcher = switcher
+        self._registry = registry
+        self._batcher = Batcher(switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue)
+        self._is_ready = True
+        self.app = Starlette(
+            routes=[
+                HttpRoute("/v1/classify", self._classify, methods=["POST"]),
+                HttpRoute("/classify", self._classify, methods=["POST"]),
+                HttpRoute("/v1/mixed", self._mixed, methods=["POST"]),
+                HttpRoute("/v1/models", self._models, methods=["GET"]),
+                HttpRoute("/v1/models/{ref:path}", self._model, methods=["GET"]),
+                HttpRoute("/v1/status", self._status, methods=["GET"]),
+                HttpRoute("/v2/health/live", _live, methods=["GET"]),
+                HttpRoute("/v2/health/ready", self._ready, methods=["GET"]),
+            ],
+            middleware=[Middleware(_KnownHosts, hosts=hosts)],
+            exception_handlers=dict.fromkeys((HTTPException, BadRequestError, PointsmanError, Exception), _failed),
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        self._is_ready = False
+        await run_sync(self._batcher.close)
+
+    async def _classify(self, http: HttpRequest) -> Response:
+        """vLLM's ``/classify``: ``{"model": ref, "input": text, list of texts or list of pairs}``."""
+        ref, inputs = classify_call(read_json(await _body(http)))
+        requests = await run_sync(self._switcher.prepare, ref, inputs)
+        answers = await self._answers(http, requests)
+        return JSONResponse(
+            {
+                "id": f"classify-{uuid.uuid4().hex}",
+                "object": "list",
+                "created": int(time.time()),
+                "model": ref,
+                "version": _version_of(requests),
+                "data": [answer_of(*item) for item in zip(range(len(requests)), requests, answers, strict=True)],
+            }
+        )
+
+    async def _mixed(self, http: HttpRequest) -> Response:
+        """Rows that each name their own ref: ``{"rows": [{"model": ref, "input": text or pair}, …]}``."""
+        rows = mixed_call(read_json(await _body(http)))
+
+        def prepare() -> list[Request]:
+            return [request for ref, text in rows for request in self._switcher.prepare(ref, [text])]
+
+        requests = await run_sync(prepare)
+        answers = await self._answers(http, requests)
+        data = [
+            {"model": ref, "version": _version_of([request]), **answer_of(index, request, answer)}
+            for index, ((ref, _), request, answer) in enumerate(zip(rows, requests, answers, strict=True))
+        ]
+        return JSONResponse(
+            {"id": f"mixed-{uuid.uuid4().hex}", "object": "list", "created": int(time.time()), "data": data}
+        )
+
+    async def _answers(self, http: HttpRequest, requests: list[Request]) -> list[Any]:
+        """The answers, once they are there; a caller that hangs up gives its place in the queue back."""
+        answers = asyncio.wrap_future(self._batcher.submit(requests))
+        gone = asyncio.ensure_future(_disconnected(http))
+        gone.add_done_callback(lambda task: None if task.cancelled() else answers.cancel())
+        try:
+            return await answers
+        except asyncio.CancelledError as error:
+            if not gone.done():
+                raise  # the server ends
+            raise HTTPException(_CLIENT_CLOSED_REQUEST, "the caller has gone") from error
+        finally:
+            gone.cancel()
+
+    async def _models(self, _: HttpRequest) -> Response:
+        """The adapters of this base, each with its newest version."""
+        page = await run_sync(lambda: self._registry.versions(base=self._switcher.base.fingerprint, newest_only=True))
+        return JSONResponse({"object": "list", "data": [_model(version.name, version) for version in page.items]})
+
+    async def _model(self, http: HttpRequest) -> Response:
+        """What a ref or composition stands for here."""
+        ref = http.path_params["ref"]
+        resolved = await run_sync(self._switcher.resolve, ref)
+        tasks = {route.task.name: list(route.task.labels) for route in resolved.routes.values()}
+        versions = [_model(version.ref, version) for version in resolved.versions.values()]
+        return JSONResponse(
+            {
+                "id": ref,
+                "object": "model",
+                "version": str(resolved.composition),
+                "tasks": tasks,
+                "versions": versions,
+            }
+        )
+
+    async def _status(self, _: HttpRequest) -> Response:
+        """What is in memory, and how many inputs wait."""
+        status = asdict(await run_sync(self._switcher.status))
+        for version in status["versions"]:
+            version["used_at"] = version["used_at"].isoformat()
+        return JSONResponse({**status, "waiting": self._batcher.waiting})
+
+    async def _ready(self, _: HttpRequest) -> Response:
+        """Whether calls are answered."""
+        return JSONResponse({"ready": self._is_ready}, 200 if self._is_ready else 503)
+
+
+class _KnownHosts:
+    """Refuses calls under another name: a page that gave its own name this address would reach the server so."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = self._app
+        if scope["type"] == "http":
+            name = Headers(scope=scope).get("host", "").partition(":")[0]
+            if name not in self._hosts:
+                known = " or ".join(self._hosts)
+                answer = _error(400, "HTTPError", f"this server answers to {known}; found '{name[:80]}'")
+        await answer(scope, receive, send)
+
+
+async def _live(_: HttpRequest) -> Response:
+    """The process answers."""
+    return JSONResponse({"live": True})
+
+
+async def _body(http: HttpRequest) -> bytes:
+    """The body, read no further than ``MAX_BODY``."""
+    parts, size = [], 0
+    async for part in http.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise BadRequestError(413, f"the body is larger than {MAX_BODY:,} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _disconnected(http: HttpRequest) -> None:
+    """Until the caller hangs up; the body has been read."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _version_of(requests: list[Request]) -> str | list[str]:
+    """What answered: the versions by number. Of several routes, as in a batch split, each once."""
+    routes = list(dict.fromkeys(str(route.composition) for request in requests for route in request.routes))
+    return routes[0] if len(routes) == 1 else routes
+
+
+def _model(name: str, version: Version) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(version.created_at.timestamp()),
+        "owned_by": "pointsman",
+        "version": version.ref,
+        "task": version.task.get("name"),
+        "labels": list(version.task.get("labels", ())),
+        "method": version.method,
+        "base": version.base.name,
+        "aliases": list(version.aliases),
+    }
+
+
+def _error(status: int, kind: str, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """An error in the shape of OpenAI's and vLLM's."""
+    content = {"error": {"message": message, "type": kind, "code": status, **more}}
+    return JSONResponse(content, status, {"Retry-After": str(_RETRY_SECONDS)} if status == 429 else headers)
+
+
+_STATUSES: Final[Mapping[type[PointsmanError], int]] = {
+    OverloadedError: 429,
+    NotFoundError: 404,
+    DatabaseError: 503,
+    StoreError: 503,
+    WeightsError: 503,
+    PointsmanError: 422,
+}
+"""The first that fits counts."""
+
+
+async def _failed(http: HttpRequest, error: Exception) -> Response:
+    """The answer to a call that failed."""
+    match error:
+        case HTTPException():
+            return _error(error.status_code, "HTTPError", error.detail, headers=error.headers)
+        case BadRequestError():
+            return _error(error.status, "BadRequestError", error.message, param=error.field)
+        case PointsmanError():
+            status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+            message = str(error)
+            if status == 503:
+                # The whole message names files of this machine.
+                _log.error("%s %s: %s", http.method, http.url.path, error)
+                message = "what answers this call cannot be read now; the server's log says why"
+            return _error(status, type(error).__name__, message)
+    _log.error("%s %s failed", http.method, http.url.path, exc_info=error)
+    return _error(500, "InternalError", "the server failed at this call; its log says why")

@@ -1,0 +1,142 @@
+"""Continuous batching: the calls of many callers wait in one bounded queue, and are computed together.
+
+While nothing is computed, a call begins at once. What arrives meanwhile makes up the next batch, whatever adapters it
+names. So the batches are as large as the load, and no call waits for others to come.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pointsman.registry.errors import OverloadedError
+
+from ..switching.execute.requests import Request
+
+Answer = Callable[[Sequence[Request]], list[Any]]
+"""From requests to their predictions, in their order."""
+
+_LETTERS_OF_A_TOKEN: Final = 4
+"""In English, on average. A batch is cut by this estimate: calls are tokenised only where they are computed."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Call:
+    requests: Sequence[Request]
+    answers: Future[list[Any]] = field(default_factory=Future)
+
+
+class Batcher:
+    """Computes calls together, in one thread of its own.
+
+    Args:
+        answer: Computes requests.
+        max_batch_tokens: The tokens of a batch at most, by an estimate; a call of more is a batch of its own.
+        max_queue: The inputs that wait at most. A call is accepted into an empty queue whatever its size.
+
+    Examples:
+        >>> batcher = Batcher(switcher.answer, max_batch_tokens=16384, max_queue=1024)
+        >>> batcher.submit(switcher.prepare("sst2", ["a gripping film"])).result()
+        [Prediction(label='positive', score=0.98, probabilities={'negative': 0.02, 'positive': 0.98})]
+        >>> batcher.close()
+    """
+
+    def __init__(self, answer: Answer, *, max_batch_tokens: int, max_queue: int) -> None:
+        self._answer = answer
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queue = max_queue
+        self._calls: deque[_Call] = deque()
+        self._closing = False
+        self._changed = threading.Condition()  # over the two above
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The inputs that wait."""
+        with self._changed:
+            return self._inputs()
+
+    def submit(self, requests: Sequence[Request]) -> "Future[list[Any]]":
+        """Let requests wait for the next batch.
+
+        Returns:
+            Their predictions, later. Cancelled before its batch begins, a call gives its place back.
+
+        Raises:
+            OverloadedError: The queue is full, or closed.
+        """
+        call = _Call(requests=requests)
+        with self._changed:
+            if self._closing:
+                raise OverloadedError("the server is shutting down and takes no more calls")
+            waiting = self._inputs()
+            if waiting and waiting + len(requests) > self._max_queue:
+                raise OverloadedError(
+                    f"{waiting} inputs wait, and the queue holds {self._max_queue}: try again in a moment"
+                )
+            self._calls.append(call)
+            self._changed.notify_all()
+        return call.answers
+
+    def close(self) -> None:
+        """Accept no more calls, answer those that wait, and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._next()) is not None:
+            if batch:
+                self._compute(batch)
+
+    def _next(self) -> list[_Call] | None:
+        """The calls of the next batch, once there is one; None: it is closed, and nothing waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._calls or self._closing)
+            if not self._calls:
+                return None
+            batch: list[_Call] = []
+            tokens = 0
+            while self._calls:
+                tokens += _tokens(self._calls[0].requests)
+                if batch and tokens > self._max_batch_tokens:
+                    break
+                call = self._calls.popleft()
+                if call.answers.set_running_or_notify_cancel():
+                    batch.append(call)
+            return batch
+
+    def _compute(self, batch: Sequence[_Call]) -> None:
+        """Answer calls together; if that fails, half and half, so that an error reaches only its own call.
+
+        A batch may also need more adapters than fit into memory at once.
+        """
+        try:
+            answers = iter(self._answer([request for call in batch for request in call.requests]))
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].answers.set_exception(error)
+                return
+            middle = len(batch) // 2
+            self._compute(batch[:middle])
+            self._compute(batch[middle:])
+            return
+        for call in batch:
+            call.answers.set_result(list(itertools.islice(answers, len(call.requests))))
+
+    def _inputs(self) -> int:
+        return sum(len(call.requests) for call in self._calls if not call.answers.cancelled())
+
+
+def _tokens(requests: Sequence[Request]) -> int:
+    """An estimate of the tokens of requests, for every route that they take."""
+    total = 0
+    for request in requests:
+        letters = len(request.text) if isinstance(request.text, str) else sum(map(len, request.text))
+        total += sum(min(route.max_length, letters // _LETTERS_OF_A_TOKEN + 2) for route in request.routes)
+    return total

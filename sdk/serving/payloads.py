@@ -1,0 +1,156 @@
+"""What callers send, checked field by field, and what they get."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+from ..switching.execute.predictions import Prediction
+from ..switching.execute.requests import Request, Text
+
+MAX_INPUTS: Final = 1024
+"""Inputs in a call at most."""
+
+MAX_LETTERS: Final = 1_000_000
+"""Letters in an input at most; a base reads far fewer, and cuts the rest off."""
+
+
+class BadRequestError(Exception):
+    """A call that cannot be answered, with the status of HTTP that says so.
+
+    Args:
+        status: 400 for a body that is no JSON, 413 for one that is too large, 422 for a wrong field.
+        message: What was wrong and what was found.
+        field: The field that was wrong.
+    """
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.field = status, message, field
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object.
+
+    Raises:
+        BadRequestError: It is none.
+    """
+    try:
+        found = json.loads(body, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise BadRequestError(400, "the body is nested too deeply") from error
+    except ValueError as error:
+        raise BadRequestError(400, f"the body is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadRequestError(422, f"the body must be a JSON object; found {_kind(found)}")
+    return found
+
+
+def classify_call(body: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The ref and the inputs of ``{"model": ref, "input": …}``: one text, or a list of texts or of pairs.
+
+    Raises:
+        BadRequestError: A field is missing, unknown or of another kind.
+    """
+    _only(body, ("model", "input", "user"))
+    inputs = _field(body, "input")
+    items = [inputs] if isinstance(inputs, str) else inputs
+    if not isinstance(items, list):
+        raise BadRequestError(
+            422, f"'input' must be a text, or a list of texts or pairs; found {_kind(inputs)}", "input"
+        )
+    if len(items) > MAX_INPUTS:
+        raise BadRequestError(413, f"'input' has {len(items)} items; {MAX_INPUTS} are allowed in a call", "input")
+    return _text(body, "model"), [_input(item, f"input[{number}]") for number, item in enumerate(items)]
+
+
+def mixed_call(body: Mapping[str, Any]) -> list[tuple[str, Text]]:
+    """The rows of ``{"rows": [{"model": ref, "input": text or pair}, …]}``.
+
+    Raises:
+        BadRequestError: A field is missing, unknown or of another kind.
+    """
+    _only(body, ("rows", "user"))
+    rows = _field(body, "rows")
+    if not isinstance(rows, list) or not rows:
+        raise BadRequestError(422, f"'rows' must be a list of at least one row; found {_kind(rows)}", "rows")
+    if len(rows) > MAX_INPUTS:
+        raise BadRequestError(413, f"'rows' has {len(rows)} items; {MAX_INPUTS} are allowed in a call", "rows")
+    read = []
+    for number, row in enumerate(rows):
+        place = f"rows[{number}]"
+        if not isinstance(row, dict):
+            raise BadRequestError(422, f"'{place}' must be an object with model and input; found {_kind(row)}", place)
+        _only(row, ("model", "input"), place)
+        read.append((_text(row, "model", place), _input(_field(row, "input", place), f"{place}.input")))
+    return read
+
+
+def answer_of(index: int, request: Request, answer: Any) -> dict[str, Any]:
+    """What a caller gets for an input: one prediction; of ``parallel`` one for each member, in ``parallel``."""
+    if not request.is_parallel:
+        return {"index": index, **_prediction(answer)}
+    members = [
+        {"version": str(route.composition), **_prediction(one)}
+        for route, one in zip(request.routes, answer, strict=True)
+    ]
+    return {"index": index, "parallel": members}
+
+
+def _prediction(answer: Prediction) -> dict[str, Any]:
+    if answer.probabilities is None:
+        # JSON has no number for them.
+        return {"label": None, "score": answer.score if math.isfinite(answer.score) else None}
+    probabilities = list(answer.probabilities.values())
+    return {
+        "label": answer.label,
+        "score": answer.score,
+        "probs": probabilities,
+        "labels": list(answer.probabilities),
+        "num_classes": len(probabilities),
+    }
+
+
+def _input(item: Any, place: str) -> Text:
+    parts = [item] if isinstance(item, str) else item
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise BadRequestError(422, f"'{place}' must be a text or a pair of texts; found {_kind(item)}", place)
+    letters = sum(map(len, parts))
+    if letters > MAX_LETTERS:
+        raise BadRequestError(413, f"'{place}' has {letters:,} letters; {MAX_LETTERS:,} are allowed", place)
+    return item if isinstance(item, str) else tuple(parts)
+
+
+def _field(body: Mapping[str, Any], name: str, place: str = "") -> Any:
+    path = f"{place}.{name}" if place else name
+    if name not in body:
+        raise BadRequestError(422, f"'{path}' is missing", path)
+    return body[name]
+
+
+def _text(body: Mapping[str, Any], name: str, place: str = "") -> str:
+    value = _field(body, name, place)
+    if not isinstance(value, str):
+        path = f"{place}.{name}" if place else name
+        raise BadRequestError(422, f"'{path}' must be a text; found {_kind(value)}", path)
+    return value
+
+
+def _only(body: Mapping[str, Any], known: Iterable[str], place: str = "") -> None:
+    known = tuple(known)
+    for name in body:
+        if name not in known:
+            where = f" in '{place}'" if place else ""
+            raise BadRequestError(422, f"unknown field '{name[:80]}'{where}; known: {', '.join(known)}", name[:80])
+
+
+def _kind(value: Any) -> str:
+    """What kind of JSON a value is, for messages."""
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
+    if isinstance(value, list) and not value:
+        return "an empty list"
+    return kinds.get(type(value), "a number")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,216 @@
+"""A real server on loopback: what callers get, and what they are told when something is wrong."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from pointsman.registry import Registry
+from pointsman.sdk import Switcher
+from pointsman.sdk.serving.app import Server
+from pointsman.sdk.serving.payloads import MAX_INPUTS, MAX_LETTERS
+from pointsman.sdk.tasks import GLUE
+
+from helpers import TEXTS, MakeVersion
+
+HOSTS = ("127.0.0.1", "localhost")
+
+
+@dataclass
+class Running:
+    server: Server
+    switcher: Switcher
+    client: httpx.Client
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return self.client.post(path, json=body, **options)
+
+
+@pytest.fixture
+def running(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> Iterator[Running]:
+    for seed, name in enumerate("ab"):
+        make_version(name, seed=seed)
+    make_version("pairs", GLUE["mrpc"], seed=2)
+    make_version("score", GLUE["stsb"], seed=3)
+    with Switcher(str(tiny_base), registry=registry) as switcher, socket.create_server(("127.0.0.1", 0)) as listening:
+        server = Server(switcher, registry, max_batch_tokens=10_000, max_queue=100, hosts=HOSTS)
+        served = uvicorn.Server(uvicorn.Config(server.app, log_config=None))
+        thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
+        thread.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+            yield Running(server, switcher, client)
+        served.should_exit = True
+        thread.join(60)
+
+
+def close(found: dict[str, Any], expected: Any) -> None:
+    assert found["label"] == expected.label
+    assert found["score"] == pytest.approx(expected.score, abs=1e-5)
+    if expected.probabilities is not None:
+        assert found["labels"] == list(expected.probabilities)
+        assert found["probs"] == pytest.approx(list(expected.probabilities.values()), abs=1e-5)
+        assert found["num_classes"] == len(found["probs"])
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/classify"])
+def test_a_call_is_answered_as_in_process(running: Running, path: str) -> None:
+    versions = {"a": "a@1", "b": "b@1", "a@1": "a@1", "average(a, b)": "average(a@1, b@1)"}
+    for ref, version in versions.items():
+        response = running.post(path, {"model": ref, "input": TEXTS})
+        assert response.status_code == 200
+        answer = response.json()
+        assert (answer["model"], answer["version"]) == (ref, version)
+        assert [item["index"] for item in answer["data"]] == list(range(len(TEXTS)))
+        for found, expected in zip(answer["data"], running.switcher.predict(ref, TEXTS), strict=True):
+            close(found, expected)
+    (one,) = running.post(path, {"model": "a", "input": TEXTS[0]}).json()["data"]
+    close(one, running.switcher.predict("a", TEXTS[:1])[0])
+
+
+def test_pairs_and_scores(running: Running) -> None:
+    pairs = [["a film", "a movie"], ["no", "yes"]]
+    for ref in ("pairs", "score"):
+        answer = running.post("/v1/classify", {"model": ref, "input": pairs}).json()
+        for found, expected in zip(answer["data"], running.switcher.predict(ref, pairs), strict=True):
+            close(found, expected)
+
+
+def test_parallel_gives_an_answer_of_each_member(running: Running) -> None:
+    (item,) = running.post("/v1/classify", {"model": "parallel(a, b)", "input": "a film"}).json()["data"]
+    assert [member["version"] for member in item["parallel"]] == ["a@1", "b@1"]
+    for found, expected in zip(
+        item["parallel"], running.switcher.predict("parallel(a, b)", ["a film"])[0], strict=True
+    ):
+        close(found, expected)
+
+
+def test_rows_that_each_name_their_own_ref(running: Running) -> None:
+    rows = [("a", "a film"), ("pairs", ["no", "yes"]), ("b", "a film"), ("stack(a, b)", "no")]
+    answer = running.post("/v1/mixed", {"rows": [{"model": ref, "input": text} for ref, text in rows]}).json()
+    assert [item["model"] for item in answer["data"]] == [ref for ref, _ in rows]
+    assert [item["version"] for item in answer["data"]][:3] == ["a@1", "pairs@1", "b@1"]
+    for found, expected in zip(answer["data"], running.switcher.predict_mixed(rows), strict=True):
+        close(found, expected)
+
+
+def test_many_callers_at_once_get_their_own_answers(running: Running) -> None:
+    expected = {ref: running.switcher.predict(ref, TEXTS) for ref in "ab"}
+    wrong: list[object] = []
+
+    def call(number: int) -> None:
+        ref, text = "ab"[number % 2], number % len(TEXTS)
+        (found,) = running.post("/v1/classify", {"model": ref, "input": TEXTS[text]}).json()["data"]
+        try:
+            close(found, expected[ref][text])
+        except AssertionError as error:
+            wrong.append((number, error))
+
+    threads = [
+        threading.Thread(target=lambda start=start: [call(start + 7 * i) for i in range(8)]) for start in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_models(running: Running, registry: Registry) -> None:
+    registry.set_alias("a@1", "production")
+    listed = running.client.get("/v1/models").json()
+    assert [model["id"] for model in listed["data"]] == ["a", "b", "pairs", "score"]
+    first = listed["data"][0]
+    assert (first["version"], first["task"], first["labels"]) == ("a@1", "sst2", ["negative", "positive"])
+    assert first["aliases"] == ["production"]
+    for ref in ("a@production", "a", "average(a, b)"):
+        model = running.client.get(f"/v1/models/{ref}").json()
+        assert model["id"] == ref
+        assert model["tasks"] == {"sst2": ["negative", "positive"]}
+        assert [version["id"] for version in model["versions"]] == (["a@1", "b@1"] if "(" in ref else ["a@1"])
+
+
+def test_health_and_status(running: Running) -> None:
+    assert running.client.get("/v2/health/live").json() == {"live": True}
+    assert running.client.get("/v2/health/ready").json() == {"ready": True}
+    running.post("/v1/classify", {"model": "a", "input": "no"})
+    status = running.client.get("/v1/status").json()
+    assert [version["ref"] for version in status["versions"]] == ["a@1"]
+    assert status["waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "the body is no JSON"),
+        (b"{", 400, "the body is no JSON"),
+        (b'{"model": "a", "input": NaN}', 400, "NaN is no JSON number"),
+        (b'{"model": "a", "input": "\xff"}', 400, "the body is no JSON"),
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b"[]", 422, "must be a JSON object; found an empty list"),
+        ({}, 422, "'input' is missing"),
+        ({"input": "no"}, 422, "'model' is missing"),
+        ({"model": 3, "input": "no"}, 422, "'model' must be a text; found a number"),
+        ({"model": "a", "input": None}, 422, "'input' must be a text, or a list of texts or pairs; found null"),
+        ({"model": "a", "input": []}, 422, "the list of inputs is empty"),
+        ({"model": "a", "input": ["no", {}]}, 422, r"'input[1]' must be a text or a pair of texts; found an object"),
+        ({"model": "a", "input": [["no", "yes"]]}, 422, "'sst2' takes single texts"),
+        ({"model": "pairs", "input": ["no"]}, 422, "'mrpc' takes pairs of texts"),
+        ({"model": "a", "input": "\ud800"}, 422, "is not valid Unicode"),
+        ({"model": "a", "input": "no", "temperature": 1}, 422, "unknown field 'temperature'; known: model, input"),
+        ({"model": "a", "input": ["no"] * (MAX_INPUTS + 1)}, 413, "1024 are allowed in a call"),
+        ({"model": "a", "input": "x" * (MAX_LETTERS + 1)}, 413, "1,000,000 are allowed"),
+        ({"model": "aa", "input": "no"}, 404, "aa"),
+        ({"model": "a@9", "input": "no"}, 404, "a@9"),
+        ({"model": "average(a", "input": "no"}, 422, "average(a"),
+        ({"model": "average(a, score)", "input": "no"}, 422, ""),
+        ({"model": "", "input": "no"}, 422, ""),
+    ],
+)
+def test_a_call_that_is_wrong_is_told_so(running: Running, body: Any, status: int, message: str) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = running.client.post("/v1/classify", content=content)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (status, status)
+    assert message in error["message"]
+    assert set(error) <= {"message", "type", "code", "param"}
+
+
+def test_rows_that_are_wrong_are_named(running: Running) -> None:
+    for rows, field in (
+        ([], "rows"),
+        ([3], "rows[0]"),
+        ([{"model": "a", "input": "no"}, {"model": "a"}], "rows[1].input"),
+        ([{"model": "a", "input": "no", "x": 1}], "x"),
+    ):
+        response = running.post("/v1/mixed", {"rows": rows})
+        assert (response.status_code, response.json()["error"]["param"]) == (422, field)
+    response = running.post("/v1/mixed", {"rows": [{"model": "a", "input": "no"}, {"model": "zz", "input": "no"}]})
+    assert response.status_code == 404
+
+
+def test_unknown_paths_methods_and_hosts(running: Running) -> None:
+    assert running.client.get("/v1/nothing").status_code == 404
+    wrong = running.client.get("/v1/classify")
+    assert (wrong.status_code, wrong.headers["allow"], wrong.json()["error"]["code"]) == (405, "POST", 405)
+    for host, status in (("evil.example", 400), ("localhost:99", 200), ("127.0.0.1", 200), ("", 400)):
+        assert running.client.get("/v2/health/live", headers={"host": host}).status_code == status
+    large = running.client.post("/v1/classify", content=b" " * 16_000_001)
+    assert (large.status_code, large.json()["error"]["code"]) == (413, 413)
+
+
+def test_a_damaged_version_fails_alone_and_no_path_is_told(running: Running, registry: Registry) -> None:
+    digest = registry.version("b").files[0].sha256
+    path = registry.home / "objects" / digest[:2] / digest[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    response = running.post("/v1/classify", {"model": "b", "input": "no"})
+    assert (response.status_code, response.json()["error"]["type"]) == (503, "ObjectCorruptError")
+    assert str(registry.home) not in response.text
+    assert running.post("/v1/classify", {"model": "a", "input": "no"}).status_code == 200

@@ -41,6 +41,12 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost")
     metavar="N",
     help="Inputs that wait at most; more are refused with 429.",
 )
+@click.option(
+    "--refresh",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Look refs up anew so often: aliases, and new versions. [default: never]",
+)
 @click.option("--preload", "preloaded", multiple=True, metavar="REF", help="Load REF before the first call.")
 @precision_option
 @device_option
@@ -53,6 +59,7 @@ def command(
     capacity: int | None,
     max_batch_tokens: int,
     max_queue: int,
+    refresh: float | None,
     preloaded: tuple[str, ...],
     precision: str,
     device: str,

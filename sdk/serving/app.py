@@ -1,6 +1,7 @@
 """The HTTP application: a Switcher's answers in the forms that callers of other servers know."""
 
 import asyncio
+import importlib.metadata
 import logging
 import time
 import uuid
@@ -19,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pointsman.registry import Registry, Version
+from pointsman.registry import Ref, Registry, Version
 from pointsman.registry.errors import (
     DatabaseError,
     NotFoundError,
@@ -29,10 +30,11 @@ from pointsman.registry.errors import (
     WeightsError,
 )
 
-from ..switching.execute.requests import Request
+from ..switching.execute.requests import Request, Text
 from ..switching.switcher import Switcher
 from .batching import Batcher
-from .payloads import BadRequestError, answer_of, classify_call, mixed_call, read_json
+from .open_inference import metadata, outputs_of, texts_of
+from .payloads import BadRequestError, answer_of, classes_of, classify_call, mixed_call, predict_call, read_json
 
 MAX_BODY: Final = 16_000_000
 """Bytes of a body at most, which is read no further."""
@@ -55,20 +57,41 @@ class Server:
         max_queue: The inputs that wait at most.
         hosts: The names under which the server may be called; a page on another name must not reach it through a
             browser.
+        refresh_seconds: How often refs are looked up anew; None: only when a caller asks.
     """
 
     def __init__(
-        self, switcher: Switcher, registry: Registry, *, max_batch_tokens: int, max_queue: int, hosts: Collection[str]
+        self,
+        switcher: Switcher,
+        registry: Registry,
+        *,
+        max_batch_tokens: int,
+        max_queue: int,
+        hosts: Collection[str],
+        refresh_seconds: float | None = None,
     ) -> None:
         self._switcher = switcher
         self._registry = registry
         self._batcher = Batcher(switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue)
+        self._refresh_seconds = refresh_seconds
         self._is_ready = True
         self.app = Starlette(
             routes=[
                 HttpRoute("/v1/classify", self._classify, methods=["POST"]),
                 HttpRoute("/classify", self._classify, methods=["POST"]),
                 HttpRoute("/v1/mixed", self._mixed, methods=["POST"]),
+                HttpRoute("/predict", self._predict, methods=["POST"]),
+                HttpRoute("/v1/refresh", self._refresh, methods=["POST"]),
+                HttpRoute("/v2", _about, methods=["GET"]),
+                *(
+                    HttpRoute(f"/v2/models/{{name}}{version}{path}", answer, methods=[method])
+                    for version in ("", "/versions/{number}")
+                    for path, answer, method in (
+                        ("", self._metadata, "GET"),
+                        ("/ready", self._model_ready, "GET"),
+                        ("/infer", self._infer, "POST"),
+                    )
+                ),
                 HttpRoute("/v1/models", self._models, methods=["GET"]),
                 HttpRoute("/v1/models/{ref:path}", self._model, methods=["GET"]),
                 HttpRoute("/v1/status", self._status, methods=["GET"]),
@@ -82,9 +105,21 @@ class Server:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        refreshing = asyncio.ensure_future(self._keep_fresh())
         yield
+        refreshing.cancel()
         self._is_ready = False
         await run_sync(self._batcher.close)
+
+    async def _keep_fresh(self) -> None:
+        """Look refs up anew again and again; what fails is logged, and answered with as before."""
+        while self._refresh_seconds is not None:
+            await asyncio.sleep(self._refresh_seconds)
+            try:
+                for ref, version in (await run_sync(self._switcher.refresh)).items():
+                    _log.info("%s is %s now", ref, version)
+            except PointsmanError as error:
+                _log.error("refresh: %s", error)
 
     async def _classify(self, http: HttpRequest) -> Response:
         """vLLM's ``/classify``: ``{"model": ref, "input": text, list of texts or list of pairs}``."""
@@ -118,6 +153,58 @@ class Server:
         return JSONResponse(
             {"id": f"mixed-{uuid.uuid4().hex}", "object": "list", "created": int(time.time()), "data": data}
         )
+
+    async def _predict(self, http: HttpRequest) -> Response:
+        """Hugging Face's and TEI's ``/predict``; the ref is the query's ``model`` or the header ``X-Model``."""
+        call = predict_call(read_json(await _body(http)))
+        ref = http.query_params.get("model") or http.headers.get("x-model")
+        if not ref:
+            raise BadRequestError(422, "the query's 'model' or the header X-Model names what answers", "model")
+        task = await run_sync(self._switcher.task, ref)
+        is_pair = task.is_pair and len(call.inputs) == 2 and all(isinstance(text, str) for text in call.inputs)
+        inputs: list[Text] = [(str(call.inputs[0]), str(call.inputs[1]))] if is_pair else call.inputs
+        requests = await run_sync(self._switcher.prepare, ref, inputs)
+        answers = [classes_of(answer, call.top_k) for answer in await self._answers(http, requests)]
+        content = answers if call.is_batch and not is_pair else answers[0]
+        return JSONResponse(content, headers={"X-Version": str(_version_of(requests))})
+
+    async def _infer(self, http: HttpRequest) -> Response:
+        """The Open Inference Protocol's call."""
+        body = read_json(await _body(http))
+        ref = _ref_of(http)
+        task = await run_sync(self._switcher.task, ref)
+        requests = await run_sync(self._switcher.prepare, ref, texts_of(body, task))
+        answers = await self._answers(http, requests)
+        return JSONResponse(
+            {
+                "model_name": http.path_params["name"],
+                "model_version": str(_version_of(requests)),
+                "id": str(body.get("id") or uuid.uuid4().hex),
+                "outputs": outputs_of(answers),
+            }
+        )
+
+    async def _metadata(self, http: HttpRequest) -> Response:
+        """What a model takes and gives, in the Open Inference Protocol."""
+        name, ref = http.path_params["name"], _ref_of(http)
+
+        def read() -> dict[str, Any]:
+            resolved, task = self._switcher.resolve(ref), self._switcher.task(ref)
+            is_version = isinstance(resolved.composition, Ref)
+            versions = self._registry.versions(name=resolved.composition.name).items if is_version else []
+            return metadata(name, sorted(version.number for version in versions), task)
+
+        return JSONResponse(await run_sync(read))
+
+    async def _model_ready(self, http: HttpRequest) -> Response:
+        """Whether a ref can be answered with: it is looked up, and loaded."""
+        ref = _ref_of(http)
+        await run_sync(self._switcher.load, ref)
+        return JSONResponse({"name": http.path_params["name"], "ready": True})
+
+    async def _refresh(self, http: HttpRequest) -> Response:
+        """Look up anew what refs stand for; calls that run end with what they began with."""
+        return JSONResponse({"changes": await run_sync(self._switcher.refresh)})
 
     async def _answers(self, http: HttpRequest, requests: list[Request]) -> list[Any]:
         """The answers, once they are there; a caller that hangs up gives its place in the queue back."""
@@ -185,6 +272,17 @@ class _KnownHosts:
 async def _live(_: HttpRequest) -> Response:
     """The process answers."""
     return JSONResponse({"live": True})
+
+
+async def _about(_: HttpRequest) -> Response:
+    """The server, in the Open Inference Protocol."""
+    return JSONResponse({"name": "pointsman", "version": importlib.metadata.version("pointsman"), "extensions": []})
+
+
+def _ref_of(http: HttpRequest) -> str:
+    """The ref that a path of the Open Inference Protocol names."""
+    name, number = http.path_params["name"], http.path_params.get("number")
+    return name if number is None else f"{name}@{number}"
 
 
 async def _body(http: HttpRequest) -> bytes:

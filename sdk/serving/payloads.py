@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ..switching.execute.predictions import Prediction
@@ -52,16 +53,53 @@ def classify_call(body: Mapping[str, Any]) -> tuple[str, list[Any]]:
     Raises:
         BadRequestError: A field is missing, unknown or of another kind.
     """
-    _only(body, ("model", "input", "user"))
-    inputs = _field(body, "input")
-    items = [inputs] if isinstance(inputs, str) else inputs
-    if not isinstance(items, list):
+    known_only(body, ("model", "input", "user"))
+    return _text(body, "model"), _inputs(body, "input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCall:
+    """A call in the form of Hugging Face's pipelines and of TEI."""
+
+    inputs: list[Text]
+    is_batch: bool
+    """Whether ``inputs`` was a list, so that the answer is one, too."""
+    top_k: int | None
+    """The classes in an answer at most, the most probable first."""
+
+
+def predict_call(body: Mapping[str, Any]) -> PredictCall:
+    """``{"inputs": …, "parameters": {"top_k": n, "function_to_apply": "softmax"}}``.
+
+    Raises:
+        BadRequestError: A field is missing, unknown or of another kind.
+    """
+    known_only(body, ("inputs", "parameters"))
+    parameters = {} if body.get("parameters") is None else body["parameters"]
+    if not isinstance(parameters, dict):
+        raise BadRequestError(422, f"'parameters' must be an object; found {_kind(parameters)}", "parameters")
+    known_only(parameters, ("top_k", "function_to_apply"), "parameters")
+    applied = parameters.get("function_to_apply")
+    if applied not in (None, "softmax"):
         raise BadRequestError(
-            422, f"'input' must be a text, or a list of texts or pairs; found {_kind(inputs)}", "input"
+            422,
+            "'parameters.function_to_apply' is 'softmax' for classes, and scores are answered as they are; "
+            f"found {applied if isinstance(applied, str) else _kind(applied)}",
+            "parameters.function_to_apply",
         )
-    if len(items) > MAX_INPUTS:
-        raise BadRequestError(413, f"'input' has {len(items)} items; {MAX_INPUTS} are allowed in a call", "input")
-    return _text(body, "model"), [_input(item, f"input[{number}]") for number, item in enumerate(items)]
+    top_k = parameters.get("top_k")
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise BadRequestError(422, "'parameters.top_k' must be a whole number of at least 1", "parameters.top_k")
+    inputs = _inputs(body, "inputs")
+    return PredictCall(inputs=inputs, is_batch=isinstance(body["inputs"], list), top_k=top_k)
+
+
+def classes_of(answer: Prediction, top_k: int | None) -> list[dict[str, Any]]:
+    """The classes of an answer, the most probable first; of a regression its score."""
+    if answer.probabilities is None:
+        return [_prediction(answer)]
+    ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    return [{"label": label, "score": score} for label, score in ordered[:top_k]]
 
 
 def mixed_call(body: Mapping[str, Any]) -> list[tuple[str, Text]]:
@@ -70,8 +108,8 @@ def mixed_call(body: Mapping[str, Any]) -> list[tuple[str, Text]]:
     Raises:
         BadRequestError: A field is missing, unknown or of another kind.
     """
-    _only(body, ("rows", "user"))
-    rows = _field(body, "rows")
+    known_only(body, ("rows", "user"))
+    rows = required(body, "rows")
     if not isinstance(rows, list) or not rows:
         raise BadRequestError(422, f"'rows' must be a list of at least one row; found {_kind(rows)}", "rows")
     if len(rows) > MAX_INPUTS:
@@ -81,8 +119,8 @@ def mixed_call(body: Mapping[str, Any]) -> list[tuple[str, Text]]:
         place = f"rows[{number}]"
         if not isinstance(row, dict):
             raise BadRequestError(422, f"'{place}' must be an object with model and input; found {_kind(row)}", place)
-        _only(row, ("model", "input"), place)
-        read.append((_text(row, "model", place), _input(_field(row, "input", place), f"{place}.input")))
+        known_only(row, ("model", "input"), place)
+        read.append((_text(row, "model", place), _input(required(row, "input", place), f"{place}.input")))
     return read
 
 
@@ -111,6 +149,17 @@ def _prediction(answer: Prediction) -> dict[str, Any]:
     }
 
 
+def _inputs(body: Mapping[str, Any], name: str) -> list[Text]:
+    """One text, or a list of texts or of pairs."""
+    inputs = required(body, name)
+    items = [inputs] if isinstance(inputs, str) else inputs
+    if not isinstance(items, list):
+        raise BadRequestError(422, f"'{name}' must be a text, or a list of texts or pairs; found {_kind(inputs)}", name)
+    if len(items) > MAX_INPUTS:
+        raise BadRequestError(413, f"'{name}' has {len(items)} items; {MAX_INPUTS} are allowed in a call", name)
+    return [_input(item, f"{name}[{number}]") for number, item in enumerate(items)]
+
+
 def _input(item: Any, place: str) -> Text:
     parts = [item] if isinstance(item, str) else item
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
@@ -121,7 +170,17 @@ def _input(item: Any, place: str) -> Text:
     return item if isinstance(item, str) else tuple(parts)
 
 
-def _field(body: Mapping[str, Any], name: str, place: str = "") -> Any:
+def required(body: Mapping[str, Any], name: str, place: str = "") -> Any:
+    """A field that must be there.
+
+    Args:
+        body: What it is a field of.
+        name: Its name.
+        place: Where ``body`` stands in the call, for the message.
+
+    Raises:
+        BadRequestError: It is missing.
+    """
     path = f"{place}.{name}" if place else name
     if name not in body:
         raise BadRequestError(422, f"'{path}' is missing", path)
@@ -129,14 +188,19 @@ def _field(body: Mapping[str, Any], name: str, place: str = "") -> Any:
 
 
 def _text(body: Mapping[str, Any], name: str, place: str = "") -> str:
-    value = _field(body, name, place)
+    value = required(body, name, place)
     if not isinstance(value, str):
         path = f"{place}.{name}" if place else name
         raise BadRequestError(422, f"'{path}' must be a text; found {_kind(value)}", path)
     return value
 
 
-def _only(body: Mapping[str, Any], known: Iterable[str], place: str = "") -> None:
+def known_only(body: Mapping[str, Any], known: Iterable[str], place: str = "") -> None:
+    """Refuse fields that would be ignored.
+
+    Raises:
+        BadRequestError: There is one.
+    """
     known = tuple(known)
     for name in body:
         if name not in known:

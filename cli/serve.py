@@ -1,9 +1,11 @@
 """registry serve: answers with every adapter of one base over HTTP."""
 
 import errno
+import ipaddress
 import logging
 import socket
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
@@ -15,12 +17,18 @@ from .options import base_option, device_option, precision_option
 from .output import note
 from .runtime import open_registry, quiet_libraries
 
-_LOOPBACK: Final = ("127.0.0.1", "localhost")
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine that no page elsewhere can have."""
 
 
 @click.command("serve", short_help="Answer over HTTP with every adapter of one base.")
 @base_option
-@click.option("--host", type=click.Choice(_LOOPBACK), default="127.0.0.1", show_default=True, help="Address.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address; one that other machines reach needs --token-file.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 chooses a free one."
 )
@@ -48,6 +56,19 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost")
     help="Look refs up anew so often: aliases, and new versions. [default: never]",
 )
 @click.option("--preload", "preloaded", multiple=True, metavar="REF", help="Load REF before the first call.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Answer only callers with a token; FILE has a line 'ROLE SHA256' for each.",
+)
+@click.option("--no-tokens", is_flag=True, help="Let whoever reaches --host read and predict.")
+@click.option(
+    "--new-token",
+    type=click.Choice(["read", "predict", "admin"]),
+    metavar="ROLE",
+    help="Make a token for read, predict or admin, print its line for FILE, and end.",
+)
 @precision_option
 @device_option
 @click.pass_context
@@ -61,40 +82,67 @@ def command(
     max_queue: int,
     refresh: float | None,
     preloaded: tuple[str, ...],
+    token_file: Path | None,
+    no_tokens: bool,
+    new_token: str | None,
     precision: str,
     device: str,
 ) -> None:
     """Answer over HTTP with every adapter and composition of one base, in batches that mix them.
 
-    Without --base it is the base that all versions have. It listens on this machine only. Ctrl-C and SIGTERM end it
-    once what waits is answered.
+    Without --base it is the base that all versions have. It listens on this machine only, unless --host names another
+    address. Ctrl-C and SIGTERM end it once what waits is answered.
 
     \b
     curl localhost:8000/v1/classify -H 'content-type: application/json' \\
       -d '{"model": "sst2", "input": ["a gripping film"]}'
     """
-    registry = open_registry(context)
-    place = base or _only_base(registry)
+    if token_file and no_tokens:
+        raise click.UsageError("--token-file and --no-tokens exclude each other")
     try:
         import uvicorn
 
-        from pointsman.sdk.serving.app import Server
+        from pointsman.sdk.serving import access
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"serving needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
         ) from error
-    listening = context.with_resource(_listening(host, port))  # before seconds go into the base
+    if new_token:
+        token, line = access.new_token(access.Role[new_token.upper()])
+        note(f"the token, which is shown this once: {token}")
+        click.echo(line)
+        return
+    family, address = _resolve(host, port)
+    is_local = ipaddress.ip_address(address[0]).is_loopback
+    if not (is_local or token_file or no_tokens):
+        raise click.UsageError(
+            f"other machines reach {host}: name the tokens that may call with --token-file (--new-token makes one), or "
+            "let whoever reaches it read and predict with --no-tokens"
+        )
+    tokens = access.read_tokens(token_file) if token_file else None
+    registry = open_registry(context)
+    place = base or _only_base(registry)
+    listening = context.with_resource(_listening(host, family, address))  # before seconds go into the base
     quiet_libraries()
     from pointsman.sdk import Switcher
+    from pointsman.sdk.serving.app import Server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     with Switcher(place, registry=registry, device=device, precision=precision, capacity=capacity) as switcher:
         for ref in preloaded:
             switcher.load(ref)
-        server = Server(switcher, registry, max_batch_tokens=max_batch_tokens, max_queue=max_queue, hosts=_LOOPBACK)
+        server = Server(
+            switcher,
+            registry,
+            max_batch_tokens=max_batch_tokens,
+            max_queue=max_queue,
+            hosts=dict.fromkeys((*_LOOPBACK, _in_url(host).lower())) if is_local else None,
+            tokens=tokens,
+        )
         config = uvicorn.Config(server.app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
-        note(f"{switcher.base.name} in {precision} on http://{host}:{listening.getsockname()[1]}; Ctrl-C ends it")
+        url = f"http://{_in_url(host)}:{listening.getsockname()[1]}"
+        note(f"{switcher.base.name} in {precision} on {url}; Ctrl-C ends it")
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -121,18 +169,44 @@ def _only_base(registry: Registry) -> str:
     return place_of(registry, version.base, None, of=version.ref)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """The address that a name stands for, of IPv4 if it has one, with its family.
+
+    Raises:
+        SettingsError: It stands for none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"{host!a} is no address of this machine; 127.0.0.1 is reached from here only, 0.0.0.0 is every address",
+            advice=Advice(Action.SET_ARGUMENTS, {"host": "127.0.0.1"}),
+        ) from error
+    family, _, _, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
+    return family, address
+
+
+def _listening(host: str, family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
     """A socket that is bound.
 
     Raises:
-        SettingsError: Another program has the port.
+        SettingsError: Another program has the port, this user may not have it, or the address is another machine's.
     """
+    port = address[1]
     try:
-        return socket.create_server((host, port))
+        return socket.create_server(address, family=family)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        reasons = {
+            errno.EADDRINUSE: f"another program listens on port {port} of {host}; choose another, or 0 for a free one",
+            errno.EACCES: f"this user may not listen on port {port}; choose one above 1023, or 0 for a free one",
+            errno.EADDRNOTAVAIL: f"{host} is no address of this machine",
+        }
+        if error.errno not in reasons:
             raise
-        raise SettingsError(
-            f"another program listens on port {port} of {host}; choose another port, or 0 for a free one",
-            advice=Advice(Action.SET_ARGUMENTS, {"port": 0}),
-        ) from error
+        changed = {"host": "127.0.0.1"} if error.errno == errno.EADDRNOTAVAIL else {"port": 0}
+        raise SettingsError(reasons[error.errno], advice=Advice(Action.SET_ARGUMENTS, changed)) from error
+
+
+def _in_url(host: str) -> str:
+    """An address as URLs and the Host header have it: of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -32,6 +33,7 @@ from pointsman.registry.errors import (
 
 from ..switching.execute.requests import Request, Text
 from ..switching.switcher import Switcher
+from .access import Access, Tokens
 from .batching import Batcher
 from .open_inference import metadata, outputs_of, texts_of
 from .payloads import BadRequestError, answer_of, classes_of, classify_call, mixed_call, predict_call, read_json
@@ -40,6 +42,9 @@ MAX_BODY: Final = 16_000_000
 """Bytes of a body at most, which is read no further."""
 
 _RETRY_SECONDS: Final = 1
+
+_PORT: Final = re.compile(r":\d*\Z")
+"""The end of a Host header; an IPv6 address before it has brackets."""
 
 _CLIENT_CLOSED_REQUEST: Final = 499
 """nginx's status for a call whose caller hung up; nobody reads it."""
@@ -55,8 +60,9 @@ class Server:
         registry: Where the versions of the base are listed.
         max_batch_tokens: The tokens of a batch at most, by an estimate.
         max_queue: The inputs that wait at most.
-        hosts: The names under which the server may be called; a page on another name must not reach it through a
-            browser.
+        hosts: The names under which the server may be called, in lower case; a page on another name must not reach it
+            through a browser. None: any name.
+        tokens: The tokens that callers name; None: all callers may read and predict.
         refresh_seconds: How often refs are looked up anew; None: only when a caller asks.
     """
 
@@ -67,7 +73,8 @@ class Server:
         *,
         max_batch_tokens: int,
         max_queue: int,
-        hosts: Collection[str],
+        hosts: Collection[str] | None,
+        tokens: Tokens | None = None,
         refresh_seconds: float | None = None,
     ) -> None:
         self._switcher = switcher
@@ -98,7 +105,10 @@ class Server:
                 HttpRoute("/v2/health/live", _live, methods=["GET"]),
                 HttpRoute("/v2/health/ready", self._ready, methods=["GET"]),
             ],
-            middleware=[Middleware(_KnownHosts, hosts=hosts)],
+            middleware=[
+                *([] if hosts is None else [Middleware(_KnownHosts, hosts=hosts)]),
+                Middleware(Access, tokens=tokens, error=_error),
+            ],
             exception_handlers=dict.fromkeys((HTTPException, BadRequestError, PointsmanError, Exception), _failed),
             lifespan=self._lifespan,
         )
@@ -262,7 +272,7 @@ class _KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
         if scope["type"] == "http":
-            name = Headers(scope=scope).get("host", "").partition(":")[0]
+            name = _PORT.sub("", Headers(scope=scope).get("host", "").lower())
             if name not in self._hosts:
                 known = " or ".join(self._hosts)
                 answer = _error(400, "HTTPError", f"this server answers to {known}; found '{name[:80]}'")

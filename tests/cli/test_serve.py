@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,14 @@ from helpers import TEXTS
 
 Run = Callable[..., Any]
 Start = Callable[..., Popen[str]]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def address(process: Popen[str]) -> str:
@@ -76,8 +85,61 @@ def test_a_port_that_is_taken_and_registries_without_one_base(
     assert "a server has one base, and the registry has no version" in empty.err
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
-def test_only_this_machine_is_served(run: Run, trained: Path, host: str) -> None:
+def test_other_machines_are_served_only_when_told(run: Run, trained: Path) -> None:
+    for host in ("0.0.0.0", "::", "0"):
+        refused = run("serve", "--host", host, home=trained)
+        assert refused.code == 2
+        assert f"other machines reach {host}: name the tokens that may call with --token-file" in refused.err
+    both = run("serve", "--token-file", __file__, "--no-tokens", home=trained)
+    assert both.code == 2
+    assert "--token-file and --no-tokens exclude each other" in both.err
+
+
+@pytest.mark.parametrize("host", ["", "no such name", "a" * 70, "[::1]"])
+def test_a_host_that_is_none(run: Run, trained: Path, host: str) -> None:
     refused = run("serve", "--host", host, home=trained)
-    assert refused.code == 2
-    assert "is not one of '127.0.0.1', 'localhost'" in refused.err
+    assert refused.code == 1
+    assert refused.err.startswith(f"error: {host!a} is no address of this machine")
+
+
+def test_an_address_of_another_machine(run: Run, trained: Path) -> None:
+    refused = run("serve", "--host", "192.0.2.1", "--no-tokens", home=trained)  # RFC 5737: nobody's
+    assert refused.code == 1
+    assert refused.err.startswith("error: 192.0.2.1 is no address of this machine")
+
+
+def test_without_tokens_whoever_reaches_it_may_predict(trained: Path, start: Start) -> None:
+    port = address(start("--home", trained, "serve", "--host", "0.0.0.0", "--port", 0, "--no-tokens")).rpartition(":")[
+        2
+    ]
+    answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"host": "models.example"})
+    assert answer.status_code == 200
+    assert classify(f"http://127.0.0.1:{port}", "no").status_code == 200
+
+
+def test_a_new_token_opens_the_server(run: Run, trained: Path, start: Start, tmp_path: Path) -> None:
+    made = run("serve", "--new-token", "predict")
+    token = made.err.strip().rpartition(" ")[2]
+    assert len(token) >= 32
+    assert token not in made.out
+    file = tmp_path / "tokens"
+    file.write_text(made.out)
+    file.chmod(0o640)
+    assert "has the permissions 0640" in run("serve", "--token-file", file, home=trained).refused()
+    file.chmod(0o600)
+    url = address(start("--home", trained, "serve", "--host", "0.0.0.0", "--port", 0, "--token-file", file))
+    url = url.replace("0.0.0.0", "127.0.0.1")
+    assert classify(url, "no").status_code == 401
+    authorized = {"Authorization": f"Bearer {token}", "host": "models.example"}
+    call = {"model": "sst2", "input": "no"}
+    assert httpx.post(f"{url}/v1/classify", json=call, headers=authorized, timeout=60).status_code == 200
+    assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6(trained: Path, start: Start) -> None:
+    url = address(start("--home", trained, "serve", "--host", "::1", "--port", 0))
+    assert url.startswith("http://[::1]:")
+    assert classify(url, "no").status_code == 200
+    for host, status in (("[::1]", 200), ("localhost:1", 200), ("[::2]:8000", 400), ("::1", 400), ("a.example", 400)):
+        assert httpx.get(f"{url}/v1/models", headers={"host": host}).status_code == status

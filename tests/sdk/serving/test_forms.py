@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 
-from pointsman.registry import Registry
-from pointsman.sdk.tasks import GLUE
-
 from .test_server import Running, running
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS
 
 assert running  # the fixture
 
@@ -125,17 +122,3 @@ def test_the_open_inference_protocol(running: Running) -> None:
 def test_tensors_that_do_not_fit_are_refused(running: Running, model: str, body: Any) -> None:
     response = running.post(f"/v2/models/{model}/infer", body)
     assert (response.status_code, response.json()["error"]["code"]) == (422, 422)
-
-
-def test_an_alias_moves_when_it_is_refreshed(running: Running, registry: Registry, make_version: MakeVersion) -> None:
-    make_version("a", GLUE["sst2"], seed=9)
-    registry.set_alias("a@1", "production")
-    body = {"model": "a@production", "input": TEXTS}
-    before = running.post("/v1/classify", body).json()
-    registry.set_alias("a@2", "production")
-    assert running.post("/v1/classify", body).json()["data"] == before["data"]
-    changes = running.post("/v1/refresh", {}).json()["changes"]
-    assert changes["a@production"] == "a@2"
-    after = running.post("/v1/classify", body).json()
-    assert (before["version"], after["version"]) == ("a@1", "a@2")
-    assert [item["label"] for item in after["data"]] == [each.label for each in running.switcher.predict("a@2", TEXTS)]

@@ -139,6 +139,7 @@ def command(
             max_queue=max_queue,
             hosts=dict.fromkeys((*_LOOPBACK, _in_url(host).lower())) if is_local else None,
             tokens=tokens,
+            refresh_seconds=refresh,
         )
         config = uvicorn.Config(server.app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
         url = f"http://{_in_url(host)}:{listening.getsockname()[1]}"

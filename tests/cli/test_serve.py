@@ -143,3 +143,13 @@ def test_ipv6(trained: Path, start: Start) -> None:
     assert classify(url, "no").status_code == 200
     for host, status in (("[::1]", 200), ("localhost:1", 200), ("[::2]:8000", 400), ("::1", 400), ("a.example", 400)):
         assert httpx.get(f"{url}/v1/models", headers={"host": host}).status_code == status
+
+
+def test_refs_are_looked_up_anew_every_so_many_seconds(own: Path, start: Start) -> None:
+    url = address(start("--home", own, "serve", "--port", 0, "--refresh", 1))
+    with Registry(own) as registry:
+        registry.set_alias("sst2@1", "production")
+        assert classify(url, "no", "sst2@production").json()["version"] == "sst2@1"
+        registry.set_alias("sst2@2", "production")
+    versions = (classify(url, "no", "sst2@production").json()["version"] for _ in range(10_000))
+    assert next(version for version in versions if version != "sst2@1") == "sst2@2"

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import logging
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
     metavar="ROLE",
     help="Make a token for read, predict or admin, print its line for FILE, and end.",
 )
+@click.option("--access-log", "logs_calls", is_flag=True, help="Print one line of JSON a call.")
 @precision_option
 @device_option
 @click.pass_context
@@ -85,6 +87,7 @@ def command(
     token_file: Path | None,
     no_tokens: bool,
     new_token: str | None,
+    logs_calls: bool,
     precision: str,
     device: str,
 ) -> None:
@@ -100,6 +103,7 @@ def command(
     if token_file and no_tokens:
         raise click.UsageError("--token-file and --no-tokens exclude each other")
     try:
+        import prometheus_client  # noqa: F401 -- the server's import of it is too late to ask for it
         import uvicorn
 
         from pointsman.sdk.serving import access
@@ -125,9 +129,11 @@ def command(
     listening = context.with_resource(_listening(host, family, address))  # before seconds go into the base
     quiet_libraries()
     from pointsman.sdk import Switcher
+    from pointsman.sdk.serving import access_log
     from pointsman.sdk.serving.app import Server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    access_log.send_to(sys.stdout if logs_calls else None)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     with Switcher(place, registry=registry, device=device, precision=precision, capacity=capacity) as switcher:
         for ref in preloaded:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -33,8 +34,11 @@ from pointsman.registry.errors import (
 
 from ..switching.execute.requests import Request, Text
 from ..switching.switcher import Switcher
+from . import access_log
 from .access import Access, Tokens
 from .batching import Batcher
+from .calls import CallRecords, call_of, versions_of
+from .metrics import Metrics
 from .open_inference import metadata, outputs_of, texts_of
 from .payloads import BadRequestError, answer_of, classes_of, classify_call, mixed_call, predict_call, read_json
 
@@ -79,10 +83,13 @@ class Server:
     ) -> None:
         self._switcher = switcher
         self._registry = registry
-        self._batcher = Batcher(switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue)
+        self._metrics = Metrics(status=switcher.status, waiting=lambda: self._batcher.waiting)
+        self._batcher = Batcher(
+            switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue, observer=self._metrics
+        )
         self._refresh_seconds = refresh_seconds
         self._is_ready = True
-        self.app = Starlette(
+        app = Starlette(
             routes=[
                 HttpRoute("/v1/classify", self._classify, methods=["POST"]),
                 HttpRoute("/classify", self._classify, methods=["POST"]),
@@ -102,6 +109,7 @@ class Server:
                 HttpRoute("/v1/models", self._models, methods=["GET"]),
                 HttpRoute("/v1/models/{ref:path}", self._model, methods=["GET"]),
                 HttpRoute("/v1/status", self._status, methods=["GET"]),
+                HttpRoute("/metrics", self._measured, methods=["GET"]),
                 HttpRoute("/v2/health/live", _live, methods=["GET"]),
                 HttpRoute("/v2/health/ready", self._ready, methods=["GET"]),
             ],
@@ -112,6 +120,8 @@ class Server:
             exception_handlers=dict.fromkeys((HTTPException, BadRequestError, PointsmanError, Exception), _failed),
             lifespan=self._lifespan,
         )
+        observers = (self._metrics.call_ended, access_log.write)
+        self.app = CallRecords(app, routes=app.routes, observers=observers)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -134,6 +144,7 @@ class Server:
     async def _classify(self, http: HttpRequest) -> Response:
         """vLLM's ``/classify``: ``{"model": ref, "input": text, list of texts or list of pairs}``."""
         ref, inputs = classify_call(read_json(await _body(http)))
+        call_of(http).ref = ref
         requests = await run_sync(self._switcher.prepare, ref, inputs)
         answers = await self._answers(http, requests)
         return JSONResponse(
@@ -170,6 +181,7 @@ class Server:
         ref = http.query_params.get("model") or http.headers.get("x-model")
         if not ref:
             raise BadRequestError(422, "the query's 'model' or the header X-Model names what answers", "model")
+        call_of(http).ref = ref
         task = await run_sync(self._switcher.task, ref)
         is_pair = task.is_pair and len(call.inputs) == 2 and all(isinstance(text, str) for text in call.inputs)
         inputs: list[Text] = [(str(call.inputs[0]), str(call.inputs[1]))] if is_pair else call.inputs
@@ -182,6 +194,7 @@ class Server:
         """The Open Inference Protocol's call."""
         body = read_json(await _body(http))
         ref = _ref_of(http)
+        call_of(http).ref = ref
         task = await run_sync(self._switcher.task, ref)
         requests = await run_sync(self._switcher.prepare, ref, texts_of(body, task))
         answers = await self._answers(http, requests)
@@ -218,6 +231,7 @@ class Server:
 
     async def _answers(self, http: HttpRequest, requests: list[Request]) -> list[Any]:
         """The answers, once they are there; a caller that hangs up gives its place in the queue back."""
+        call_of(http).requests = requests
         answers = asyncio.wrap_future(self._batcher.submit(requests))
         gone = asyncio.ensure_future(_disconnected(http))
         gone.add_done_callback(lambda task: None if task.cancelled() else answers.cancel())
@@ -257,6 +271,10 @@ class Server:
         for version in status["versions"]:
             version["used_at"] = version["used_at"].isoformat()
         return JSONResponse({**status, "waiting": self._batcher.waiting})
+
+    async def _measured(self, _: HttpRequest) -> Response:
+        """The metrics, for Prometheus."""
+        return Response(await run_sync(self._metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     async def _ready(self, _: HttpRequest) -> Response:
         """Whether calls are answered."""
@@ -314,8 +332,8 @@ async def _disconnected(http: HttpRequest) -> None:
 
 def _version_of(requests: list[Request]) -> str | list[str]:
     """What answered: the versions by number. Of several routes, as in a batch split, each once."""
-    routes = list(dict.fromkeys(str(route.composition) for request in requests for route in request.routes))
-    return routes[0] if len(routes) == 1 else routes
+    versions = versions_of(requests)
+    return versions[0] if len(versions) == 1 else versions
 
 
 def _model(name: str, version: Version) -> dict[str, Any]:

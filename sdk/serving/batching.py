@@ -6,6 +6,7 @@ names. So the batches are as large as the load, and no call waits for others to 
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -23,9 +24,21 @@ _LETTERS_OF_A_TOKEN: Final = 4
 """In English, on average. A batch is cut by this estimate: calls are tokenised only where they are computed."""
 
 
+class BatchObserver:
+    """Is told of each batch, in the batches' thread; this one ignores it."""
+
+    def taken(self, waits: Sequence[float], *, inputs: int, tokens: int) -> None:
+        """A batch begins: the seconds that each of its calls has waited, and its size."""
+
+    def computed(self, calls: int, *, seconds: float) -> None:
+        """So many calls were computed together in so many seconds, and are answered now."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Call:
     requests: Sequence[Request]
+    tokens: int
+    since: float
     answers: Future[list[Any]] = field(default_factory=Future)
 
 
@@ -36,6 +49,7 @@ class Batcher:
         answer: Computes requests.
         max_batch_tokens: The tokens of a batch at most, by an estimate; a call of more is a batch of its own.
         max_queue: The inputs that wait at most. A call is accepted into an empty queue whatever its size.
+        observer: Is told of each batch.
 
     Examples:
         >>> batcher = Batcher(switcher.answer, max_batch_tokens=16384, max_queue=1024)
@@ -44,8 +58,11 @@ class Batcher:
         >>> batcher.close()
     """
 
-    def __init__(self, answer: Answer, *, max_batch_tokens: int, max_queue: int) -> None:
+    def __init__(
+        self, answer: Answer, *, max_batch_tokens: int, max_queue: int, observer: BatchObserver | None = None
+    ) -> None:
         self._answer = answer
+        self._observer = observer or BatchObserver()
         self._max_batch_tokens = max_batch_tokens
         self._max_queue = max_queue
         self._calls: deque[_Call] = deque()
@@ -69,7 +86,7 @@ class Batcher:
         Raises:
             OverloadedError: The queue is full, or closed.
         """
-        call = _Call(requests=requests)
+        call = _Call(requests=requests, tokens=_tokens(requests), since=time.perf_counter())
         with self._changed:
             if self._closing:
                 raise OverloadedError("the server is shutting down and takes no more calls")
@@ -92,6 +109,12 @@ class Batcher:
     def _run(self) -> None:
         while (batch := self._next()) is not None:
             if batch:
+                now = time.perf_counter()
+                self._observer.taken(
+                    [now - call.since for call in batch],
+                    inputs=sum(len(call.requests) for call in batch),
+                    tokens=sum(call.tokens for call in batch),
+                )
                 self._compute(batch)
 
     def _next(self) -> list[_Call] | None:
@@ -103,7 +126,7 @@ class Batcher:
             batch: list[_Call] = []
             tokens = 0
             while self._calls:
-                tokens += _tokens(self._calls[0].requests)
+                tokens += self._calls[0].tokens
                 if batch and tokens > self._max_batch_tokens:
                     break
                 call = self._calls.popleft()
@@ -116,6 +139,7 @@ class Batcher:
 
         A batch may also need more adapters than fit into memory at once.
         """
+        start = time.perf_counter()
         try:
             answers = iter(self._answer([request for call in batch for request in call.requests]))
         except Exception as error:
@@ -126,6 +150,7 @@ class Batcher:
             self._compute(batch[:middle])
             self._compute(batch[middle:])
             return
+        self._observer.computed(len(batch), seconds=time.perf_counter() - start)
         for call in batch:
             call.answers.set_result(list(itertools.islice(answers, len(call.requests))))
 

@@ -50,6 +50,10 @@ class Status:
     """Bytes of all racks, free slots included."""
     warm: int
     """Evicted versions that are kept in memory beside the model."""
+    loads: int
+    """Versions loaded so far, the same one each time anew."""
+    evictions: int
+    """Versions evicted so far."""
     capacity: int | None
     capacity_bytes: int | None
 
@@ -117,6 +121,8 @@ def status_of(adapters: AdapterCache, *, base: str, device: str, precision: str)
         size=sum(adapter.size for adapter in loaded),
         rack_size=sum(rack.size for rack in racks),
         warm=adapters.warm,
+        loads=adapters.loads,
+        evictions=adapters.evictions,
         capacity=adapters.capacity.adapters,
         capacity_bytes=adapters.capacity.bytes,
     )

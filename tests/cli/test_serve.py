@@ -1,5 +1,6 @@
 """The server as a process of its own: started, called, ended and killed."""
 
+import json
 import re
 import signal
 import socket
@@ -70,6 +71,20 @@ def test_after_a_kill_it_gives_the_same_answers(trained: Path, start: Start) -> 
         process.kill()
         process.wait()
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("options", [(), ("--access-log",)])
+def test_calls_are_logged_where_it_is_asked_for(trained: Path, start: Start, options: tuple[str, ...]) -> None:
+    process = start("--home", trained, "serve", "--port", 0, *options)
+    url = address(process)
+    answer, error = classify(url, "a film"), httpx.get(f"{url}/v1/nothing")
+    ids = [response.headers["x-request-id"] for response in (answer, error)]
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    logged = [json.loads(line) for line in out.splitlines()]
+    expected = [(ids[0], 200, [answer.json()["version"]]), (ids[1], 404, None)] if options else []
+    assert [(line["request_id"], line["status"], line.get("versions")) for line in logged] == expected
+    assert "request_id" not in err
 
 
 def test_a_port_that_is_taken_and_registries_without_one_base(

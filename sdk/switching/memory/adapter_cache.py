@@ -68,12 +68,16 @@ class AdapterCache:
         self._registry = registry
         self._dtype = dtype
         self._loading = threading.Lock()
-        self._changed = threading.Condition()  # over the five below
+        self._changed = threading.Condition()  # over the seven below
         self._leases: set[_Lease] = set()
         self._loaded: dict[str, LoadedAdapter] = {}
         self._warm: OrderedDict[str, AdapterFiles] = OrderedDict()
         self._pins: set[str] = set()
         self._closed = False
+        self.loads = 0
+        """Versions loaded so far, the same one each time anew."""
+        self.evictions = 0
+        """Versions evicted so far."""
         self._uses = count()
         self._pid = os.getpid()
 
@@ -207,6 +211,7 @@ class AdapterCache:
                 adapter = self._load(version, lease.adapters, needed=len(versions))
                 with self._changed:
                     self._loaded[version.ref] = adapter
+                    self.loads += 1
                     self._warm.pop(version.ref, None)
                     self._lease(version.ref, lease)
 
@@ -298,6 +303,7 @@ class AdapterCache:
                     continue
                 victim = min(victims, key=lambda adapter: adapter.last_used)
                 del self._loaded[victim.version.ref]
+                self.evictions += 1
             try:
                 self._keep_warm(victim)
             finally:

@@ -16,6 +16,7 @@ from typing import Any
 import lora_peers
 import runtimes
 import torch
+from words import ROWS, TOKENS, texts
 
 from pointsman.registry import Registry
 from pointsman.sdk import Switcher
@@ -26,47 +27,15 @@ from pointsman.sdk.engines.slots import adapter_tensors, add_head, add_slot, ext
 from pointsman.sdk.methods import configure
 from pointsman.sdk.tasks import GLUE
 
-ROWS = 64
-TOKENS = 24
 TASKS = 32
 LOADED = 64
 SEQ_BN: tuple[str, Mapping[str, Any]] = ("seq_bn", {})
 LORA: tuple[str, Mapping[str, Any]] = ("lora", {})
-WORDS = [
-    "the",
-    "film",
-    "is",
-    "a",
-    "warm",
-    "and",
-    "quite",
-    "gripping",
-    "story",
-    "of",
-    "an",
-    "old",
-    "man",
-    "who",
-    "never",
-    "says",
-    "what",
-    "he",
-    "knows",
-    "about",
-    "the",
-    "town",
-]
 
 
 def run(bench: str, data: str) -> dict[str, Any]:
     """The figure of one bench."""
     return BENCHES[bench]()
-
-
-def texts() -> list[str]:
-    """Rows of ``TOKENS`` tokens, the two that the tokenizer adds included."""
-    numbers = (number % len(WORDS) for number in range(ROWS))
-    return [" ".join((WORDS * 2)[start : start + TOKENS - 2]) for start in numbers]
 
 
 @contextmanager

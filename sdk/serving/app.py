@@ -266,11 +266,11 @@ class Server:
         )
 
     async def _status(self, _: HttpRequest) -> Response:
-        """What is in memory, and how many inputs wait."""
+        """What is in memory, and how many inputs wait and are computed."""
         status = asdict(await run_sync(self._switcher.status))
         for version in status["versions"]:
             version["used_at"] = version["used_at"].isoformat()
-        return JSONResponse({**status, "waiting": self._batcher.waiting})
+        return JSONResponse({**status, "waiting": self._batcher.waiting, "computing": self._batcher.computing})
 
     async def _measured(self, _: HttpRequest) -> Response:
         """The metrics, for Prometheus."""

@@ -66,8 +66,9 @@ class Batcher:
         self._max_batch_tokens = max_batch_tokens
         self._max_queue = max_queue
         self._calls: deque[_Call] = deque()
+        self._computing = 0
         self._closing = False
-        self._changed = threading.Condition()  # over the two above
+        self._changed = threading.Condition()  # over the three above
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self._thread.start()
 
@@ -76,6 +77,11 @@ class Batcher:
         """The inputs that wait."""
         with self._changed:
             return self._inputs()
+
+    @property
+    def computing(self) -> int:
+        """The inputs of the batch that is computed."""
+        return self._computing
 
     def submit(self, requests: Sequence[Request]) -> "Future[list[Any]]":
         """Let requests wait for the next batch.
@@ -116,6 +122,7 @@ class Batcher:
                     tokens=sum(call.tokens for call in batch),
                 )
                 self._compute(batch)
+                self._computing = 0
 
     def _next(self) -> list[_Call] | None:
         """The calls of the next batch, once there is one; None: it is closed, and nothing waits."""
@@ -132,6 +139,7 @@ class Batcher:
                 call = self._calls.popleft()
                 if call.answers.set_running_or_notify_cancel():
                     batch.append(call)
+            self._computing = sum(len(call.requests) for call in batch)
             return batch
 
     def _compute(self, batch: Sequence[_Call]) -> None:

@@ -49,7 +49,7 @@ class TuneResult:
     """The settings that all trials share."""
     trials: tuple[Trial, ...]
     """By number."""
-    alone: str | None
+    alone: str | None = None
     """Why trials of this call trained one after another, although they were to train together."""
 
     @property

@@ -220,9 +220,8 @@ class Server:
         return JSONResponse(await run_sync(read))
 
     async def _model_ready(self, http: HttpRequest) -> Response:
-        """Whether a ref can be answered with: it is looked up, and loaded."""
-        ref = _ref_of(http)
-        await run_sync(self._switcher.load, ref)
+        """Whether a ref can be called. It is looked up, and loaded by its first call only."""
+        await run_sync(self._switcher.resolve, _ref_of(http))
         return JSONResponse({"name": http.path_params["name"], "ready": True})
 
     async def _refresh(self, http: HttpRequest) -> Response:

@@ -35,6 +35,9 @@ def calls(switcher: Switcher) -> list[Callable[[], Any]]:
         lambda: switcher.predict("a", TEXTS),
         lambda: switcher.predict(TEXTS),
         lambda: switcher.predict_mixed([("a", TEXTS[0])]),
+        lambda: switcher.resolve("a"),
+        lambda: switcher.prepare("a", TEXTS),
+        lambda: switcher.answer([]),
         lambda: switcher.predict_stream("a", iter(TEXTS)),
         lambda: switcher.logits("a", TEXTS),
         lambda: switcher.task("a"),
@@ -88,7 +91,7 @@ def test_all_calls_are_there() -> None:
     public = {name for name in vars(Switcher) if not name.startswith("_")} - {"base", "close"}
     asked = {name for call in calls(None) for name in call.__code__.co_names}  # type: ignore[arg-type]
     assert public <= asked
-    assert len(public) == 15
+    assert len(public) == 18
 
 
 def test_a_child_may_have_a_switcher_of_its_own(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> None:

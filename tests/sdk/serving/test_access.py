@@ -1,17 +1,13 @@
 """Who may call the server: files of tokens, and a real server that asks for them."""
 
 import re
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -27,6 +23,7 @@ from pointsman.sdk.serving.app import Server
 from pointsman.sdk.tasks import GLUE
 
 from helpers import TEXTS, MakeVersion
+from served import serving
 
 TOKENS = {role: f"a-token-for-a-test-with-the-role-{role}" for role in Role}
 NEW = {role: new_token(role) for role in Role}
@@ -54,18 +51,6 @@ def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     path.chmod(mode)
     return path
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[httpx.Client]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        served = uvicorn.Server(uvicorn.Config(server.app, log_config=None))
-        thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
-        thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
-            yield client
-        served.should_exit = True
-        thread.join(60)
 
 
 @pytest.fixture

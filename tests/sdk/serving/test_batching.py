@@ -1,8 +1,7 @@
 """Calls that arrive while a batch is computed make up the next one; an error reaches only its own call."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pointsman.registry.errors import ObjectCorruptError, OverloadedError
 from pointsman.sdk import Switcher
 from pointsman.sdk.serving.batching import Batcher
 
-from helpers import TEXTS, MakeVersion
+from helpers import TEXTS
 
 
 class Gate:
@@ -32,14 +31,6 @@ class Gate:
 
     def let(self, batches: int) -> None:
         self.go.release(batches)
-
-
-@pytest.fixture
-def switcher(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> Iterator[Switcher]:
-    for seed, name in enumerate("abc"):
-        make_version(name, seed=seed)
-    with Switcher(str(tiny_base), registry=registry, capacity=2) as made:
-        yield made
 
 
 @pytest.fixture

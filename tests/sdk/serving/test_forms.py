@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 
-from .test_server import Running, running
 from helpers import TEXTS
-
-assert running  # the fixture
+from served import Running
 
 
 def ranked(answer: Any) -> list[dict[str, Any]]:

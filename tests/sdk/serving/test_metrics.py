@@ -3,16 +3,13 @@
 import json
 import logging
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.registry import Registry
@@ -20,30 +17,15 @@ from pointsman.sdk import Switcher
 from pointsman.sdk.serving import metrics
 from pointsman.sdk.serving.app import Server
 
-from helpers import TEXTS, MakeVersion
-
-HOSTS = ("127.0.0.1", "localhost")
-
-
-@pytest.fixture
-def switcher(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> Iterator[Switcher]:
-    for seed, name in enumerate("abc"):
-        make_version(name, seed=seed)
-    with Switcher(str(tiny_base), registry=registry, capacity=2) as made:
-        yield made
+from helpers import TEXTS
+from served import HOSTS, serving
 
 
 @pytest.fixture
 def client(switcher: Switcher, registry: Registry) -> Iterator[httpx.Client]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(switcher, registry, max_batch_tokens=10_000, max_queue=100, hosts=HOSTS)
-        served = uvicorn.Server(uvicorn.Config(server.app, log_config=None, access_log=False))
-        thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
-        thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as made:
-            yield made
-        served.should_exit = True
-        thread.join(60)
+    server = Server(switcher, registry, max_batch_tokens=10_000, max_queue=100, hosts=HOSTS)
+    with serving(server) as client:
+        yield client
 
 
 def classify(client: httpx.Client, model: str, inputs: Any, **options: Any) -> httpx.Response:

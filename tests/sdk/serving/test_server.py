@@ -1,53 +1,16 @@
 """A real server on loopback: what callers get, and what they are told when something is wrong."""
 
 import json
-import socket
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
 
 from pointsman.registry import Registry
-from pointsman.sdk import Switcher
-from pointsman.sdk.serving.app import Server
 from pointsman.sdk.serving.payloads import MAX_INPUTS, MAX_LETTERS
-from pointsman.sdk.tasks import GLUE
 
-from helpers import TEXTS, MakeVersion
-
-HOSTS = ("127.0.0.1", "localhost")
-
-
-@dataclass
-class Running:
-    server: Server
-    switcher: Switcher
-    client: httpx.Client
-
-    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
-        return self.client.post(path, json=body, **options)
-
-
-@pytest.fixture
-def running(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> Iterator[Running]:
-    for seed, name in enumerate("ab"):
-        make_version(name, seed=seed)
-    make_version("pairs", GLUE["mrpc"], seed=2)
-    make_version("score", GLUE["stsb"], seed=3)
-    with Switcher(str(tiny_base), registry=registry) as switcher, socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(switcher, registry, max_batch_tokens=10_000, max_queue=100, hosts=HOSTS)
-        served = uvicorn.Server(uvicorn.Config(server.app, log_config=None))
-        thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
-        thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
-            yield Running(server, switcher, client)
-        served.should_exit = True
-        thread.join(60)
+from helpers import TEXTS
+from served import Running
 
 
 def close(found: dict[str, Any], expected: Any) -> None:

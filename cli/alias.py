@@ -28,12 +28,12 @@ def command(context: click.Context, ref: str, name: str | None, if_currently: in
     """
     registry = open_registry(context)
     if remove:
-        if name is not None or if_currently is not None:
+        if name is not None:
             raise click.UsageError("--remove takes one argument, the alias: registry alias sst2@production --remove")
         if "@" not in ref:
             raise click.UsageError("name the alias to remove: registry alias sst2@production --remove")
         parsed = Ref.parse(ref)
-        registry.remove_alias(parsed.name, str(parsed.selector))
+        registry.remove_alias(parsed.name, str(parsed.selector), if_currently=if_currently)
         note(f"alias {ref} removed")
         return
     if name is None:

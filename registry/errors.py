@@ -11,6 +11,7 @@
     │   ├── MethodNotFoundError
     │   └── BaseNotFoundError
     ├── ConflictError             a change of something that must not change
+    │   ├── ChangedError          what would be changed is not what the caller expected
     │   ├── InUseError            other versions or aliases refer to what would be removed
     │   └── ReservedError         another process has started the same piece of work
     ├── SettingsError             a setting with an invalid value
@@ -51,6 +52,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 _E = TypeVar("_E", bound="PointsmanError")
+_P = TypeVar("_P", "QueryError", "CompositionError")
 
 
 class Action(StrEnum):
@@ -158,6 +160,12 @@ class ConflictError(PointsmanError):
     """The operation would change something that must not change."""
 
 
+class ChangedError(ConflictError):
+    """What would be changed is not what the caller expected; nothing was changed, and ``current`` is what it is."""
+
+    current: Any = None
+
+
 class InUseError(ConflictError):
     """Other versions or aliases refer to what would be removed."""
 
@@ -171,11 +179,15 @@ class SettingsError(PointsmanError):
 
 
 class QueryError(PointsmanError):
-    """A query with an error in it; the message points at the character."""
+    """A query with an error in it; the message points at the character, whose index is ``position``."""
+
+    position: int | None = None
 
 
 class CompositionError(PointsmanError):
     """A composition that is not allowed, or text that is not one; the message points at the character."""
+
+    position: int | None = None
 
 
 class DatabaseError(PointsmanError):
@@ -299,7 +311,7 @@ def unknown(
     return kind("; ".join(parts), advice=advice)
 
 
-def pointed(kind: type[_E], subject: str, text: str, position: int, what: str) -> _E:
+def pointed(kind: type[_P], subject: str, text: str, position: int, what: str) -> _P:
     """Make an error whose message quotes a line of text and points at one character of it.
 
     Args:
@@ -317,7 +329,9 @@ def pointed(kind: type[_E], subject: str, text: str, position: int, what: str) -
         line = "…" * (start > 0) + line[start : start + 68] + "…" * (start + 68 < len(line))
         caret += (start > 0) - start
     head = f"the {subject} has an error at character {position + 1:,}: {_printable(what)}"
-    return kind(f"{head}\n  {_printable(line)}\n  {' ' * caret}^")
+    error = kind(f"{head}\n  {_printable(line)}\n  {' ' * caret}^")
+    error.position = position
+    return error
 
 
 def _printable(text: str) -> str:

@@ -27,47 +27,78 @@ class LabelsPart(RegistryPart):
         Raises:
             InvalidNameError: The alias breaks the rules or is reserved.
             NotFoundError: The version does not exist.
-            ConflictError: The alias points to another version than ``if_currently``; nothing was changed.
+            ChangedError: The alias points to another version than ``if_currently``, to ``current``; nothing was
+                changed.
         """
         check_alias(alias)
         with self.database.writing() as connection:
             return _version(connection, labels.set_alias(connection, Ref.parse(ref), alias, if_currently=if_currently))
 
-    def remove_alias(self, name: str, alias: str) -> None:
+    def remove_alias(self, name: str, alias: str, *, if_currently: int | None = None) -> None:
         """Remove the alias ``name@alias``; the version stays.
+
+        Args:
+            name: The adapter.
+            alias: The alias.
+            if_currently: Only if the alias points to the version with this number now.
 
         Raises:
             NotFoundError: The alias does not exist.
+            ChangedError: The alias points to another version than ``if_currently``, to ``current``; nothing was
+                changed.
         """
         with self.database.writing() as connection:
-            labels.remove_alias(connection, check_name(name), alias)
+            labels.remove_alias(connection, check_name(name), alias, if_currently=if_currently)
 
-    def set_tags(self, ref: str | Ref, tags: Mapping[str, str | None]) -> Version:
+    def set_tags(
+        self,
+        ref: str | Ref,
+        tags: Mapping[str, str | None],
+        *,
+        if_currently: Mapping[str, str | None] | None = None,
+    ) -> Version:
         """Set tags of a version, remove those whose value is None, and return the version.
+
+        Args:
+            ref: The version.
+            tags: The new values by key.
+            if_currently: Only if the tags with these keys have these values now, or, where the value is None, are not
+                set: of several processes that try at once, one succeeds.
 
         Raises:
             InvalidNameError: A key or a value breaks the rules; nothing was changed.
             NotFoundError: The version does not exist.
+            ChangedError: A tag has another value than ``if_currently`` says; ``current`` has all tags, and nothing was
+                changed.
+
+        Examples:
+            >>> registry.set_tags("sst2@3", {"stage": "live"}, if_currently={"stage": "canary"})
         """
-        for key, value in tags.items():
+        for key, value in (*tags.items(), *(if_currently or {}).items()):
             check_tag(key, value)
-        if not tags:
+        if not tags and not if_currently:
             with self.database.reading() as connection:
                 return _version(connection, Ref.parse(ref))
         with self.database.writing() as connection:
-            return _version(connection, labels.change_tags(connection, Ref.parse(ref), tags))
+            return _version(connection, labels.change_tags(connection, Ref.parse(ref), tags, if_currently=if_currently))
 
-    def set_note(self, ref: str | Ref, note: str | None) -> Version:
+    def set_note(self, ref: str | Ref, note: str | None, *, if_currently: str | None = None) -> Version:
         """Replace a version's note, or remove it with None, and return the version.
+
+        Args:
+            ref: The version.
+            note: The new note.
+            if_currently: Only if this is its note now, or, if empty, it has none: of several processes that try at
+                once, one succeeds.
 
         Raises:
             InvalidNameError: It is too long or has control characters.
             NotFoundError: The version does not exist.
+            ChangedError: It has another note than ``if_currently``, which is ``current``; nothing was changed.
         """
-        if note is not None:
-            note = check_note(note)
+        note, if_currently = (None if text is None else check_note(text) for text in (note, if_currently))
         with self.database.writing() as connection:
-            return _version(connection, labels.set_note(connection, Ref.parse(ref), note))
+            return _version(connection, labels.set_note(connection, Ref.parse(ref), note, if_currently=if_currently))
 
     def events(self, ref: str | Ref | None = None, *, limit: int | None = 100, offset: int = 0) -> list[Event]:
         """Return lines of the append-only log, newest first: who did what, when.

@@ -60,7 +60,7 @@ def test_of_several_moves_at_once_one_succeeds(run: Any, mine: Path, execute: An
 
 
 def test_an_alias_is_removed(run: Any) -> None:
-    result = run("alias", "sst2@production", "--remove")
+    result = run("alias", "sst2@production", "--remove", "--if-currently", 2)
     assert (result.code, result.out, result.err) == (0, "", "alias sst2@production removed\n")
     assert aliases(run) == {"staging": 3}
     assert run("show", "sst2@2").code == 0
@@ -78,7 +78,7 @@ def test_an_alias_is_removed(run: Any) -> None:
         (["sst2@1", "a", "--if-currently", "sst2@1"], "--if-currently", 2),
         (["sst2", "--remove"], "sst2@production", 2),
         (["sst2@production", "production", "--remove"], "one argument", 2),
-        (["sst2@production", "--remove", "--if-currently", "2"], "one argument", 2),
+        (["sst2@production", "--remove", "--if-currently", "1"], "points to sst2@2, expected was sst2@1", 1),
         (["sst2@latest", "--remove"], "known: sst2@production, sst2@staging", 1),
         (["sst2@2", "--remove"], "known: sst2@production, sst2@staging", 1),
         (["sst3@production", "--remove"], "sst3", 1),

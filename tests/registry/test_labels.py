@@ -9,6 +9,7 @@ import pytest
 from pointsman.registry import Registry
 from pointsman.registry.errors import (
     AdapterNotFoundError,
+    ChangedError,
     ConflictError,
     InvalidNameError,
     NotFoundError,
@@ -125,6 +126,23 @@ def test_an_alias_is_removed_and_the_version_stays(registry, two):
 
 
 @pytest.mark.usefixtures("two")
+def test_an_alias_is_removed_only_if_it_points_where_one_thinks(registry):
+    registry.set_alias("sst2@1", "canary")
+    before = registry.events()
+    for wrong, expected in ((2, "sst2@2"), (0, "none")):
+        with pytest.raises(
+            ChangedError, match=f"sst2@canary points to sst2@1, expected was {expected}: it was not removed"
+        ) as error:
+            registry.remove_alias("sst2", "canary", if_currently=wrong)
+        assert error.value.current == 1
+    assert registry.events() == before
+    registry.remove_alias("sst2", "canary", if_currently=1)
+    assert registry.version("sst2@1").aliases == ()
+    with pytest.raises(VersionNotFoundError, match="unknown alias"):
+        registry.remove_alias("sst2", "canary", if_currently=1)
+
+
+@pytest.mark.usefixtures("two")
 def test_an_unknown_alias_lists_those_known(registry, add):
     add("cola")
     registry.set_alias("cola", "elsewhere")
@@ -204,6 +222,66 @@ def test_a_bad_tag_changes_nothing(registry, two, bad):
     assert len(str(error.value)) < 300
     assert registry.version("sst2@1").tags == {"going": "stays", "kept": "old"}
     assert registry.events() == before
+
+
+@pytest.mark.usefixtures("two")
+def test_tags_change_only_if_they_are_what_one_thinks(registry):
+    registry.set_tags("sst2@1", {"stage": "canary", "team": "text"})
+    before = registry.events()
+    for expected, said in (
+        ({"stage": "live"}, "the tag 'stage' of sst2@1 is 'canary', expected was 'live': nothing was changed"),
+        ({"stage": None}, "the tag 'stage' of sst2@1 is 'canary', expected was none"),
+        ({"stage": "canary", "owner": "ann"}, "the tag 'owner' of sst2@1 is not set, expected was 'ann'"),
+    ):
+        for changes in ({"stage": "live", "team": None}, {}):
+            with pytest.raises(ChangedError, match=said) as error:
+                registry.set_tags("sst2@1", changes, if_currently=expected)
+            assert error.value.current == {"stage": "canary", "team": "text"}
+    with pytest.raises(InvalidNameError):
+        registry.set_tags("sst2@1", {"stage": "live"}, if_currently={"a b": None})
+    assert registry.set_tags("sst2@1", {}, if_currently={"stage": "canary"}).tags["stage"] == "canary"
+    assert registry.events() == before
+    changed = registry.set_tags("sst2@1", {"stage": "live"}, if_currently={"stage": "canary", "owner": None})
+    assert changed.tags == {"stage": "live", "team": "text"}
+
+
+@pytest.mark.usefixtures("two")
+def test_a_note_changes_only_if_it_is_what_one_thinks(registry):
+    with pytest.raises(ChangedError, match="the note of sst2@1 is empty, expected was 'old': it was not changed"):
+        registry.set_note("sst2@1", "new", if_currently="old")
+    assert registry.set_note("sst2@1", "a\nb", if_currently="").note == "a\nb"
+    before = registry.events()
+    for wrong, expected in (("", "none"), ("a", "'a'")):
+        with pytest.raises(ChangedError, match=rf"is 'a\\nb', expected was {expected}") as error:
+            registry.set_note("sst2@1", None, if_currently=wrong)
+        assert error.value.current == "a\nb"
+    assert registry.events() == before
+    assert registry.set_note("sst2@1", None, if_currently="a\r\nb").note is None
+    assert registry.set_note("sst2@1", "n" * 1_000, if_currently="").note == "n" * 1_000
+    with pytest.raises(ChangedError) as error:
+        registry.set_note("sst2@1", None, if_currently="m")
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.usefixtures("two")
+def test_of_many_that_change_a_tag_at_once_one_wins(registry):
+    barrier = threading.Barrier(4)
+    won, lost = [], []
+
+    def race(name):
+        barrier.wait()
+        try:
+            won.append(registry.set_tags("sst2@1", {"owner": name}, if_currently={"owner": None}).tags["owner"])
+        except ChangedError as error:
+            lost.append(error.current["owner"])
+
+    threads = [threading.Thread(target=race, args=(name,)) for name in ("ann", "bob", "eve", "joe")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == won * 3
+    assert registry.version("sst2@1").tags == {"owner": won[0]}
 
 
 @pytest.mark.usefixtures("two")

@@ -37,6 +37,7 @@ def refused(text):
         parse(text)
     head, line, caret = str(error.value).split("\n")
     number, what = re.fullmatch(r"the query has an error at character ([\d,]+): (.+)", head).groups()
+    assert error.value.position == int(number.replace(",", "")) - 1
     assert line.startswith("  ")
     assert line.isprintable()
     assert len(line) <= 72

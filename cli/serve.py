@@ -1,12 +1,8 @@
 """registry serve: answers with every adapter of one base over HTTP."""
 
-import errno
-import ipaddress
 import logging
-import socket
 import sys
 from pathlib import Path
-from typing import Any, Final
 
 import click
 
@@ -14,12 +10,10 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.sdk.bases.places import place_of
 
+from .listening import find_address
 from .options import base_option, device_option, precision_option
 from .output import note
 from .runtime import open_registry, quiet_libraries
-
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
-"""Names of this machine that no page elsewhere can have."""
 
 
 @click.command("serve", short_help="Answer over HTTP with every adapter of one base.")
@@ -106,7 +100,7 @@ def command(
         import prometheus_client  # noqa: F401 -- the server's import of it is too late to ask for it
         import uvicorn
 
-        from pointsman.sdk.serving import access
+        from pointsman.sdk.web import access
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"serving needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
@@ -116,9 +110,8 @@ def command(
         note(f"the token, which is shown this once: {token}")
         click.echo(line)
         return
-    family, address = _resolve(host, port)
-    is_local = ipaddress.ip_address(address[0]).is_loopback
-    if not (is_local or token_file or no_tokens):
+    address = find_address(host, port)
+    if not (address.is_local or token_file or no_tokens):
         raise click.UsageError(
             f"other machines reach {host}: name the tokens that may call with --token-file (--new-token makes one), or "
             "let whoever reaches it read and predict with --no-tokens"
@@ -126,11 +119,11 @@ def command(
     tokens = access.read_tokens(token_file) if token_file else None
     registry = open_registry(context)
     place = base or _only_base(registry)
-    listening = context.with_resource(_listening(host, family, address))  # before seconds go into the base
+    listening = context.with_resource(address.bind())  # before seconds go into the base
     quiet_libraries()
     from pointsman.sdk import Switcher
-    from pointsman.sdk.serving import access_log
     from pointsman.sdk.serving.app import Server
+    from pointsman.sdk.web import access_log
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access_log.send_to(sys.stdout if logs_calls else None)
@@ -143,13 +136,12 @@ def command(
             registry,
             max_batch_tokens=max_batch_tokens,
             max_queue=max_queue,
-            hosts=dict.fromkeys((*_LOOPBACK, _in_url(host).lower())) if is_local else None,
+            hosts=address.hosts,
             tokens=tokens,
             refresh_seconds=refresh,
         )
         config = uvicorn.Config(server.app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
-        url = f"http://{_in_url(host)}:{listening.getsockname()[1]}"
-        note(f"{switcher.base.name} in {precision} on {url}; Ctrl-C ends it")
+        note(f"{switcher.base.name} in {precision} on {address.url(listening)}; Ctrl-C ends it")
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -174,46 +166,3 @@ def _only_base(registry: Registry) -> str:
         )
     version = next(iter(newest.values()))
     return place_of(registry, version.base, None, of=version.ref)
-
-
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
-    """The address that a name stands for, of IPv4 if it has one, with its family.
-
-    Raises:
-        SettingsError: It stands for none.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(
-            f"{host!a} is no address of this machine; 127.0.0.1 is reached from here only, 0.0.0.0 is every address",
-            advice=Advice(Action.SET_ARGUMENTS, {"host": "127.0.0.1"}),
-        ) from error
-    family, _, _, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
-    return family, address
-
-
-def _listening(host: str, family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
-    """A socket that is bound.
-
-    Raises:
-        SettingsError: Another program has the port, this user may not have it, or the address is another machine's.
-    """
-    port = address[1]
-    try:
-        return socket.create_server(address, family=family)
-    except OSError as error:
-        reasons = {
-            errno.EADDRINUSE: f"another program listens on port {port} of {host}; choose another, or 0 for a free one",
-            errno.EACCES: f"this user may not listen on port {port}; choose one above 1023, or 0 for a free one",
-            errno.EADDRNOTAVAIL: f"{host} is no address of this machine",
-        }
-        if error.errno not in reasons:
-            raise
-        changed = {"host": "127.0.0.1"} if error.errno == errno.EADDRNOTAVAIL else {"port": 0}
-        raise SettingsError(reasons[error.errno], advice=Advice(Action.SET_ARGUMENTS, changed)) from error
-
-
-def _in_url(host: str) -> str:
-    """An address as URLs and the Host header have it: of IPv6 in brackets."""
-    return f"[{host}]" if ":" in host else host

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from pointsman.sdk import Switcher
 from pointsman.sdk.serving.app import Server
@@ -30,10 +31,10 @@ class Running:
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[httpx.Client]:
+def serving(app: ASGIApp) -> Iterator[httpx.Client]:
     """Serve, and call what is served; the server ends with the block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        served = uvicorn.Server(uvicorn.Config(server.app, log_config=None, access_log=False))
+        served = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

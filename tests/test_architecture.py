@@ -45,7 +45,8 @@ ROOMS = {
         ("switching.execute",),
         ("switching",),
         ("combining",),
-        ("tuning", "benchmark", "serving"),
+        ("tuning", "benchmark", "web"),
+        ("serving",),
     ),
 }
 """The rooms of a layer, from the bottom to the top: each may import itself and those above it in this table. Rooms of

@@ -1,6 +1,5 @@
 """The server's metrics, for Prometheus; names are those of text-embeddings-inference (TEI) where it has the same."""
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -9,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ..switching.status import Status
+from ..web.calls import Call
 from .batching import BatchObserver
-from .calls import Call
 
 MAX_VERSIONS: Final = 100
 """Versions and compositions with a count of rows of their own; those that come later share the label ``other``."""
@@ -69,9 +68,8 @@ class Metrics(BatchObserver):
         self._calls.labels(call.route, str(call.status)).inc()
         self._call_seconds.labels(call.route).observe(call.seconds)
         if call.status == 200:
-            routes = Tally(route for request in call.requests for route in request.routes)
-            for route, rows in routes.items():
-                self._rows.labels(self._label(str(route.composition))).inc(rows)
+            for version, rows in call.rows.items():
+                self._rows.labels(self._label(version)).inc(rows)
 
     def taken(self, waits: Sequence[float], *, inputs: int, tokens: int) -> None:
         """Observe how long the calls of a batch have waited, and its size."""

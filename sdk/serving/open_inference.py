@@ -7,10 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from starlette.requests import Request as HttpRequest
+
 from ..switching.execute.predictions import Prediction
 from ..switching.execute.requests import Text
 from ..tasks import Task
-from .payloads import BadRequestError, known_only, required
+from ..web.bodies import known_only, required
+from ..web.errors import BadRequestError
 
 NAME: Final = "text"
 """The input tensor's name."""
@@ -64,6 +67,12 @@ def outputs_of(answers: Sequence[Prediction]) -> list[dict[str, Any]]:
             "data": probabilities,
         },
     ]
+
+
+def ref_of(http: HttpRequest) -> str:
+    """The ref that a path of the Open Inference Protocol names."""
+    name, number = http.path_params["name"], http.path_params.get("number")
+    return name if number is None else f"{name}@{number}"
 
 
 def metadata(name: str, versions: Sequence[int], task: Task) -> dict[str, Any]:

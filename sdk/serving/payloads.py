@@ -1,50 +1,20 @@
-"""What callers send, checked field by field, and what they get."""
+"""What callers of predictions send, checked field by field, and what they get."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from ..switching.execute.predictions import Prediction
 from ..switching.execute.requests import Request, Text
+from ..web.bodies import kind_of, known_only, required, required_text
+from ..web.errors import BadRequestError
 
 MAX_INPUTS: Final = 1024
 """Inputs in a call at most."""
 
 MAX_LETTERS: Final = 1_000_000
 """Letters in an input at most; a base reads far fewer, and cuts the rest off."""
-
-
-class BadRequestError(Exception):
-    """A call that cannot be answered, with the status of HTTP that says so.
-
-    Args:
-        status: 400 for a body that is no JSON, 413 for one that is too large, 422 for a wrong field.
-        message: What was wrong and what was found.
-        field: The field that was wrong.
-    """
-
-    def __init__(self, status: int, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.field = status, message, field
-
-
-def read_json(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object.
-
-    Raises:
-        BadRequestError: It is none.
-    """
-    try:
-        found = json.loads(body, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise BadRequestError(400, "the body is nested too deeply") from error
-    except ValueError as error:
-        raise BadRequestError(400, f"the body is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BadRequestError(422, f"the body must be a JSON object; found {_kind(found)}")
-    return found
 
 
 def classify_call(body: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -54,7 +24,7 @@ def classify_call(body: Mapping[str, Any]) -> tuple[str, list[Any]]:
         BadRequestError: A field is missing, unknown or of another kind.
     """
     known_only(body, ("model", "input", "user"))
-    return _text(body, "model"), _inputs(body, "input")
+    return required_text(body, "model"), _inputs(body, "input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +47,14 @@ def predict_call(body: Mapping[str, Any]) -> PredictCall:
     known_only(body, ("inputs", "parameters"))
     parameters = {} if body.get("parameters") is None else body["parameters"]
     if not isinstance(parameters, dict):
-        raise BadRequestError(422, f"'parameters' must be an object; found {_kind(parameters)}", "parameters")
+        raise BadRequestError(422, f"'parameters' must be an object; found {kind_of(parameters)}", "parameters")
     known_only(parameters, ("top_k", "function_to_apply"), "parameters")
     applied = parameters.get("function_to_apply")
     if applied not in (None, "softmax"):
         raise BadRequestError(
             422,
             "'parameters.function_to_apply' is 'softmax' for classes, and scores are answered as they are; "
-            f"found {applied if isinstance(applied, str) else _kind(applied)}",
+            f"found {applied if isinstance(applied, str) else kind_of(applied)}",
             "parameters.function_to_apply",
         )
     top_k = parameters.get("top_k")
@@ -111,16 +81,16 @@ def mixed_call(body: Mapping[str, Any]) -> list[tuple[str, Text]]:
     known_only(body, ("rows", "user"))
     rows = required(body, "rows")
     if not isinstance(rows, list) or not rows:
-        raise BadRequestError(422, f"'rows' must be a list of at least one row; found {_kind(rows)}", "rows")
+        raise BadRequestError(422, f"'rows' must be a list of at least one row; found {kind_of(rows)}", "rows")
     if len(rows) > MAX_INPUTS:
         raise BadRequestError(413, f"'rows' has {len(rows)} items; {MAX_INPUTS} are allowed in a call", "rows")
     read = []
     for number, row in enumerate(rows):
         place = f"rows[{number}]"
         if not isinstance(row, dict):
-            raise BadRequestError(422, f"'{place}' must be an object with model and input; found {_kind(row)}", place)
+            raise BadRequestError(422, f"'{place}' must be an object with model and input; found {kind_of(row)}", place)
         known_only(row, ("model", "input"), place)
-        read.append((_text(row, "model", place), _input(required(row, "input", place), f"{place}.input")))
+        read.append((required_text(row, "model", place), _input(required(row, "input", place), f"{place}.input")))
     return read
 
 
@@ -154,7 +124,9 @@ def _inputs(body: Mapping[str, Any], name: str) -> list[Text]:
     inputs = required(body, name)
     items = [inputs] if isinstance(inputs, str) else inputs
     if not isinstance(items, list):
-        raise BadRequestError(422, f"'{name}' must be a text, or a list of texts or pairs; found {_kind(inputs)}", name)
+        raise BadRequestError(
+            422, f"'{name}' must be a text, or a list of texts or pairs; found {kind_of(inputs)}", name
+        )
     if len(items) > MAX_INPUTS:
         raise BadRequestError(413, f"'{name}' has {len(items)} items; {MAX_INPUTS} are allowed in a call", name)
     return [_input(item, f"{name}[{number}]") for number, item in enumerate(items)]
@@ -163,58 +135,8 @@ def _inputs(body: Mapping[str, Any], name: str) -> list[Text]:
 def _input(item: Any, place: str) -> Text:
     parts = [item] if isinstance(item, str) else item
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise BadRequestError(422, f"'{place}' must be a text or a pair of texts; found {_kind(item)}", place)
+        raise BadRequestError(422, f"'{place}' must be a text or a pair of texts; found {kind_of(item)}", place)
     letters = sum(map(len, parts))
     if letters > MAX_LETTERS:
         raise BadRequestError(413, f"'{place}' has {letters:,} letters; {MAX_LETTERS:,} are allowed", place)
     return item if isinstance(item, str) else tuple(parts)
-
-
-def required(body: Mapping[str, Any], name: str, place: str = "") -> Any:
-    """A field that must be there.
-
-    Args:
-        body: What it is a field of.
-        name: Its name.
-        place: Where ``body`` stands in the call, for the message.
-
-    Raises:
-        BadRequestError: It is missing.
-    """
-    path = f"{place}.{name}" if place else name
-    if name not in body:
-        raise BadRequestError(422, f"'{path}' is missing", path)
-    return body[name]
-
-
-def _text(body: Mapping[str, Any], name: str, place: str = "") -> str:
-    value = required(body, name, place)
-    if not isinstance(value, str):
-        path = f"{place}.{name}" if place else name
-        raise BadRequestError(422, f"'{path}' must be a text; found {_kind(value)}", path)
-    return value
-
-
-def known_only(body: Mapping[str, Any], known: Iterable[str], place: str = "") -> None:
-    """Refuse fields that would be ignored.
-
-    Raises:
-        BadRequestError: There is one.
-    """
-    known = tuple(known)
-    for name in body:
-        if name not in known:
-            where = f" in '{place}'" if place else ""
-            raise BadRequestError(422, f"unknown field '{name[:80]}'{where}; known: {', '.join(known)}", name[:80])
-
-
-def _kind(value: Any) -> str:
-    """What kind of JSON a value is, for messages."""
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
-    if isinstance(value, list) and not value:
-        return "an empty list"
-    return kinds.get(type(value), "a number")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

@@ -32,5 +32,5 @@ def running(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> I
     make_version("score", GLUE["stsb"], seed=3)
     with Switcher(str(tiny_base), registry=registry) as switcher:
         server = Server(switcher, registry, max_batch_tokens=10_000, max_queue=100, hosts=HOSTS)
-        with serving(server) as client:
+        with serving(server.app) as client:
             yield Running(server, switcher, client)

@@ -1,6 +1,5 @@
-"""Who may call the server: files of tokens, and a real server that asks for them."""
+"""Who may call the server: a real one that asks for tokens."""
 
-import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -8,25 +7,17 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
 
 from pointsman.registry import Registry
-from pointsman.registry.errors import SettingsError
 from pointsman.sdk import Switcher
-from pointsman.sdk.serving.access import Role, Tokens, needed_role, new_token, read_tokens
 from pointsman.sdk.serving.app import Server
 from pointsman.sdk.tasks import GLUE
+from pointsman.sdk.web.access import Role, read_tokens
 
 from helpers import TEXTS, MakeVersion
 from served import serving
 
 TOKENS = {role: f"a-token-for-a-test-with-the-role-{role}" for role in Role}
-NEW = {role: new_token(role) for role in Role}
 CALLS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/models"): Role.READ,
     ("HEAD", "/v1/models"): Role.READ,
@@ -46,13 +37,6 @@ def digest(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
-    path.unlink(missing_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    path.chmod(mode)
-    return path
-
-
 @pytest.fixture
 def switcher(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> Iterator[Switcher]:
     make_version("a", seed=0)
@@ -63,8 +47,12 @@ def switcher(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> 
 @pytest.fixture
 def client(switcher: Switcher, registry: Registry, tmp_path: Path) -> Iterator[httpx.Client]:
     lines = "".join(f"{role} {digest(token)}  # for {role}\n" for role, token in TOKENS.items())
-    tokens = read_tokens(write(tmp_path / "tokens", lines))
-    with serving(Server(switcher, registry, max_batch_tokens=1000, max_queue=100, hosts=None, tokens=tokens)) as client:
+    (tmp_path / "tokens").write_text(lines)
+    (tmp_path / "tokens").chmod(0o600)
+    tokens = read_tokens(tmp_path / "tokens")
+    with serving(
+        Server(switcher, registry, max_batch_tokens=1000, max_queue=100, hosts=None, tokens=tokens).app
+    ) as client:
         yield client
 
 
@@ -136,7 +124,7 @@ def test_a_call_that_no_route_answers_needs_a_token_of_any_role(client: httpx.Cl
 
 
 def test_without_a_file_all_may_read_and_predict(switcher: Switcher, registry: Registry) -> None:
-    with serving(Server(switcher, registry, max_batch_tokens=1000, max_queue=100, hosts=("127.0.0.1",))) as client:
+    with serving(Server(switcher, registry, max_batch_tokens=1000, max_queue=100, hosts=("127.0.0.1",)).app) as client:
         for (method, path), needed in CALLS.items():
             response = call(client, method, path)
             assert response.status_code == (403 if needed is Role.ADMIN else 200)
@@ -159,101 +147,3 @@ def test_an_alias_moves_when_an_admin_refreshes(
     after = client.post("/v1/classify", json=body).json()
     assert (before["version"], after["version"]) == ("a@1", "a@2")
     assert [item["label"] for item in after["data"]] == [each.label for each in switcher.predict("a@2", TEXTS)]
-
-
-def test_the_route_decides_and_not_what_callers_write_into_the_path() -> None:
-    async def answer(_: Request) -> Response:
-        return Response()
-
-    app = Starlette(
-        routes=[
-            Route("/v2/health/live", answer),
-            Route("/v2/models/{name:path}/infer", answer, methods=["POST", "DELETE"]),
-            Route("/v1/aliases/{alias:path}", answer, methods=["GET", "POST", "PUT"]),
-            Mount("/ui", routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]),
-        ]
-    )
-    for method, path, role in (
-        ("GET", "/v2/health/live", None),
-        ("GET", "/v2/health/../../v1/aliases/a", Role.READ),
-        ("POST", "/v2/models/a/infer", Role.PREDICT),
-        ("DELETE", "/v2/models/a/infer", Role.ADMIN),
-        ("POST", "/v1/aliases/infer", Role.ADMIN),
-        ("POST", "/v1/aliases/v2/health/live", Role.ADMIN),
-        ("PUT", "/v1/aliases/a", Role.ADMIN),
-        ("GET", "/ui/a", Role.READ),
-        ("POST", "/ui/predict", Role.ADMIN),
-    ):
-        scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": [], "app": app}
-        assert needed_role(scope) == role, (method, path)
-
-
-def test_a_new_token_is_known_by_its_line(tmp_path: Path) -> None:
-    tokens = read_tokens(write(tmp_path / "tokens", "\n".join(line for _, line in NEW.values())))
-    for role, (token, line) in NEW.items():
-        assert tokens.role_of(token.encode()) is role
-        assert token not in line
-    assert tokens.role_of(new_token(Role.ADMIN)[0].encode()) is None
-
-
-def test_a_short_token_is_never_known() -> None:
-    for token, role in ((b"x" * 31, None), (b"x" * 32, Role.ADMIN), (b"", None)):
-        assert Tokens({sha256(token).digest(): Role.ADMIN}).role_of(token) is role
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "has no token"),
-        ("# nobody\n\n", "has no token"),
-        (f"# a comment\r\n\r\nwriter {'0' * 64}", "line 3 of .* found another first word"),
-        (f"Read {'0' * 64}", "line 1 of .* found another first word"),
-        ("read", "line 1 of .* found one word"),
-        (f"read {'0' * 64} alice", "line 1 of .* found 3 words"),
-        (f"read {'0' * 64}\nadmin {'0' * 63}", "line 2 of .* a second word of 63 characters that is no sha256"),
-        (f"read {'g' * 64}", "a second word of 64 characters that is no sha256"),
-        (f"read {'٣' * 64}", "a second word of 64 characters that is no sha256"),
-        (f"read {'ab' * 32}\nadmin {'AB' * 32}", "line 2 of .* found the sha256 of an earlier line"),
-        (b"read \xff", "is not UTF-8 text"),
-    ],
-)
-def test_a_file_that_is_wrong_is_told_so(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        read_tokens(write(tmp_path / "tokens", text))
-
-
-LINES = st.one_of(
-    st.text(max_size=100),
-    st.tuples(st.sampled_from(["read", "predict", "admin", "root"]), st.binary(min_size=31, max_size=32)).map(
-        lambda pair: f"{pair[0]} {pair[1].hex()}"
-    ),
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(LINES, max_size=5))
-@example([f"read {NEW[Role.READ][0]}"])
-def test_any_text_is_read_or_refused_by_its_line_without_quoting_it(tmp_path: Path, lines: list[str]) -> None:
-    path = write(tmp_path / "tokens", "\n".join(lines).encode(errors="replace"))
-    try:
-        tokens = read_tokens(path)
-    except SettingsError as error:
-        message = str(error).replace(str(path), "")
-        assert re.match(r"(line \d+ of )?the token file ''", message)
-        assert not any(len(word) >= 32 and word in message for line in lines for word in line.split())
-    else:
-        assert isinstance(tokens, Tokens)
-        words = [line.partition("#")[0].split() for line in path.read_text().split("\n")]
-        assert all(len(pair) == 2 and pair[0] != "root" for pair in words if pair)
-
-
-def test_a_file_that_others_may_read_or_write_is_refused(tmp_path: Path) -> None:
-    for mode in (0o644, 0o640, 0o620, 0o602, 0o601):
-        with pytest.raises(SettingsError, match=f"permissions {mode:04o}, so other users may read or change it"):
-            read_tokens(write(tmp_path / "tokens", NEW[Role.READ][1], mode))
-    for mode in (0o600, 0o400):
-        read_tokens(write(tmp_path / "tokens", NEW[Role.READ][1], mode))
-    with pytest.raises(SettingsError, match="cannot be read: No such file"):
-        read_tokens(tmp_path / "nothing")
-    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
-        read_tokens(tmp_path)

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from hashlib import sha256
 from hmac import compare_digest
@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
-from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.registry.errors import SettingsError
 
+from .errors import RefusedError
+
 MIN_TOKEN_LENGTH: Final = 32
 """Characters of a token at least: a plain hash protects only what cannot be guessed."""
-
-_PREDICTING: Final = frozenset({"classify", "mixed", "predict", "infer"})
-"""The last parts of the paths that predict."""
 
 
 class Role(IntEnum):
@@ -108,64 +104,57 @@ def read_tokens(path: Path) -> Tokens:
 
 
 class Access:
-    """Lets a call through if its caller has the role that it needs.
+    """Decides which role a caller has, and refuses calls that need a higher one.
 
     Args:
-        app: What answers the calls that may be made.
-        tokens: The tokens that callers name; None where all callers may read and predict.
-        error: Makes an error from its status, kind, message and headers.
+        tokens: The tokens that callers name; None: the server knows none.
+        anonymous: The role of a caller that names no token; None: it has none.
+
+    Example:
+        >>> access = Access(tokens=None, anonymous=Role.PREDICT)
+        >>> access.check(Headers({}), Role.ADMIN)
+        Traceback (most recent call last):
+        pointsman.sdk.web.errors.RefusedError: this call needs the role admin; callers without a token have ...
     """
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens | None, error: Callable[..., Response]) -> None:
-        self._app, self._tokens, self._error = app, tokens, error
+    def __init__(self, *, tokens: Tokens | None, anonymous: Role | None) -> None:
+        self._tokens, self._anonymous = tokens, anonymous
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call, or refuse it with 401 or 403 before its body is read."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+    def check(self, headers: Headers, needed: Role | None) -> Role | None:
+        """The caller's role, which includes ``needed``.
 
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
-        needed = needed_role(scope)
+        Args:
+            headers: Those of the call.
+            needed: The role that the call needs; None: anybody may make it.
+
+        Raises:
+            RefusedError: The caller has no such role, with status 401 or 403.
+        """
         if needed is None:
-            return None
-        role = Role.PREDICT
-        if self._tokens is not None:
-            token = _bearer_token(Headers(scope=scope))
-            if token is None:
-                message = "this call needs a token, in one header 'Authorization: Bearer TOKEN'"
-                return self._unauthorized(message, "Bearer")
-            known = self._tokens.role_of(token)
-            if known is None:
-                return self._unauthorized("the token is unknown", 'Bearer error="invalid_token"')
-            role = known
-        if role >= needed:
-            return None
-        whose = "callers without a token have" if self._tokens is None else "the token has"
-        return self._error(
-            403,
-            "ForbiddenError",
-            f"this call needs the role {needed}; {whose} the role {role}",
-            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'},
-        )
-
-    def _unauthorized(self, message: str, challenge: str) -> ASGIApp:
-        return self._error(401, "UnauthorizedError", message, headers={"WWW-Authenticate": challenge})
+            return self._anonymous
+        token = _bearer_token(headers)
+        if self._tokens is None or (token is None and "authorization" not in headers and self._anonymous is not None):
+            role, whose = self._anonymous, "callers without a token have"
+        elif token is None:
+            raise _unauthorized("this call needs a token, in one header 'Authorization: Bearer TOKEN'", "Bearer")
+        else:
+            role, whose = self._tokens.role_of(token), "the token has"
+            if role is None:
+                raise _unauthorized("the token is unknown", 'Bearer error="invalid_token"')
+        if role is None:
+            raise _unauthorized("this call needs a token, in one header 'Authorization: Bearer TOKEN'", "Bearer")
+        if role < needed:
+            raise RefusedError(
+                403,
+                f"this call needs the role {needed}; {whose} the role {role}",
+                kind="ForbiddenError",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'},
+            )
+        return role
 
 
-def needed_role(scope: Scope) -> Role | None:
-    """The role that a call needs; None for those of health, which anybody may make.
-
-    The route that answers the call decides, as the application has it, and no part of the path that callers choose. A
-    call without a route changes nothing: it is answered with 404 or 405.
-    """
-    route = next((route for route in scope["app"].routes if route.matches(scope)[0] is Match.FULL), None)
-    path = getattr(route, "path", "")
-    if path.startswith("/v2/health/"):
-        return None
-    if route is None or scope["method"] in ("GET", "HEAD"):
-        return Role.READ
-    predicts = scope["method"] == "POST" and path.rpartition("/")[2] in _PREDICTING
-    return Role.PREDICT if predicts else Role.ADMIN
+def _unauthorized(message: str, challenge: str) -> RefusedError:
+    return RefusedError(401, message, kind="UnauthorizedError", headers={"WWW-Authenticate": challenge})
 
 
 def _bearer_token(headers: Headers) -> bytes | None:

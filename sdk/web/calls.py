@@ -3,17 +3,16 @@
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request as HttpRequest
-from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..switching.execute.requests import Request
+from .access import Role
 
 _HARMLESS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -27,27 +26,25 @@ class Call:
     began_at: datetime
     method: str
     path: str
-    route: str
-    """The path as the server knows it, ``/v1/models/{ref}``; ``other``: it knows none such."""
+    route: str = "other"
+    """The path as the server knows it, ``/v1/models/{ref}``; ``other``: it knows none such, or none was looked for."""
+    role: Role | None = None
+    """The caller's, once it is known."""
     status: int = 500
     """500 until the answer begins."""
     seconds: float = 0.0
     ref: str | None = None
     """What the caller asked for, where it is one ref or composition for all inputs."""
-    requests: Sequence[Request] = ()
-    """The inputs, once they have been checked."""
+    inputs: int = 0
+    """How many there are, once they have been checked."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """How many answers each version, or composition of versions, gives."""
 
 
 def call_of(http: HttpRequest) -> Call:
     """The record of a call, for what answers it to write into."""
     call: Call = http.state.call
     return call
-
-
-def versions_of(requests: Sequence[Request]) -> list[str]:
-    """What answers requests: the versions by number, or the compositions of versions, each once."""
-    routes = dict.fromkeys(route for request in requests for route in request.routes)
-    return list(dict.fromkeys(str(route.composition) for route in routes))
 
 
 class CallRecords:
@@ -57,14 +54,11 @@ class CallRecords:
 
     Args:
         app: What answers.
-        routes: The server's routes.
         observers: Called at the end of each call, in the thread of the event loop.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, routes: Sequence[BaseRoute], observers: Sequence[Callable[[Call], None]]
-    ) -> None:
-        self._app, self._routes, self._observers = app, routes, observers
+    def __init__(self, app: ASGIApp, *, observers: Sequence[Callable[[Call], None]]) -> None:
+        self._app, self._observers = app, observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call, recorded."""
@@ -77,7 +71,6 @@ class CallRecords:
             began_at=datetime.now(UTC),
             method=scope["method"],
             path=scope["path"],
-            route=self._route(scope),
         )
         scope.setdefault("state", {})["call"] = call
 
@@ -93,13 +86,6 @@ class CallRecords:
             call.seconds = time.perf_counter() - start
             for observe in self._observers:
                 observe(call)
-
-    def _route(self, scope: Scope) -> str:
-        """The path of the route that fits, with its parameters by name only: there are few."""
-        for route in self._routes:
-            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-                return route.path_format
-        return "other"
 
 
 def _request_id(given: str) -> str:

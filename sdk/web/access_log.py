@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any, Final, TextIO
 
-from .calls import Call, versions_of
+from .calls import Call
 
 _MAX_LETTERS: Final = 200
 """Of a path or ref."""
@@ -36,6 +36,6 @@ def _line(call: Call) -> dict[str, Any]:
     }
     if call.ref is not None:
         line["ref"] = call.ref[:_MAX_LETTERS]
-    if call.requests:
-        line |= {"versions": versions_of(call.requests), "inputs": len(call.requests)}
+    if call.rows:
+        line |= {"versions": list(call.rows), "inputs": call.inputs}
     return line

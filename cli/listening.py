@@ -1,0 +1,84 @@
+"""Where a server listens: its address, looked up, bound before seconds go into anything else, and as URLs have it."""
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pointsman.registry.errors import Action, Advice, SettingsError
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine that no page elsewhere can have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """An address of this machine.
+
+    Args:
+        host: As the user named it.
+        family: IPv4 or IPv6.
+        numbers: As sockets take it.
+    """
+
+    host: str
+    family: socket.AddressFamily
+    numbers: tuple[Any, ...]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self.numbers[0]).is_loopback
+
+    @property
+    def hosts(self) -> list[str] | None:
+        """The names under which browsers of this machine may call it; None: any, since other machines reach it."""
+        return list(dict.fromkeys((*_LOOPBACK, self._name.lower()))) if self.is_local else None
+
+    @property
+    def _name(self) -> str:
+        """As URLs and the Host header have it: of IPv6 in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def url(self, listening: socket.socket) -> str:
+        """The URL of a socket that is bound to it."""
+        return f"http://{self._name}:{listening.getsockname()[1]}"
+
+    def bind(self) -> socket.socket:
+        """A socket that is bound.
+
+        Raises:
+            SettingsError: Another program has the port, this user may not have it, or the address is another machine's.
+        """
+        port = self.numbers[1]
+        try:
+            return socket.create_server(self.numbers, family=self.family)
+        except OSError as error:
+            reasons = {
+                errno.EADDRINUSE: f"another program listens on port {port} of {self.host}; choose another, or 0 for a "
+                "free one",
+                errno.EACCES: f"this user may not listen on port {port}; choose one above 1023, or 0 for a free one",
+                errno.EADDRNOTAVAIL: f"{self.host} is no address of this machine",
+            }
+            if error.errno not in reasons:
+                raise
+            changed = {"host": "127.0.0.1"} if error.errno == errno.EADDRNOTAVAIL else {"port": 0}
+            raise SettingsError(reasons[error.errno], advice=Advice(Action.SET_ARGUMENTS, changed)) from error
+
+
+def find_address(host: str, port: int) -> Address:
+    """The address that a name stands for, of IPv4 if it has one.
+
+    Raises:
+        SettingsError: It stands for none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"{host!a} is no address of this machine; 127.0.0.1 is reached from here only, 0.0.0.0 is every address",
+            advice=Advice(Action.SET_ARGUMENTS, {"host": "127.0.0.1"}),
+        ) from error
+    family, _, _, _, numbers = min(found, key=lambda item: item[0] != socket.AF_INET)
+    return Address(host=host, family=family, numbers=numbers)

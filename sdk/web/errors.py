@@ -1,0 +1,100 @@
+"""Errors of HTTP calls, all of one shape: ``{"error": {"message": …, "type": …, "code": …}}``."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from pointsman.registry.errors import (
+    ConflictError,
+    DatabaseError,
+    NotFoundError,
+    OverloadedError,
+    PointsmanError,
+    StoreError,
+    WeightsError,
+)
+
+_RETRY_SECONDS: Final = 1
+
+_STATUSES: Final[Mapping[type[PointsmanError], int]] = {
+    OverloadedError: 429,
+    NotFoundError: 404,
+    ConflictError: 409,
+    DatabaseError: 503,
+    StoreError: 503,
+    WeightsError: 503,
+    PointsmanError: 422,
+}
+"""The first that fits counts."""
+
+_log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """A call that is refused, with the status of HTTP that says so.
+
+    Args:
+        status: The status.
+        message: What was wrong, what was found, and what to do.
+        kind: The ``type`` that callers get.
+        headers: Headers of the answer.
+    """
+
+    def __init__(self, status: int, message: str, *, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.headers = status, message, kind, headers
+
+
+class BadRequestError(RefusedError):
+    """A call that is malformed.
+
+    Args:
+        status: 400 for a body that is no JSON, 413 for one that is too large, 422 for a wrong field.
+        message: What was wrong and what was found.
+        field: The field that was wrong.
+    """
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(status, message, kind="BadRequestError")
+        self.field = field
+
+
+def error_answer(
+    status: int, kind: str, message: str, *, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """An error in the shape of OpenAI's and vLLM's.
+
+    Args:
+        status: The status of HTTP.
+        kind: The ``type``.
+        message: The ``message``.
+        headers: Headers of the answer.
+        more: Further fields of ``error``.
+    """
+    content = {"error": {"message": message, "type": kind, "code": status, **more}}
+    return JSONResponse(content, status, {"Retry-After": str(_RETRY_SECONDS)} if status == 429 else headers)
+
+
+async def failed(http: HttpRequest, error: Exception) -> Response:
+    """The answer to a call that failed."""
+    match error:
+        case HTTPException():
+            return error_answer(error.status_code, "HTTPError", error.detail, headers=error.headers)
+        case BadRequestError():
+            return error_answer(error.status, error.kind, error.message, param=error.field)
+        case RefusedError():
+            return error_answer(error.status, error.kind, error.message, headers=error.headers)
+        case PointsmanError():
+            status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+            message = str(error)
+            if status == 503:
+                # The whole message names files of this machine.
+                _log.error("%s %s: %s", http.method, http.url.path, error)
+                message = "what answers this call cannot be read now; the server's log says why"
+            return error_answer(status, type(error).__name__, message)
+    _log.error("%s %s failed", http.method, http.url.path, exc_info=error)
+    return error_answer(500, "InternalError", "the server failed at this call; its log says why")

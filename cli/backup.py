@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from pointsman.sdk.core.units import count, size
+
 from .output import note
 from .runtime import open_registry
-from .units import count, size
 
 
 @click.command("backup", short_help="Copy the whole registry, also while others write.")

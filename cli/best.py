@@ -6,9 +6,9 @@ from pointsman.registry import Best, Ref, Registry, Version
 from pointsman.registry.errors import DamagedRowError
 from pointsman.registry.refs import BEST
 from pointsman.sdk.core.composition import Composition, parse, refs, replace
+from pointsman.sdk.core.units import count
 
 from .output import note
-from .units import count
 
 
 def version_of(registry: Registry, ref: str | Ref) -> Version:

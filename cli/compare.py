@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from pointsman.registry import ComparedField
+from pointsman.sdk.core.units import number
 
 from .options import json_option
 from .output import emit_csv, emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import number
 
 
 @click.command("compare", short_help="Versions and runs side by side.")
@@ -28,8 +28,7 @@ def command(context: click.Context, refs: tuple[str, ...], diff: bool, as_csv: b
         raise click.UsageError("name two or more versions or runs")
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    # Which settings were typed is no setting: their values are compared.
-    every = [row for row in open_registry(context).compare(refs) if row.name != "settings.asked"]
+    every = open_registry(context).compare(refs)
     rows = [row for row in every if row.differs or not diff]
     if as_json:
         emit_json([{"name": row.name, "values": dict(zip(refs, row.values, strict=True))} for row in rows])

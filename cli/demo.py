@@ -12,12 +12,12 @@ import click
 
 from pointsman.registry import Action, Advice, Registry
 from pointsman.registry.errors import DataError
+from pointsman.sdk.core.units import count, number, share, size
 
 from .output import note, printable
 from .pictures import Line, draw_terminal
 from .runtime import quiet_libraries
 from .tables import table
-from .units import count, number, share, size
 
 if TYPE_CHECKING:
     from pointsman.sdk import Switcher

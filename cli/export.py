@@ -5,10 +5,11 @@ from typing import Final
 
 import click
 
+from pointsman.sdk.core.units import count, size
+
 from .best import version_of
 from .output import note
 from .runtime import open_registry
-from .units import count, size
 
 _PACKED: Final = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 

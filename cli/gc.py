@@ -2,11 +2,12 @@
 
 import click
 
+from pointsman.sdk.core.units import ago, count, size
+
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import ago, count, size
 
 
 @click.command("gc", short_help="Find or remove files that no version needs.")

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pointsman.registry import Registry
+from pointsman.sdk.core.plain import plain
+from pointsman.sdk.core.units import count, duration, number
 
 from .options import device_option, json_option
-from .output import emit_json, note, plain
+from .output import emit_json, note
 from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
 from .tables import table
 from .train_options import settings_options
-from .units import count, duration, number
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress

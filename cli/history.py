@@ -10,13 +10,13 @@ import click
 
 from pointsman.registry import MetricPoint, Registry, VersionPoint
 from pointsman.registry.metrics.smoothing import smooth
+from pointsman.sdk.core.units import local, number
 
 from .options import Moment, Weight, json_option
 from .output import emit_csv, emit_json, note
 from .pictures import Line, draw_file, draw_terminal
 from .runtime import open_registry
 from .tables import table
-from .units import local, number
 
 PICTURE_POINTS = 2_000
 """How many points of each line a picture is drawn from by default."""

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from pointsman.sdk.core.units import count
+
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import count
 
 
 @click.command("import", short_help="Add the versions of a bundle.")

@@ -7,6 +7,7 @@ import click
 
 from pointsman.registry import Page, Version
 from pointsman.registry.errors import DamagedRowError
+from pointsman.sdk.core.units import ago, count, number, size
 
 from .advice import tell_damaged
 from .best import scored_rows
@@ -14,7 +15,6 @@ from .options import json_option
 from .output import emit_csv, emit_json, note, version_json
 from .runtime import open_registry
 from .tables import table
-from .units import ago, count, number, size
 
 TABLE_ROWS = 100
 """Rows of a table by default."""

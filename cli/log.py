@@ -7,13 +7,13 @@ import click
 
 from pointsman.registry import Event
 from pointsman.registry.errors import Action, Advice, DamagedRowError
+from pointsman.sdk.core.units import local
 
 from .advice import hint
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import local
 
 
 @click.command("log", short_help="Who did what, when.")

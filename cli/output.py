@@ -4,18 +4,17 @@ Tables and trees are in ``tables``, numbers with their units in ``units``.
 """
 
 import csv
-import dataclasses
 import io
 import json
-import math
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from pointsman.sdk.core.plain import plain
 
 if TYPE_CHECKING:
     from pointsman.registry import Version
@@ -39,23 +38,6 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(json.dumps(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
-
-
-def plain(value: Any) -> Any:
-    """Records, times and numbers as JSON types."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
-    return value
 
 
 def emit_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

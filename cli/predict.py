@@ -11,13 +11,14 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import CompositionError
 from pointsman.sdk.bases.places import place_of
 from pointsman.sdk.core.composition import refs
+from pointsman.sdk.core.plain import plain
 from pointsman.sdk.switching.resolve.lookup import resolve
 from pointsman.sdk.switching.resolve.resolved_ref import ResolvedRef
 
 from .best import pinned
 from .inputs import Row, RowsBeforeError, TextCommand, rows_of_arguments, rows_of_lines
 from .options import base_option, device_option, json_option, precision_option
-from .output import json_text, plain, printable
+from .output import json_text, printable
 from .runtime import open_registry, quiet_libraries
 
 if TYPE_CHECKING:

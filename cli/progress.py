@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pointsman.registry import Action, Advice
+from pointsman.sdk.core.units import duration
 
 from .advice import render
 from .output import note
-from .units import duration
 
 if TYPE_CHECKING:
     from rich.console import Console

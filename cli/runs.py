@@ -5,13 +5,13 @@ from contextlib import suppress
 import click
 
 from pointsman.registry.errors import DamagedRowError
+from pointsman.sdk.core.units import count, duration, local
 
 from .advice import tell_damaged
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import count, duration, local
 
 
 @click.command(
@@ -66,7 +66,7 @@ def command(context: click.Context, adapter: str | None, where: str | None, limi
                 run.status,
                 run.version or "-",
                 local(run.started_at),
-                duration(((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds()),
+                duration(run.seconds),
                 run.error or "-",
             )
             for run in runs

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import click
 
 from pointsman.registry import Base, Run, Version
+from pointsman.sdk.core.units import count, duration, local, size
+from pointsman.sdk.details.fields import Field, composition_text, config_fields, setting_fields
+from pointsman.sdk.details.runs import data_rows, environment_rows
 
 from .best import version_of
-from .details import Section, composition_text, config_section, data_rows, environment_rows, settings_section
 from .lineage import print_lineage
 from .options import json_option
 from .output import emit_json, printable, version_json
 from .runtime import open_registry
 from .summaries import print_metrics, size_rows
 from .tables import pairs, table
-from .units import count, duration, local, size
 
 
 @click.command("show", short_help="Everything about a version; --tree is its lineage.")
@@ -79,10 +80,9 @@ def _print_version(version: Version, every: bool) -> None:
         ],
         wrap=True,
     )
-    config = config_section(version, every=every)
-    if config.total:
+    if config := config_fields(version):
         others = f"the others are the defaults of {version.method} (--all shows them)"
-        _print_section(_title("configuration", " fields", config, others), config.rows)
+        _print_fields("configuration", " fields", config, others, every=every)
 
 
 def _fingerprints(base: Base) -> str:
@@ -91,27 +91,28 @@ def _fingerprints(base: Base) -> str:
 
 
 def _print_run(run: Run, every: bool) -> None:
-    seconds = ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds()
-    settings = settings_section(run, every=every)
     click.echo()
     pairs(
         [
-            ("run", f"{run.uid} ({run.status}, {duration(seconds)})"),
+            ("run", f"{run.uid} ({run.status}, {duration(run.seconds)})"),
             ("started", local(run.started_at)),
             ("seed", str(run.seed)),
             *([] if run.origin is None else [("part of", str(run.origin))]),
         ]
     )
-    _print_section(_title("settings", "", settings, "the others are defaults (--all shows them)"), settings.rows)
+    _print_fields("settings", "", setting_fields(run), "the others are defaults (--all shows them)", every=every)
     for title, rows in (("data", data_rows(run, every=every)), ("environment", environment_rows(run, every=every))):
         if rows:
             _print_section(title, rows)
 
 
-def _title(name: str, noun: str, section: Section, others: str) -> str:
-    if len(section.rows) == section.total:
-        return f"{name}: all {section.total}{noun}"
-    return f"{name}: {len(section.rows)} of {section.total}{noun} set; {others}"
+def _print_fields(name: str, noun: str, fields: Sequence[Field], others: str, *, every: bool) -> None:
+    """Print the fields that say something beyond the defaults, or, with ``every``, all of them."""
+    shown = [field for field in fields if every or field.chosen]
+    title = f"{name}: {len(shown)} of {len(fields)}{noun} set; {others}"
+    if len(shown) == len(fields):
+        title = f"{name}: all {len(fields)}{noun}"
+    _print_section(title, [(field.name, field.text) for field in shown])
 
 
 def _print_section(title: str, rows: Sequence[tuple[str, str]]) -> None:

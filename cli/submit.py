@@ -10,14 +10,15 @@ import click
 from pointsman.registry import Base, Registry, Version, quote
 from pointsman.registry.errors import AdapterNotFoundError, BaseMismatchError
 from pointsman.sdk.bases.places import place_of
+from pointsman.sdk.core.plain import plain
+from pointsman.sdk.core.units import count
 
 from .best import version_of
 from .options import base_option, device_option, json_option, precision_option
-from .output import emit_json, note, plain
+from .output import emit_json, note
 from .progress import is_live
 from .runtime import open_registry, quiet_libraries
 from .tables import table
-from .units import count
 
 if TYPE_CHECKING:
     from pointsman.sdk.benchmark.submission import Submission

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pointsman.registry import Version
+from pointsman.sdk.core.units import count, number, share, size
 
 from .tables import table
-from .units import count, number, share, size
 
 
 def score_rows(version: Version) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pointsman.registry import Registry, Run, Version
+from pointsman.sdk.core.units import duration
 
 from .advice import at_home, hint
 from .best import version_of
@@ -16,7 +17,6 @@ from .runtime import open_registry, quiet_libraries
 from .summaries import score_rows, size_rows
 from .tables import pairs
 from .train_options import method_fields, settings_of, settings_options
-from .units import duration
 
 
 @click.command("train", short_help="Train an adapter and register it as the next version.")
@@ -189,7 +189,7 @@ def _compare(registry: Registry, before: Run, version: Version) -> None:
         click.echo(f"the weights are those of {first.ref}, bit for bit")
         return
     pairs_of = [
-        *((key, before.settings.get(key), now.settings[key]) for key in sorted(now.settings) if key != "asked"),
+        *((key, before.settings.get(key), now.settings[key]) for key in sorted({*now.settings} - {"asked", "steps"})),
         ("rows", before.data.get("fingerprint", "")[:12], now.data["fingerprint"][:12]),
     ]
     if not before.base.is_same(now.base):

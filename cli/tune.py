@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pointsman.registry.errors import Action, Advice, SettingsError, TrainingError
+from pointsman.sdk.core.units import count, number
 from pointsman.sdk.tuning.space import Space, format_params, format_value
 
 from .advice import at_home, hint
@@ -16,7 +17,6 @@ from .progress import Watcher
 from .runtime import open_registry, quiet_libraries
 from .tables import pairs, table
 from .train_options import settings_options
-from .units import count, number
 
 if TYPE_CHECKING:
     from pointsman.sdk import Progress

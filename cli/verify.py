@@ -2,12 +2,13 @@
 
 import click
 
+from pointsman.sdk.core.units import count, size
+
 from .advice import hint, render
 from .options import json_option
 from .output import emit_json, note
 from .runtime import open_registry
 from .tables import table
-from .units import count, size
 
 
 @click.command("verify", short_help="Check every sha256 and every row; --repair restores files.")

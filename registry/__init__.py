@@ -2,6 +2,7 @@
 
 from .errors import Action, Advice, PointsmanError
 from .records import (
+    Adapter,
     Base,
     Best,
     ComparedField,
@@ -27,6 +28,7 @@ from .search.quoting import quote
 
 __all__ = [
     "Action",
+    "Adapter",
     "Advice",
     "Base",
     "Best",

@@ -132,6 +132,17 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A name with the versions under it."""
+
+    name: str
+    numbers: tuple[int, ...]
+    """Those of its versions, newest first."""
+    aliases: Mapping[str, int]
+    """The number that each alias points to."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """The larger piece of work that a run is a part of: a trial of a study, a cell of a benchmark.
 
@@ -178,6 +189,11 @@ class Run:
     heartbeat_at: datetime
     origin: Origin | None = None
     """The larger piece of work that it is a part of."""
+
+    @property
+    def seconds(self) -> float:
+        """The time from its start to its end, or to its last sign of life; pauses included."""
+        return ((self.ended_at or self.heartbeat_at) - self.started_at).total_seconds()
 
 
 class LoggedPoint(NamedTuple):

@@ -45,7 +45,7 @@ ROOMS = {
         ("switching.execute",),
         ("switching",),
         ("combining",),
-        ("tuning", "benchmark", "web"),
+        ("details", "tuning", "benchmark", "web"),
         ("serving",),
     ),
 }

@@ -56,7 +56,8 @@ def _of_version(version: Version | None) -> dict[str, Any]:
 def _of_run(run: Run | None) -> dict[str, Any]:
     if run is None:
         return {}
-    settings = {key: value for key, value in run.settings.items() if key != "config"}
+    # Which settings were requested, "asked", is no setting: their values are compared.
+    settings = {key: value for key, value in run.settings.items() if key not in ("config", "asked")}
     return {
         "task": run.task,
         "base": f"{run.base.name} ({run.base.fingerprint[:12]})",

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from ..database import tables as t
 from ..database.part import RegistryPart
 from ..errors import MetricNotFoundError, SettingsError, unknown
 from ..metrics import history as histories
@@ -71,6 +72,22 @@ class HistoryPart(RegistryPart):
             if not points:
                 raise unknown(MetricNotFoundError, "metric", metric, histories.metrics_across(connection, adapter_id))
         return points
+
+    def metric_names(self, adapter: str | None = None) -> list[str]:
+        """Return the names of all metrics that any run logged or any version has, sorted.
+
+        Args:
+            adapter: Only those that a version of this adapter has, as a score or in its run.
+
+        Raises:
+            AdapterNotFoundError: The adapter does not exist.
+        """
+        with self.database.reading() as connection:
+            if adapter is None:
+                return list(connection.scalars(sa.select(t.metric_key.c.name).order_by(t.metric_key.c.name)))
+            return histories.metrics_across(
+                connection, catalog.resolve(connection, Ref(check_name(adapter))).adapter_id
+            )
 
     def summaries(self, ref: str | Ref) -> list[MetricSummary]:
         """Return the summary of each metric of a version's run, or of ``run:UID``, by name."""

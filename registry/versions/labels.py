@@ -106,7 +106,10 @@ def change_tags(
             if found.get(key) != expected:
                 state = f"is {_quoted(found[key])}" if key in found else "is not set"
                 wanted = "none" if expected is None else _quoted(expected)
-                raise _changed(f"the tag '{key}' of {own} {state}, expected was {wanted}: nothing was changed", found)
+                raise _changed(
+                    f"the tag '{key}' of {own} {state}, expected was {wanted}: nothing was changed",
+                    {name: found.get(name) for name in if_currently},
+                )
     if not changes:
         return own
     connection.execute(t.tag.delete().where(of_version, t.tag.c.key.in_(list(changes))))
@@ -147,7 +150,7 @@ def set_note(connection: sa.Connection, ref: Ref, note: str | None, *, if_curren
 def _alias_moved(alias: Ref, current: int | None, expected: int, what: str) -> ChangedError:
     state = f"points to {alias.name}@{current}" if current else "does not exist"
     wanted = f"{alias.name}@{expected}" if expected else "none"
-    return _changed(f"the alias {alias} {state}, expected was {wanted}: it was not {what}", current)
+    return _changed(f"the alias {alias} {state}, expected was {wanted}: it was not {what}", current or 0)
 
 
 def _changed(message: str, current: Any) -> ChangedError:

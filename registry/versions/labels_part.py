@@ -68,8 +68,8 @@ class LabelsPart(RegistryPart):
         Raises:
             InvalidNameError: A key or a value breaks the rules; nothing was changed.
             NotFoundError: The version does not exist.
-            ChangedError: A tag has another value than ``if_currently`` says; ``current`` has all tags, and nothing was
-                changed.
+            ChangedError: A tag has another value than ``if_currently`` says; ``current`` has the values of these keys,
+                and nothing was changed.
 
         Examples:
             >>> registry.set_tags("sst2@3", {"stage": "live"}, if_currently={"stage": "canary"})

@@ -14,7 +14,7 @@ from ..database.lists import select_bound_numbers
 from ..database.shape import Shape, damaged
 from ..errors import DamagedRowError, MetricNotFoundError, unknown
 from ..metrics.points import key_id
-from ..records import Base, Evaluation, File, Page, Version, VersionKind
+from ..records import Adapter, Base, Evaluation, File, Page, Version, VersionKind
 from ..refs import check_metric
 from . import best
 
@@ -97,6 +97,22 @@ def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
                 raise found
             versions.append(found)
     return versions
+
+
+def adapter(connection: sa.Connection, name: str, adapter_id: int) -> Adapter:
+    """Return the numbers and aliases of an adapter, by its name and the id of its row; a damaged number is left out."""
+    numbers = connection.scalars(sa.select(_v.number).where(_v.adapter_id == adapter_id).order_by(_v.number.desc()))
+    aliases = connection.execute(
+        sa.select(t.alias.c.name, _v.number)
+        .join(t.version, t.alias.c.version_id == _v.id)
+        .where(t.alias.c.adapter_id == adapter_id)
+        .order_by(t.alias.c.name)
+    )
+    return Adapter(
+        name=name,
+        numbers=tuple(number for number in numbers if type(number) is int),
+        aliases={row.name: row.number for row in aliases if type(row.number) is int},
+    )
 
 
 class _Key(NamedTuple):

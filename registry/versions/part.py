@@ -17,8 +17,8 @@ from ..database.paging import check_page
 from ..database.part import RegistryPart
 from ..errors import ConflictError, SettingsError, StoreError
 from ..metrics import summaries
-from ..records import Base, Best, ComparedField, Evaluation, File, Lineage, Page, Parent, Version, VersionKind
-from ..refs import BEST, LATEST, Ref, check_note
+from ..records import Adapter, Base, Best, ComparedField, Evaluation, File, Lineage, Page, Parent, Version, VersionKind
+from ..refs import BEST, LATEST, Ref, check_name, check_note
 from ..runs import listing as run_listing
 from ..runs import runs
 from ..runs.recorder import RunRecorder
@@ -136,6 +136,17 @@ class VersionsPart(RegistryPart):
         with self.database.reading() as connection:
             (version,) = listing.by_ids(connection, [catalog.resolve(connection, Ref.parse(ref)).id])
         return version
+
+    def adapter(self, name: str) -> Adapter:
+        """Return the numbers of an adapter's versions, and its aliases.
+
+        Raises:
+            InvalidNameError: The name breaks the rules.
+            AdapterNotFoundError: It has no version; the message lists the known adapters.
+        """
+        with self.database.reading() as connection:
+            adapter_id = catalog.resolve(connection, Ref(check_name(name))).adapter_id
+            return listing.adapter(connection, name, adapter_id)
 
     def best(self, ref: str | Ref, *, limit: int = 5) -> Best:
         """Return the best version of an adapter, and the versions that it was not compared with.

@@ -228,7 +228,7 @@ def cell_result(registry: Registry, cell: Cell, runs: Sequence[Run], failed: str
         score=None if version is None else task_score(cell.task, version.metrics),
         metrics={} if version is None else version.metrics,
         run=None if run is None else run.uid,
-        seconds=None if run is None else ((run.ended_at or run.heartbeat_at) - run.started_at).total_seconds(),
+        seconds=None if run is None else run.seconds,
         trouble=None if version is not None else _trouble(run, failed),
     )
 

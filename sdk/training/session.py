@@ -180,7 +180,7 @@ def training_steps(
         tokens = {"train": rows.tokens, **{prefix: tokens for prefix, (_, tokens) in evaluated.items()}}
         with (
             resume_advised() as started,
-            _start(prepared, base, tokens, registry=registry, checkpoint=checkpoint) as recorder,
+            _start(prepared, base, tokens, steps=schedule.steps, registry=registry, checkpoint=checkpoint) as recorder,
             memory_explained(prepared),
         ):
             started(recorder.uid)
@@ -309,6 +309,7 @@ def _start(
     base: LoadedBase,
     tokens: Mapping[str, TokenRows],
     *,
+    steps: int,
     registry: Registry,
     checkpoint: Checkpoint | None,
 ) -> RunRecorder:
@@ -322,7 +323,12 @@ def _start(
         method=request.method,
         base=base.record,
         # "asked" is the name of the requested settings in all recorded runs.
-        settings={**settings.to_dict(), "asked": sorted(request.requested), "config": request.config},
+        settings={
+            **settings.to_dict(),
+            "steps": steps,
+            "asked": sorted(request.requested),
+            "config": request.config,
+        },
         data=row_record(prepared, tokens, longest=longest_input(base.tokenizer, base.model.config)),
         environment=environment(prepared.device, settings.precision),
         seed=settings.seed,

@@ -65,7 +65,6 @@ def test_every_module_of_a_command_is_offered() -> None:
         "__init__",
         "advice",
         "best",
-        "details",
         "inputs",
         "lineage",
         "main",
@@ -78,7 +77,6 @@ def test_every_module_of_a_command_is_offered() -> None:
         "summaries",
         "tables",
         "train_options",
-        "units",
     }
     assert {path.stem.rstrip("_") for path in folder.glob("*.py") if path.stem not in helpers} == set(program.COMMANDS)
 

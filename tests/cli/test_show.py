@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pointsman.cli.details import data_rows, environment_rows
 from pointsman.registry import Origin, Registry
 from pointsman.sdk.core.composition import parse
+from pointsman.sdk.details.runs import data_rows, environment_rows
 from pointsman.sdk.methods.defaults import default_config
 from pointsman.sdk.methods.fusion import fuse_config
 from pointsman.sdk.training.settings import TrainSettings

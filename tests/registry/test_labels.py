@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pointsman.registry import Registry
+from pointsman.registry import Adapter, Registry
 from pointsman.registry.errors import (
     AdapterNotFoundError,
     ChangedError,
@@ -114,6 +114,21 @@ def test_of_two_that_set_an_alias_at_once_one_wins(registry):
     assert [action for action, _ in log(registry)].count("alias") == 10
 
 
+def test_an_adapter_has_its_numbers_and_aliases(registry, add):
+    with pytest.raises(AdapterNotFoundError, match="unknown adapter 'sst2'"):
+        registry.adapter("sst2")
+    for name in ("sst2", "cola", "sst2", "sst2"):
+        add(name)
+    for ref, alias in (("sst2@3", "production"), ("sst2@3", "canary"), ("sst2@1", "old"), ("cola", "canary")):
+        registry.set_alias(ref, alias)
+    registry.remove("sst2@2")
+    assert registry.adapter("sst2") == Adapter(
+        name="sst2", numbers=(3, 1), aliases={"canary": 3, "old": 1, "production": 3}
+    )
+    with pytest.raises(InvalidNameError):
+        registry.adapter("sst2@1")
+
+
 def test_an_alias_is_removed_and_the_version_stays(registry, two):
     registry.set_alias("sst2@1", "canary")
     registry.set_alias("sst2@1", "production")
@@ -128,6 +143,9 @@ def test_an_alias_is_removed_and_the_version_stays(registry, two):
 @pytest.mark.usefixtures("two")
 def test_an_alias_is_removed_only_if_it_points_where_one_thinks(registry):
     registry.set_alias("sst2@1", "canary")
+    with pytest.raises(ChangedError) as error:
+        registry.set_alias("sst2@1", "production", if_currently=1)
+    assert error.value.current == 0
     before = registry.events()
     for wrong, expected in ((2, "sst2@2"), (0, "none")):
         with pytest.raises(
@@ -236,7 +254,7 @@ def test_tags_change_only_if_they_are_what_one_thinks(registry):
         for changes in ({"stage": "live", "team": None}, {}):
             with pytest.raises(ChangedError, match=said) as error:
                 registry.set_tags("sst2@1", changes, if_currently=expected)
-            assert error.value.current == {"stage": "canary", "team": "text"}
+            assert error.value.current == {key: {"stage": "canary"}.get(key) for key in expected}
     with pytest.raises(InvalidNameError):
         registry.set_tags("sst2@1", {"stage": "live"}, if_currently={"a b": None})
     assert registry.set_tags("sst2@1", {}, if_currently={"stage": "canary"}).tags["stage"] == "canary"

@@ -29,6 +29,10 @@ def test_a_metric_across_versions(registry, add, log_points):
         add(metrics={"eval/accuracy": 0.0}, run=run(NAN, NAN)),
     ]
     registry.remove("sst2@1")
+    assert registry.metric_names("sst2") == registry.metric_names() == ["eval/accuracy", "loss"]
+    assert registry.metric_names("cola") == ["eval/accuracy"]
+    with pytest.raises(AdapterNotFoundError):
+        registry.metric_names("mrpc")
     points = registry.version_history("sst2", "eval/accuracy")
     assert [point.number for point in points] == [2, 3, 5, 7]
     assert repr([(point.value, point.min, point.max) for point in points]) == repr(

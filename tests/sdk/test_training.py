@@ -52,6 +52,7 @@ def test_a_run_remembers_everything(registry: Registry, tiny_base: Path) -> None
     assert run.version == version.ref
     assert run.settings["learning_rate"] == 1e-3
     assert run.settings["config"] == version.config
+    assert run.settings["steps"] == 3
     assert version.config["reduction_factor"] == 8
     assert run.data["rows"] == {"train": 96, "eval": 40}
     assert run.data["fingerprint"] == load_task_data("sst2", "sample").fingerprint

@@ -98,9 +98,8 @@ def command(
         raise click.UsageError("--token-file and --no-tokens exclude each other")
     try:
         import prometheus_client  # noqa: F401 -- the server's import of it is too late to ask for it
-        import uvicorn
 
-        from pointsman.sdk.web import access
+        from pointsman.sdk.web import access, server
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"serving needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
@@ -131,7 +130,7 @@ def command(
     with Switcher(place, registry=registry, device=device, precision=precision, capacity=capacity) as switcher:
         for ref in preloaded:
             switcher.load(ref)
-        server = Server(
+        answering = Server(
             switcher,
             registry,
             max_batch_tokens=max_batch_tokens,
@@ -140,10 +139,9 @@ def command(
             tokens=tokens,
             refresh_seconds=refresh,
         )
-        config = uvicorn.Config(server.app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
         note(f"{switcher.base.name} in {precision} on {address.url(listening)}; Ctrl-C ends it")
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            server.http_server(answering.app).run(sockets=[listening])
         except KeyboardInterrupt:
             return  # uvicorn has answered what waited, and raises the signal once more
 

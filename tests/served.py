@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.types import ASGIApp
 
 from pointsman.sdk import Switcher
 from pointsman.sdk.serving.app import Server
+from pointsman.sdk.web.server import http_server
 
 HOSTS = ("127.0.0.1", "localhost")
 
@@ -34,7 +34,7 @@ class Running:
 def serving(app: ASGIApp) -> Iterator[httpx.Client]:
     """Serve, and call what is served; the server ends with the block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        served = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        served = http_server(app)
         thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -66,17 +66,17 @@ class Batcher:
         self._max_batch_tokens = max_batch_tokens
         self._max_queue = max_queue
         self._calls: deque[_Call] = deque()
+        self._waiting = 0
         self._computing = 0
         self._closing = False
-        self._changed = threading.Condition()  # over the three above
+        self._changed = threading.Condition()  # over the four above
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
         """The inputs that wait."""
-        with self._changed:
-            return self._inputs()
+        return self._waiting
 
     @property
     def computing(self) -> int:
@@ -96,13 +96,14 @@ class Batcher:
         with self._changed:
             if self._closing:
                 raise OverloadedError("the server is shutting down and takes no more calls")
-            waiting = self._inputs()
-            if waiting and waiting + len(requests) > self._max_queue:
+            if self._waiting and self._waiting + len(requests) > self._max_queue:
                 raise OverloadedError(
-                    f"{waiting} inputs wait, and the queue holds {self._max_queue}: try again in a moment"
+                    f"{self._waiting} inputs wait, and the queue holds {self._max_queue}: try again in a moment"
                 )
             self._calls.append(call)
+            self._waiting += len(requests)
             self._changed.notify_all()
+        call.answers.add_done_callback(lambda answers: self._give_back(call) if answers.cancelled() else None)
         return call.answers
 
     def close(self) -> None:
@@ -137,8 +138,9 @@ class Batcher:
                 if batch and tokens > self._max_batch_tokens:
                     break
                 call = self._calls.popleft()
-                if call.answers.set_running_or_notify_cancel():
+                if call.answers.set_running_or_notify_cancel():  # else its place has been given back
                     batch.append(call)
+                    self._waiting -= len(call.requests)
             self._computing = sum(len(call.requests) for call in batch)
             return batch
 
@@ -162,8 +164,10 @@ class Batcher:
         for call in batch:
             call.answers.set_result(list(itertools.islice(answers, len(call.requests))))
 
-    def _inputs(self) -> int:
-        return sum(len(call.requests) for call in self._calls if not call.answers.cancelled())
+    def _give_back(self, call: _Call) -> None:
+        """The place of a call that was cancelled while it waited."""
+        with self._changed:
+            self._waiting -= len(call.requests)
 
 
 def _tokens(requests: Sequence[Request]) -> int:

@@ -14,7 +14,7 @@ POLYLORA := 0.1.1
 PEERS := .venv-mlflow
 RUNTIMES := .venv-runtimes
 
-.PHONY: install demo test bench peers lint types docs clean
+.PHONY: install demo test bench soak peers lint types docs clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ test: lint types docs
 
 bench: install
 	$(BIN)/python tests/benchmarks/run.py
+
+# Ten minutes of load on a server whose registry changes; every answer is checked.
+soak: install
+	$(BIN)/python tests/soak.py
 
 peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)-$(LATEFUSE)-$(POLYLORA)
 

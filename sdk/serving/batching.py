@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pointsman.registry.errors import OverloadedError
+from pointsman.registry.errors import OverloadedError, PointsmanError
 
 from ..switching.execute.requests import Request
 
@@ -145,13 +145,13 @@ class Batcher:
             return batch
 
     def _compute(self, batch: Sequence[_Call]) -> None:
-        """Answer calls together; if that fails, half and half, so that an error reaches only its own call.
-
-        A batch may also need more adapters than fit into memory at once.
-        """
+        """Answer calls together; if that fails, half and half, so that an error reaches only its own call."""
         start = time.perf_counter()
         try:
-            answers = iter(self._answer([request for call in batch for request in call.requests]))
+            if len(batch) > 1:
+                answers = self._answer([request for call in batch for request in call.requests])
+            else:
+                answers = self._answer_in_parts(batch[0].requests)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answers.set_exception(error)
@@ -161,8 +161,23 @@ class Batcher:
             self._compute(batch[middle:])
             return
         self._observer.computed(len(batch), seconds=time.perf_counter() - start)
+        rest = iter(answers)
         for call in batch:
-            call.answers.set_result(list(itertools.islice(answers, len(call.requests))))
+            call.answers.set_result(list(itertools.islice(rest, len(call.requests))))
+
+    def _answer_in_parts(self, requests: Sequence[Request]) -> list[Any]:
+        """Answer requests together, or half and half: they may need more adapters than fit into memory at once.
+
+        Raises:
+            PointsmanError: One of them has no answer.
+        """
+        try:
+            return self._answer(requests)
+        except PointsmanError:
+            if len(requests) == 1:
+                raise
+        middle = len(requests) // 2
+        return [*self._answer_in_parts(requests[:middle]), *self._answer_in_parts(requests[middle:])]
 
     def _give_back(self, call: _Call) -> None:
         """The place of a call that was cancelled while it waited."""

@@ -4,10 +4,9 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
 from anyio.to_thread import run_sync
-from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
@@ -17,13 +16,10 @@ from ..web.access import Role
 from ..web.bodies import read_body, read_json
 from ..web.calls import call_of
 from ..web.endpoints import Endpoint
-from ..web.errors import BadRequestError
+from ..web.errors import BadRequestError, CallerGoneError
 from .batching import Batcher
 from .open_inference import outputs_of, ref_of, texts_of
 from .payloads import answer_of, classes_of, classify_call, mixed_call, predict_call
-
-_CLIENT_CLOSED_REQUEST: Final = 499
-"""nginx's status for a call whose caller hung up; nobody reads it."""
 
 
 class Predictions:
@@ -126,7 +122,7 @@ class Predictions:
         except asyncio.CancelledError as error:
             if not gone.done():
                 raise  # the server ends
-            raise HTTPException(_CLIENT_CLOSED_REQUEST, "the caller has gone") from error
+            raise CallerGoneError from error
         finally:
             gone.cancel()
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
-from .errors import BadRequestError
+from .errors import BadRequestError, CallerGoneError
 
 MAX_BODY: Final = 16_000_000
 """Bytes of a body at most, which is read no further."""
@@ -17,13 +18,17 @@ async def read_body(http: HttpRequest) -> bytes:
 
     Raises:
         BadRequestError: It is longer.
+        CallerGoneError: The caller hung up before its end.
     """
     parts, size = [], 0
-    async for part in http.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            raise BadRequestError(413, f"the body is larger than {MAX_BODY:,} bytes")
-        parts.append(part)
+    try:
+        async for part in http.stream():
+            size += len(part)
+            if size > MAX_BODY:
+                raise BadRequestError(413, f"the body is larger than {MAX_BODY:,} bytes")
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise CallerGoneError from error
     return b"".join(parts)
 
 

@@ -49,6 +49,13 @@ class RefusedError(Exception):
         self.status, self.message, self.kind, self.headers = status, message, kind, headers
 
 
+class CallerGoneError(RefusedError):
+    """The caller has hung up, so that nobody reads the answer; 499 is nginx's status for it."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the caller has gone", kind="HTTPError")
+
+
 class BadRequestError(RefusedError):
     """A call that is malformed.
 

@@ -74,6 +74,17 @@ def test_more_adapters_than_fit_are_computed_in_parts(switcher: Switcher, gate: 
     batcher.close()
 
 
+def test_a_call_of_more_adapters_than_fit_is_computed_in_parts(switcher: Switcher, gate: Gate) -> None:
+    batcher = made(gate)
+    rows = [(name, text) for text in TEXTS[:2] for name in "abc"]
+    answers = batcher.submit([request for name, text in rows for request in switcher.prepare(name, [text])])
+    gate.let(100)
+    expected = [switcher.predict(name, [text])[0] for name, text in rows]
+    assert [answer.label for answer in answers.result(60)] == [answer.label for answer in expected]
+    assert gate.batches == [6, 3, 1, 2, 3, 1, 2]
+    batcher.close()
+
+
 def test_batches_are_cut_by_tokens(switcher: Switcher, gate: Gate) -> None:
     batcher = made(gate, max_batch_tokens=20)
     calls = [batcher.submit(switcher.prepare("a", ["x" * 30]))]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Final
 
 from anyio.to_thread import run_sync
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -20,12 +21,83 @@ from ..switching.switcher import Switcher
 from ..web.access import Access, Role, Tokens
 from ..web.app import build_app
 from ..web.endpoints import Endpoint
+from ..web.openapi import document
+from ..web.operations import Operation
+from ..web.schemas import list_of, record
 from .batching import Batcher
 from .metrics import Metrics
 from .models import Models
+from .open_inference import SERVER_METADATA
+from .payloads import COUNT, TEXT
 from .predictions import Predictions
 
+_VERSION: Final = importlib.metadata.version("pointsman")
+
 _log = logging.getLogger(__name__)
+
+_LIMIT: Final = {"type": ["integer", "null"], "description": "null: no limit"}
+_FLAG: Final = {"type": "boolean"}
+
+_REFRESH: Final = Operation(
+    summary="Look up anew what refs stand for.",
+    answers={
+        200: record(
+            {"changes": {"type": "object", "description": "the new version by ref", "additionalProperties": TEXT}},
+            title="Refreshed",
+        )
+    },
+    errors=(404, 422, 503),
+)
+_STATUS: Final = Operation(
+    summary="What is in memory, and how many inputs wait and are computed.",
+    answers={
+        200: record(
+            {
+                "base": TEXT,
+                "device": TEXT,
+                "precision": TEXT,
+                "versions": list_of(
+                    record(
+                        {
+                            "ref": TEXT,
+                            "method": TEXT,
+                            "place": TEXT,
+                            "engine": {"type": "string", "enum": ["fast", "torch"]},
+                            "size": {**COUNT, "description": "bytes of its tensors"},
+                            "hits": {**COUNT, "description": "calls that have used it"},
+                            "used_at": {"type": "string", "format": "date-time"},
+                            "load_seconds": {"type": "number"},
+                            "pinned": _FLAG,
+                        },
+                        title="LoadedVersion",
+                    )
+                ),
+                "racks": COUNT,
+                "slots": {**COUNT, "description": "of all racks, free ones included"},
+                "size": {**COUNT, "description": "bytes of all versions' tensors"},
+                "rack_size": {**COUNT, "description": "bytes of all racks, free slots included"},
+                "warm": {**COUNT, "description": "evicted versions that are kept in memory beside the model"},
+                "loads": COUNT,
+                "evictions": COUNT,
+                "capacity": _LIMIT,
+                "capacity_bytes": _LIMIT,
+                "waiting": {**COUNT, "description": "inputs that wait"},
+                "computing": {**COUNT, "description": "inputs of the batch that is computed"},
+            },
+            title="Status",
+        )
+    },
+)
+_METRICS: Final = Operation(
+    summary="The metrics, for Prometheus.", answers={200: TEXT}, media=CONTENT_TYPE_LATEST.partition(";")[0]
+)
+_ABOUT: Final = Operation(summary="The server, in the Open Inference Protocol.", answers={200: SERVER_METADATA})
+_LIVE: Final = Operation(summary="Whether the process answers.", answers={200: record({"live": _FLAG}, title="Live")})
+_READY: Final = Operation(
+    summary="Whether calls are answered; 503 once the server ends.",
+    answers=dict.fromkeys((200, 503), record({"ready": _FLAG}, title="Ready")),
+)
+_DOCUMENT: Final = Operation(summary="This document.", answers={200: {"type": "object"}})
 
 
 class Server:
@@ -60,18 +132,24 @@ class Server:
         )
         self._refresh_seconds = refresh_seconds
         self._is_ready = True
+        access = Access(tokens=tokens, anonymous=Role.PREDICT if tokens is None else None)
+        self.endpoints = [
+            *Predictions(switcher, self._batcher).endpoints,
+            *Models(switcher, registry).endpoints,
+            Endpoint("POST", "/v1/refresh", self._refresh, role=Role.ADMIN, operation=_REFRESH),
+            Endpoint("GET", "/v1/status", self._status, role=Role.READ, operation=_STATUS),
+            Endpoint("GET", "/metrics", self._measured, role=Role.READ, operation=_METRICS),
+            Endpoint("GET", "/v2", _about, role=Role.READ, operation=_ABOUT),
+            Endpoint("GET", "/v2/health/live", _live, role=None, operation=_LIVE),
+            Endpoint("GET", "/v2/health/ready", self._ready, role=None, operation=_READY),
+            Endpoint("GET", "/openapi.json", self._described, role=Role.READ, operation=_DOCUMENT),
+        ]
+        self._document = document(
+            self.endpoints, title="pointsman", version=_VERSION, access=access, checks_host=hosts is not None
+        )
         self.app = build_app(
-            [
-                *Predictions(switcher, self._batcher).endpoints,
-                *Models(switcher, registry).endpoints,
-                Endpoint("POST", "/v1/refresh", self._refresh, role=Role.ADMIN),
-                Endpoint("GET", "/v1/status", self._status, role=Role.READ),
-                Endpoint("GET", "/metrics", self._measured, role=Role.READ),
-                Endpoint("GET", "/v2", _about, role=Role.READ),
-                Endpoint("GET", "/v2/health/live", _live, role=None),
-                Endpoint("GET", "/v2/health/ready", self._ready, role=None),
-            ],
-            access=Access(tokens=tokens, anonymous=Role.PREDICT if tokens is None else None),
+            self.endpoints,
+            access=access,
             hosts=hosts,
             observers=[self._metrics.call_ended],
             lifespan=self._lifespan,
@@ -110,6 +188,10 @@ class Server:
         """The metrics, for Prometheus."""
         return Response(await run_sync(self._metrics.text), media_type=CONTENT_TYPE_LATEST)
 
+    async def _described(self, _: HttpRequest) -> Response:
+        """The OpenAPI document of these endpoints."""
+        return JSONResponse(self._document)
+
     async def _ready(self, _: HttpRequest) -> Response:
         """Whether calls are answered."""
         return JSONResponse({"ready": self._is_ready}, 200 if self._is_ready else 503)
@@ -122,4 +204,4 @@ async def _live(_: HttpRequest) -> Response:
 
 async def _about(_: HttpRequest) -> Response:
     """The server, in the Open Inference Protocol."""
-    return JSONResponse({"name": "pointsman", "version": importlib.metadata.version("pointsman"), "extensions": []})
+    return JSONResponse({"name": "pointsman", "version": _VERSION, "extensions": []})

@@ -1,6 +1,6 @@
 """The calls that say what there is: the adapters of the base, and what a ref stands for."""
 
-from typing import Any
+from typing import Any, Final
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request as HttpRequest
@@ -11,7 +11,60 @@ from pointsman.registry import Ref, Registry, Version
 from ..switching.switcher import Switcher
 from ..web.access import Role
 from ..web.endpoints import Endpoint
-from .open_inference import metadata, ref_of
+from ..web.errors import text_form
+from ..web.operations import Operation, parameter
+from ..web.schemas import list_of, record
+from .open_inference import METADATA, MODEL_PARAMETERS, MODEL_READY, metadata, ref_of
+from .payloads import COUNT, TEXT
+
+_MODEL: Final = record(
+    {
+        "id": TEXT,
+        "object": {"type": "string", "enum": ["model"]},
+        "created": COUNT,
+        "owned_by": TEXT,
+        "version": TEXT,
+        "task": {"type": ["string", "null"]},
+        "labels": list_of(TEXT, description="the classes; none for a regression"),
+        "method": TEXT,
+        "base": TEXT,
+        "aliases": list_of(TEXT),
+    },
+    title="Model",
+)
+_RESOLVED: Final = record(
+    {
+        "id": TEXT,
+        "object": {"type": "string", "enum": ["model"]},
+        "version": {**TEXT, "description": "what answers, by number"},
+        "tasks": {"type": "object", "description": "the classes of each task", "additionalProperties": list_of(TEXT)},
+        "versions": list_of(_MODEL),
+    },
+    title="ResolvedModel",
+)
+_LIST: Final = Operation(
+    summary="The adapters of this base, each with its newest version.",
+    answers={200: record({"object": {"type": "string", "enum": ["list"]}, "data": list_of(_MODEL)}, title="Models")},
+    errors=(503,),
+)
+_RESOLVE: Final = Operation(
+    summary="What a ref or composition stands for here.",
+    answers={200: _RESOLVED},
+    parameters=[parameter("ref", "path", "A ref or composition.", example="sst2@production")],
+    errors=(404, 422, 503),
+)
+_METADATA: Final = Operation(
+    summary="What a model takes and gives, in the Open Inference Protocol.",
+    answers={200: METADATA},
+    parameters=MODEL_PARAMETERS,
+    errors=(404, 422, 503),
+)
+_READY: Final = Operation(
+    summary="Whether a ref can be called.",
+    answers={200: MODEL_READY},
+    parameters=MODEL_PARAMETERS,
+    errors=(404, 422, 503),
+)
 
 
 class Models:
@@ -25,15 +78,17 @@ class Models:
     def __init__(self, switcher: Switcher, registry: Registry) -> None:
         self._switcher, self._registry = switcher, registry
         self.endpoints = [
-            Endpoint("GET", path, answer, role=Role.READ)
-            for path, answer in (
-                ("/v1/models", self._models),
-                ("/v1/models/{ref:path}", self._model),
-                ("/v2/models/{name}", self._metadata),
-                ("/v2/models/{name}/versions/{number}", self._metadata),
-                ("/v2/models/{name}/ready", self._model_ready),
-                ("/v2/models/{name}/versions/{number}/ready", self._model_ready),
-            )
+            Endpoint("GET", "/v1/models", self._models, role=Role.READ, operation=_LIST),
+            Endpoint("GET", "/v1/models/{ref:path}", self._model, role=Role.READ, operation=_RESOLVE),
+            *(
+                Endpoint("GET", path, answer, role=Role.READ, operation=operation, error_form=text_form)
+                for path, answer, operation in (
+                    ("/v2/models/{name}", self._metadata, _METADATA),
+                    ("/v2/models/{name}/versions/{number}", self._metadata, _METADATA),
+                    ("/v2/models/{name}/ready", self._model_ready, _READY),
+                    ("/v2/models/{name}/versions/{number}/ready", self._model_ready, _READY),
+                )
+            ),
         ]
 
     async def _models(self, _: HttpRequest) -> Response:

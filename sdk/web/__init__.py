@@ -1,1 +1,1 @@
-"""What every HTTP server here shares: roles and tokens, records of calls, errors of one shape, and bodies."""
+"""What every HTTP server here shares: roles and tokens, records of calls, errors, bodies, and its OpenAPI document."""

@@ -152,6 +152,16 @@ class Access:
             )
         return role
 
+    def refusals(self, needed: Role | None) -> tuple[int, ...]:
+        """The statuses with which callers are refused where this role is needed."""
+        if needed is None:
+            return ()
+        if self._tokens is not None:
+            return (401, 403) if needed > Role.READ else (401,)
+        if self._anonymous is None:
+            return (401,)
+        return (403,) if self._anonymous < needed else ()
+
 
 def _unauthorized(message: str, challenge: str) -> RefusedError:
     return RefusedError(401, message, kind="UnauthorizedError", headers={"WWW-Authenticate": challenge})

@@ -76,8 +76,10 @@ class _KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
         if scope["type"] == "http":
-            name = _PORT.sub("", Headers(scope=scope).get("host", "").lower())
-            if name not in self._hosts:
+            names = [_PORT.sub("", name.lower()) for name in Headers(scope=scope).getlist("host")]
+            if len(names) != 1 or names[0] not in self._hosts:
                 known = " or ".join(self._hosts)
-                answer = error_answer(400, "HTTPError", f"this server answers to {known}; found '{name[:80]}'")
+                answer = error_answer(
+                    400, "HTTPError", f"this server answers to {known}; found '{', '.join(names)[:80]}'"
+                )
         await answer(scope, receive, send)

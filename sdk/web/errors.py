@@ -1,7 +1,7 @@
-"""Errors of HTTP calls, all of one shape: ``{"error": {"message": …, "type": …, "code": …}}``."""
+"""Errors of HTTP calls: ``{"error": {"message": …, "type": …, "code": …}}``, or in the form of a protocol."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -60,7 +60,8 @@ class BadRequestError(RefusedError):
     """A call that is malformed.
 
     Args:
-        status: 400 for a body that is no JSON, 413 for one that is too large, 422 for a wrong field.
+        status: 400 for a body that is no JSON, 413 for one that is too large, 415 for one of another type, 422 for a
+            wrong field.
         message: What was wrong and what was found.
         field: The field that was wrong.
     """
@@ -70,31 +71,53 @@ class BadRequestError(RefusedError):
         self.field = field
 
 
+ErrorForm = Callable[..., dict[str, Any]]
+"""From ``message``, ``type``, ``code`` and further fields to the body of an answer."""
+
+
+def openai_form(**fields: Any) -> dict[str, Any]:
+    """The form of OpenAI's and vLLM's errors."""
+    return {"error": fields}
+
+
+def text_form(*, message: str, **_: Any) -> dict[str, Any]:
+    """The form of the Open Inference Protocol's errors, whose clients read a text there."""
+    return {"error": message}
+
+
 def error_answer(
-    status: int, kind: str, message: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    status: int,
+    kind: str,
+    message: str,
+    *,
+    form: ErrorForm = openai_form,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Response:
-    """An error in the shape of OpenAI's and vLLM's.
+    """The answer of an error.
 
     Args:
         status: The status of HTTP.
         kind: The ``type``.
         message: The ``message``.
+        form: From these to the body.
         headers: Headers of the answer.
         more: Further fields of ``error``.
     """
-    content = {"error": {"message": message, "type": kind, "code": status, **more}}
+    content = form(message=message, type=kind, code=status, **more)
     return JSONResponse(content, status, {"Retry-After": str(_RETRY_SECONDS)} if status == 429 else headers)
 
 
 async def failed(http: HttpRequest, error: Exception) -> Response:
     """The answer to a call that failed."""
+    form = getattr(http.state, "error_form", openai_form)
     match error:
         case HTTPException():
-            return error_answer(error.status_code, "HTTPError", error.detail, headers=error.headers)
+            return error_answer(error.status_code, "HTTPError", error.detail, form=form, headers=error.headers)
         case BadRequestError():
-            return error_answer(error.status, error.kind, error.message, param=error.field)
+            return error_answer(error.status, error.kind, error.message, form=form, param=error.field)
         case RefusedError():
-            return error_answer(error.status, error.kind, error.message, headers=error.headers)
+            return error_answer(error.status, error.kind, error.message, form=form, headers=error.headers)
         case PointsmanError():
             status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
             message = str(error)
@@ -102,6 +125,6 @@ async def failed(http: HttpRequest, error: Exception) -> Response:
                 # The whole message names files of this machine.
                 _log.error("%s %s: %s", http.method, http.url.path, error)
                 message = "what answers this call cannot be read now; the server's log says why"
-            return error_answer(status, type(error).__name__, message)
+            return error_answer(status, type(error).__name__, message, form=form)
     _log.error("%s %s failed", http.method, http.url.path, exc_info=error)
-    return error_answer(500, "InternalError", "the server failed at this call; its log says why")
+    return error_answer(500, "InternalError", "the server failed at this call; its log says why", form=form)

@@ -31,6 +31,8 @@ class RouteLogits:
     """``(rows, labels)`` in float32 on the CPU, or ``(rows, 1)`` of a regression."""
     positions: list[int]
     """The place of each row among all answers: request by request, and route by route in each."""
+    tokens: list[int]
+    """Tokens of each row, once it is cut."""
 
 
 class Executor:
@@ -99,8 +101,14 @@ class Executor:
                     autocast=self._autocast,
                     drop_layers=drop_layers,
                 )
+        lengths = rows.lengths
         return [
-            RouteLogits(task=route.task, logits=outputs, positions=positions[blocks])
+            RouteLogits(
+                task=route.task,
+                logits=outputs,
+                positions=positions[blocks],
+                tokens=lengths[positions[blocks]].tolist(),
+            )
             for (blocks, route), outputs in zip(routes.items(), logits, strict=True)
         ]
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...tasks import kind_of
@@ -25,6 +25,10 @@ class Prediction:
     """That class's probability, or the value of a regression."""
     probabilities: Mapping[str, float] | None = None
     """Every class's probability by name; None for a regression."""
+    logits: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """What the head gave: one number a class, or that of a regression."""
+    tokens: int = field(default=0, repr=False, compare=False)
+    """Tokens of the input that the base read, special ones included."""
 
 
 def predictions(requests: Sequence[Request], answers: Sequence[RouteLogits]) -> list[Any]:
@@ -40,4 +44,8 @@ def predictions(requests: Sequence[Request], answers: Sequence[RouteLogits]) -> 
 
 
 def _read(answer: RouteLogits) -> list[Prediction]:
-    return [Prediction(*read) for read in kind_of(answer.task).answers(answer.task, answer.logits)]
+    answers = kind_of(answer.task).answers(answer.task, answer.logits)
+    return [
+        Prediction(*read, logits=tuple(logits), tokens=tokens)
+        for read, logits, tokens in zip(answers, answer.logits.tolist(), answer.tokens, strict=True)
+    ]

@@ -77,8 +77,9 @@ def test_each_role_may_what_those_before_it_may(client: httpx.Client) -> None:
             assert response.status_code == 403, (method, path, role)
             assert response.headers["www-authenticate"] == f'Bearer error="insufficient_scope", scope="{needed}"'
             error = response.json()["error"]
-            assert error["message"] == f"this call needs the role {needed}; the token has the role {role}"
-            assert (error["type"], error["code"]) == ("ForbiddenError", 403)
+            message = f"this call needs the role {needed}; the token has the role {role}"
+            is_protocol = path.startswith("/v2/")
+            assert error == (message if is_protocol else {"message": message, "type": "ForbiddenError", "code": 403})
 
 
 @pytest.mark.parametrize(

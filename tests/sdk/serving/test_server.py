@@ -1,10 +1,13 @@
 """A real server on loopback: what callers get, and what they are told when something is wrong."""
 
 import json
+import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from pointsman.registry import Registry
 from pointsman.sdk.serving.payloads import MAX_INPUTS, MAX_LETTERS
@@ -43,6 +46,25 @@ def test_pairs_and_scores(running: Running) -> None:
         answer = running.post("/v1/classify", {"model": ref, "input": pairs}).json()
         for found, expected in zip(answer["data"], running.switcher.predict(ref, pairs), strict=True):
             close(found, expected)
+
+
+def test_the_tokens_that_were_read_are_counted(running: Running, tiny_base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    tokens = {text: len(tokenizer(text)["input_ids"]) for text in TEXTS}
+    pair = len(tokenizer("a film", "a movie")["input_ids"])
+    long, cut = "film " * 1000, running.switcher.resolve("a").routes_of_row(0, 1)[0].max_length
+    for path, body, expected in (
+        ("/v1/classify", {"model": "a", "input": TEXTS}, sum(tokens.values())),
+        ("/v1/classify", {"model": "a", "input": [long, long]}, 2 * cut),
+        ("/v1/classify", {"model": "parallel(a, b)", "input": TEXTS[0]}, 2 * tokens[TEXTS[0]]),
+        (
+            "/v1/mixed",
+            {"rows": [{"model": "b", "input": TEXTS[1]}, {"model": "pairs", "input": ["a film", "a movie"]}]},
+            tokens[TEXTS[1]] + pair,
+        ),
+    ):
+        usage = running.post(path, body).json()["usage"]
+        assert usage == {"prompt_tokens": expected, "total_tokens": expected, "completion_tokens": 0}
 
 
 def test_parallel_gives_an_answer_of_each_member(running: Running) -> None:
@@ -120,16 +142,22 @@ def test_health_and_status(running: Running) -> None:
         ({}, 422, "'model' is missing"),
         ({"model": "a"}, 422, "'input' is missing"),
         ({"input": "no"}, 422, "'model' is missing"),
-        ({"model": 3, "input": "no"}, 422, "'model' must be a text; found a number"),
+        ({"model": 3, "input": "no"}, 422, "'model' must be a ref or composition as a text; found a number"),
         ({"model": "a", "input": None}, 422, "'input' must be a text, or a list of texts or pairs; found null"),
-        ({"model": "a", "input": []}, 422, "the list of inputs is empty"),
+        ({"model": "a", "input": []}, 422, "'input' must be a text, or a list of texts or pairs; found an empty list"),
         ({"model": "a", "input": ["no", {}]}, 422, r"'input[1]' must be a text or a pair of texts; found an object"),
         ({"model": "a", "input": [["no", "yes"]]}, 422, "'sst2' takes single texts"),
         ({"model": "pairs", "input": ["no"]}, 422, "'mrpc' takes pairs of texts"),
-        ({"model": "a", "input": "\ud800"}, 422, "is not valid Unicode"),
+        ({"model": "a", "input": "\ud800"}, 400, "half of a surrogate pair"),
+        (b'{"model": "a", "input": "\xed\xa0\x80"}', 400, "the body is no JSON"),
+        ('{"model": "a", "input": "no"}'.encode("utf-16"), 400, "the body is no JSON"),
+        (b'{"model": "a", "model": "b", "input": "no"}', 400, "the name 'model' appears twice in one object"),
+        (b'{"model": "a", "input": 1' + b"0" * 5000 + b"}", 400, "the body is no JSON"),
+        (b'{"model": "a", "input": ' + b"[" * 500 + b"]" * 500 + b"}", 422, "'input[0]' must be a text or a pair"),
         ({"model": "a", "input": "no", "temperature": 1}, 422, "unknown field 'temperature'; known: model, input"),
-        ({"model": "a", "input": ["no"] * (MAX_INPUTS + 1)}, 413, "1024 are allowed in a call"),
+        ({"model": "a", "input": ["no"] * (MAX_INPUTS + 1)}, 413, "'input' has 1,025 items; 1,024 are allowed"),
         ({"model": "a", "input": "x" * (MAX_LETTERS + 1)}, 413, "1,000,000 are allowed"),
+        ({"model": f"average({', '.join('ab' * 33)})", "input": "no"}, 413, "has 66 refs; 64 are allowed"),
         ({"model": "aa", "input": "no"}, 404, "aa"),
         ({"model": "a@9", "input": "no"}, 404, "a@9"),
         ({"model": "average(a", "input": "no"}, 422, "average(a"),
@@ -159,12 +187,33 @@ def test_rows_that_are_wrong_are_named(running: Running) -> None:
     assert response.status_code == 404
 
 
+def test_bodies_of_other_types_are_refused(running: Running) -> None:
+    body = b'{"model": "a", "input": "no"}'
+    for headers, status in (
+        ({}, 200),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "APPLICATION/JSON"}, 200),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ({"Content-Encoding": "identity"}, 200),
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Content-Encoding": "gzip, identity"}, 415),
+    ):
+        response = running.client.post("/v1/classify", content=body, headers=headers)
+        assert response.status_code == status, headers
+        assert status == 200 or response.json()["error"]["code"] == 415
+
+
 def test_unknown_paths_methods_and_hosts(running: Running) -> None:
     assert running.client.get("/v1/nothing").status_code == 404
     wrong = running.client.get("/v1/classify")
     assert (wrong.status_code, wrong.headers["allow"], wrong.json()["error"]["code"]) == (405, "POST", 405)
     for host, status in (("evil.example", 400), ("localhost:99", 200), ("127.0.0.1", 200), ("", 400)):
         assert running.client.get("/v2/health/live", headers={"host": host}).status_code == status
+    with socket.create_connection((running.client.base_url.host, running.client.base_url.port or 0), 60) as twice:
+        twice.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+        assert twice.recv(100).startswith(b"HTTP/1.1 400 ")
     large = running.client.post("/v1/classify", content=b" " * 16_000_001)
     assert (large.status_code, large.json()["error"]["code"]) == (413, 413)
 

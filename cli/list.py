@@ -1,13 +1,14 @@
 """registry list: adapters and their versions, with search."""
 
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import click
 
 from pointsman.registry import Page, Version
 from pointsman.registry.errors import DamagedRowError
 from pointsman.sdk.core.units import ago, count, number, size
+from pointsman.sdk.details.texts import short_base
 
 from .advice import tell_damaged
 from .best import scored_rows
@@ -165,7 +166,7 @@ def command(
                     version.ref,
                     version.task["name"],
                     version.method,
-                    _short(version.base.name),
+                    short_base(version.base.name),
                     *(version.primary_metric or "-" for _ in named),
                     number(version.metrics.get(metric) if metric else version.score),
                     *([rows[version.ref]] if rows else []),
@@ -189,11 +190,6 @@ def command(
         last = versions.offset + shown
         more = f"; more: --page {page + 1}, --limit N" if last < versions.total else ""
         note(f"{versions.offset + 1} to {last} of {count(versions.total)}{more}")
-
-
-def _short(base: str) -> str:
-    """The name of a base, of a directory its last part."""
-    return PurePath(base).name if PurePath(base).is_absolute() else base
 
 
 def _tell_nothing(versions: Page[Version], page: int, *, filtered: bool, home: Path) -> None:

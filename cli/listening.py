@@ -1,12 +1,19 @@
-"""Where a server listens: its address, looked up, bound before seconds go into anything else, and as URLs have it."""
+"""How a command serves: the address it listens on, what it logs, and until when."""
 
 import errno
 import ipaddress
+import logging
 import socket
+import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from pointsman.registry.errors import Action, Advice, SettingsError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine that no page elsewhere can have."""
@@ -35,6 +42,15 @@ class Address:
     def hosts(self) -> list[str] | None:
         """The names under which browsers of this machine may call it; None: any, since other machines reach it."""
         return list(dict.fromkeys((*_LOOPBACK, self._name.lower()))) if self.is_local else None
+
+    def check_guarded(self, is_guarded: bool, remedy: str) -> None:
+        """Refuse an address that other machines reach, unless the user has said who may call.
+
+        Raises:
+            click.UsageError: The user has not.
+        """
+        if not (self.is_local or is_guarded):
+            raise click.UsageError(f"other machines reach {self.host}: {remedy}")
 
     @property
     def _name(self) -> str:
@@ -82,3 +98,22 @@ def find_address(host: str, port: int) -> Address:
         ) from error
     family, _, _, _, numbers = min(found, key=lambda item: item[0] != socket.AF_INET)
     return Address(host=host, family=family, numbers=numbers)
+
+
+def log_to_terminal(*, calls: bool) -> None:
+    """Print what servers log on standard error, and, if the user wants it, a line for each call on standard output."""
+    from pointsman.sdk.web import access_log
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    access_log.send_to(sys.stdout if calls else None)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def run_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:
+    """Answer calls on a socket that is bound, until Ctrl-C or SIGTERM."""
+    from pointsman.sdk.web.server import http_server
+
+    try:
+        http_server(app).run(sockets=[listening])
+    except KeyboardInterrupt:
+        return  # uvicorn has answered what waited, and raises the signal once more

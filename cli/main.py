@@ -19,7 +19,7 @@ from .output import no_color, printable, replace_unknown_letters
 SECTIONS: Final = {
     "Train and use": ("train", "tune", "glue", "predict", "serve", "evaluate", "submit", "tasks", "methods", "demo"),
     "Combine": ("compose", "fuse", "merge", "attention"),
-    "Look": ("list", "show", "history", "compare", "runs", "log"),
+    "Look": ("list", "show", "history", "compare", "runs", "log", "ui"),
     "Label": ("alias", "tag", "note"),
     "Move and remove": ("export", "import", "rm"),
     "Upkeep": ("verify", "gc", "backup", "doctor", "db"),

@@ -1,7 +1,5 @@
 """registry serve: answers with every adapter of one base over HTTP."""
 
-import logging
-import sys
 from pathlib import Path
 
 import click
@@ -10,7 +8,7 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.sdk.bases.places import place_of
 
-from .listening import find_address
+from .listening import find_address, log_to_terminal, run_until_stopped
 from .options import base_option, device_option, precision_option
 from .output import note
 from .runtime import open_registry, quiet_libraries
@@ -99,7 +97,7 @@ def command(
     try:
         import prometheus_client  # noqa: F401 -- the server's import of it is too late to ask for it
 
-        from pointsman.sdk.web import access, server
+        from pointsman.sdk.web import access, server  # noqa: F401
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"serving needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
@@ -110,11 +108,11 @@ def command(
         click.echo(line)
         return
     address = find_address(host, port)
-    if not (address.is_local or token_file or no_tokens):
-        raise click.UsageError(
-            f"other machines reach {host}: name the tokens that may call with --token-file (--new-token makes one), or "
-            "let whoever reaches it read and predict with --no-tokens"
-        )
+    address.check_guarded(
+        token_file is not None or no_tokens,
+        "name the tokens that may call with --token-file (--new-token makes one), or let whoever reaches it read and "
+        "predict with --no-tokens",
+    )
     tokens = access.read_tokens(token_file) if token_file else None
     registry = open_registry(context)
     place = base or _only_base(registry)
@@ -122,11 +120,8 @@ def command(
     quiet_libraries()
     from pointsman.sdk import Switcher
     from pointsman.sdk.serving.app import Server
-    from pointsman.sdk.web import access_log
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    access_log.send_to(sys.stdout if logs_calls else None)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    log_to_terminal(calls=logs_calls)
     with Switcher(place, registry=registry, device=device, precision=precision, capacity=capacity) as switcher:
         for ref in preloaded:
             switcher.load(ref)
@@ -140,10 +135,7 @@ def command(
             refresh_seconds=refresh,
         )
         note(f"{switcher.base.name} in {precision} on {address.url(listening)}; Ctrl-C ends it")
-        try:
-            server.http_server(answering.app).run(sockets=[listening])
-        except KeyboardInterrupt:
-            return  # uvicorn has answered what waited, and raises the signal once more
+        run_until_stopped(answering.app, listening)
 
 
 def _only_base(registry: Registry) -> str:

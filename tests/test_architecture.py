@@ -46,6 +46,7 @@ ROOMS = {
         ("switching",),
         ("combining",),
         ("details", "tuning", "benchmark", "web"),
+        ("dashboard",),
         ("serving",),
     ),
 }

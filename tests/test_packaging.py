@@ -47,6 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sources() -> set[str]:
     """What has to be in the wheel, by its path there."""
     paths = [path for folder in FOLDERS for kind in ("*.py", "*.json") for path in (ROOT / folder).rglob(kind)]
+    paths += [path for path in (ROOT / "sdk" / "dashboard" / "static").rglob("*") if path.is_file()]
     return {f"pointsman/{path.relative_to(ROOT).as_posix()}" for path in paths}
 
 

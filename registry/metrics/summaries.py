@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.lists import select_bound_texts
+from ..database.lists import select_bound_texts, select_texts
 from ..database.shape import Shape
 from ..records import MetricSummary
 from .columns import Columns
@@ -31,6 +31,25 @@ _SHAPE: Final = Shape({**{column.name: column for column in _s}, "key": t.metric
 def summaries(connection: sa.Connection, run: int) -> list[MetricSummary]:
     """The summaries of all metrics of a run, by its row id, sorted by name."""
     return [_record(row) for row in connection.execute(_OF_RUN, {"run": run})]
+
+
+def summaries_by_run(connection: sa.Connection, uids: Iterable[str]) -> dict[str, list[MetricSummary]]:
+    """The summaries of all metrics of several runs, sorted by name, by the run's uid.
+
+    Runs without a metric are left out, and so is a summary whose row is damaged.
+    """
+    query = (
+        sa.select(t.metric_summary, t.metric_key.c.name.label("key"), t.run.c.uid)
+        .join(t.metric_key, _s.key_id == t.metric_key.c.id)
+        .join(t.run, _s.run_id == t.run.c.id)
+        .where(t.run.c.uid.in_(select_texts(connection, uids)))
+        .order_by(t.metric_key.c.name)
+    )
+    found: dict[str, list[MetricSummary]] = {}
+    for row in connection.execute(query):
+        if _SHAPE.damage(row) is None:
+            found.setdefault(row.uid, []).append(_record(row))
+    return found
 
 
 def summaries_by_name(

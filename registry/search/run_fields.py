@@ -62,10 +62,10 @@ def run_subject(status: Callable[[], sa.ColumnElement[str]]) -> Subject:
             asks the operating system about every run that is recorded as running.
     """
     seen = Place(choice(RunStatus), lambda test: test(status()))
-    return replace(_RUNS, fields={**_FIELDS, "status": seen})
+    return replace(RUNS, fields={**_FIELDS, "status": seen})
 
 
-_RUNS: Final = Subject(
+RUNS: Final = Subject(
     fields=_FIELDS,
     run=_r.id,
     documents={

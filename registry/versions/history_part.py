@@ -1,14 +1,14 @@
 """The methods of ``Registry`` about metric histories."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from ..database import tables as t
 from ..database.part import RegistryPart
 from ..errors import MetricNotFoundError, SettingsError, unknown
 from ..metrics import history as histories
-from ..metrics import summaries
+from ..metrics import points, summaries
 from ..metrics.series import Window
 from ..records import MetricPoint, MetricSummary, VersionPoint
 from ..refs import Ref, check_metric, check_name
@@ -84,7 +84,7 @@ class HistoryPart(RegistryPart):
         """
         with self.database.reading() as connection:
             if adapter is None:
-                return list(connection.scalars(sa.select(t.metric_key.c.name).order_by(t.metric_key.c.name)))
+                return points.metric_names(connection)
             return histories.metrics_across(
                 connection, catalog.resolve(connection, Ref(check_name(adapter))).adapter_id
             )
@@ -93,6 +93,19 @@ class HistoryPart(RegistryPart):
         """Return the summary of each metric of a version's run, or of ``run:UID``, by name."""
         with self.database.reading() as connection:
             return summaries.summaries(connection, _run_of(connection, ref))
+
+    def summaries_by_run(self, uids: Iterable[str]) -> dict[str, list[MetricSummary]]:
+        """Return the summary of each metric of several runs, by the run's uid; runs without a metric are left out.
+
+        Args:
+            uids: The whole uids of the runs. A summary whose row is damaged is left out: ``summaries`` names it.
+
+        Examples:
+            >>> page = registry.runs(limit=50)
+            >>> registry.summaries_by_run(run.uid for run in page)
+        """
+        with self.database.reading() as connection:
+            return summaries.summaries_by_run(connection, uids)
 
 
 def _run_of(connection: sa.Connection, ref: str | Ref) -> int:

@@ -13,7 +13,7 @@ from pointsman.registry.refs import check_name
 
 from ..core.registries import open_registry
 from .choice import chosen_methods, chosen_seeds, chosen_tasks
-from .score import TASKS, Row, row, task_score
+from .score import METRICS, TASKS, Row, row, task_score
 
 CELL: Final = "cell"
 """The kind of a cell's origin."""
@@ -114,6 +114,15 @@ class GlueResults:
         return tuple(cell for cell in self.cells if cell.ref is None)
 
 
+def recorded_benchmarks(registry: Registry) -> dict[str, tuple[str, ...]]:
+    """The benchmarks with a run: by name, the newest first, where their rows came from."""
+    sources: dict[str, dict[str, None]] = {}
+    for run in registry.runs(f"origin.kind = {CELL}"):
+        if run.origin is not None:
+            sources.setdefault(run.origin.name, {})[_source(run)] = None
+    return {name: tuple(found) for name, found in sources.items()}
+
+
 def recorded_cells(registry: Registry, name: str) -> dict[Cell, list[Run]]:
     """The runs of every recorded cell of a benchmark, newest first."""
     cells: dict[Cell, list[Run]] = {}
@@ -199,7 +208,7 @@ def collect(
     return GlueResults(
         name=name,
         base=None if newest is None else newest.base,
-        sources=tuple(dict.fromkeys(run.data["source"] for run in current)),
+        sources=tuple(dict.fromkeys(map(_source, current))),
         settings={} if newest is None else requested_settings(newest),
         tasks=tasks,
         methods=methods,
@@ -220,17 +229,25 @@ def cell_result(registry: Registry, cell: Cell, runs: Sequence[Run], failed: str
     """
     run = current_run(runs) if runs else None
     version = None if run is None or run.version is None else registry.version(run.version)
+    score = None
+    if version is not None and version.metrics.keys() >= {*METRICS[cell.task]}:  # a stranger's bundle may lack some
+        score = task_score(cell.task, version.metrics)
     return CellResult(
         task=cell.task,
         method=cell.method,
         seed=cell.seed,
         ref=None if version is None else version.ref,
-        score=None if version is None else task_score(cell.task, version.metrics),
+        score=score,
         metrics={} if version is None else version.metrics,
         run=None if run is None else run.uid,
         seconds=None if run is None else run.seconds,
         trouble=None if version is not None else _trouble(run, failed),
     )
+
+
+def _source(run: Run) -> str:
+    """Where its rows came from, which a run of a stranger's bundle may not say."""
+    return str(run.data.get("source", "unknown"))
 
 
 def _query(name: str) -> str:
@@ -256,7 +273,7 @@ def _table(
         if recorded:
             known = listed(sorted(recorded), "; ")
             raise RunNotFoundError(f"the benchmark '{name}' has none of these cells; known: {known}")
-        names = sorted({run.origin.name for run in registry.runs(f"origin.kind = {CELL}") if run.origin})
+        names = sorted(recorded_benchmarks(registry))
         raise unknown(RunNotFoundError, "benchmark", name, names, advice=Advice(Action.BENCHMARK))
     return collect(
         registry,

@@ -1,6 +1,7 @@
-"""JSON values as people read them."""
+"""Values of records as people read them."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 Row = tuple[str, str]
@@ -32,3 +33,8 @@ def flat_rows(value: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
             yield from flat_rows(item, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", readable(item)
+
+
+def short_base(name: str) -> str:
+    """The name of a base, of a directory its last part."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name

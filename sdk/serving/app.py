@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from pointsman.registry import Registry
 from pointsman.registry.errors import PointsmanError
 
+from ..dashboard import app as dashboard
 from ..switching.switcher import Switcher
 from ..web.access import Access, Role, Tokens
 from ..web.app import build_app
@@ -136,6 +137,7 @@ class Server:
         self.endpoints = [
             *Predictions(switcher, self._batcher).endpoints,
             *Models(switcher, registry).endpoints,
+            *dashboard.endpoints(registry, base=switcher.base),
             Endpoint("POST", "/v1/refresh", self._refresh, role=Role.ADMIN, operation=_REFRESH),
             Endpoint("GET", "/v1/status", self._status, role=Role.READ, operation=_STATUS),
             Endpoint("GET", "/metrics", self._measured, role=Role.READ, operation=_METRICS),

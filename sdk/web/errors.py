@@ -9,11 +9,14 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
 from pointsman.registry.errors import (
+    ChangedError,
+    CompositionError,
     ConflictError,
     DatabaseError,
     NotFoundError,
     OverloadedError,
     PointsmanError,
+    QueryError,
     StoreError,
     WeightsError,
 )
@@ -108,6 +111,16 @@ def error_answer(
     return JSONResponse(content, status, {"Retry-After": str(_RETRY_SECONDS)} if status == 429 else headers)
 
 
+def _more(error: PointsmanError) -> dict[str, Any]:
+    """What an error says as data."""
+    match error:
+        case ChangedError():
+            return {"current": error.current}
+        case QueryError() | CompositionError() if error.position is not None:
+            return {"position": error.position}
+    return {}
+
+
 async def failed(http: HttpRequest, error: Exception) -> Response:
     """The answer to a call that failed."""
     form = getattr(http.state, "error_form", openai_form)
@@ -125,6 +138,6 @@ async def failed(http: HttpRequest, error: Exception) -> Response:
                 # The whole message names files of this machine.
                 _log.error("%s %s: %s", http.method, http.url.path, error)
                 message = "what answers this call cannot be read now; the server's log says why"
-            return error_answer(status, type(error).__name__, message, form=form)
+            return error_answer(status, type(error).__name__, message, form=form, **_more(error))
     _log.error("%s %s failed", http.method, http.url.path, exc_info=error)
     return error_answer(500, "InternalError", "the server failed at this call; its log says why", form=form)

@@ -21,8 +21,9 @@ _ERRORS: Final[Mapping[ErrorForm, Schema]] = {
                     "type": _TEXT,
                     "code": {"type": "integer", "description": "the status"},
                     "param": {"type": ["string", "null"], "description": "the field that was wrong"},
+                    "position": {"type": "integer", "description": "the wrong character of a composition"},
                 },
-                optional=["param"],
+                optional=["param", "position"],
             )
         },
         title="Error",

@@ -67,6 +67,7 @@ def test_every_module_of_a_command_is_offered() -> None:
         "best",
         "inputs",
         "lineage",
+        "listening",
         "main",
         "options",
         "output",

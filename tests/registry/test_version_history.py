@@ -31,6 +31,11 @@ def test_a_metric_across_versions(registry, add, log_points):
     registry.remove("sst2@1")
     assert registry.metric_names("sst2") == registry.metric_names() == ["eval/accuracy", "loss"]
     assert registry.metric_names("cola") == ["eval/accuracy"]
+    uids = [version.run for version in versions if version.run is not None]
+    by_run = registry.summaries_by_run([*uids, "0" * 12])
+    assert repr(by_run) == repr({uid: registry.summaries(f"run:{uid}") for uid in by_run})
+    assert by_run.keys() == {*uids}
+    assert registry.summaries_by_run([]) == {}
     with pytest.raises(AdapterNotFoundError):
         registry.metric_names("mrpc")
     points = registry.version_history("sst2", "eval/accuracy")

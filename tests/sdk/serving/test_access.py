@@ -30,6 +30,8 @@ CALLS: dict[tuple[str, str], Role] = {
     ("POST", "/v2/models/a/infer"): Role.PREDICT,
     ("POST", "/v2/models/a/versions/1/infer"): Role.PREDICT,
     ("POST", "/v1/refresh"): Role.ADMIN,
+    ("GET", "/api/versions"): Role.READ,
+    ("PUT", "/api/versions/a@1/note"): Role.ADMIN,
 }
 
 
@@ -64,7 +66,9 @@ def call(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.
         body = {"inputs": "no"}
     if path.endswith("/infer"):
         body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["no"]}]}
-    return client.request(method, path, json=body if method == "POST" else None, **options)
+    if path.endswith("/note"):
+        body = {"note": "x"}
+    return client.request(method, path, json=body if method in ("POST", "PUT") else None, **options)
 
 
 def test_each_role_may_what_those_before_it_may(client: httpx.Client) -> None:

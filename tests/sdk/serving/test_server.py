@@ -171,7 +171,8 @@ def test_a_call_that_is_wrong_is_told_so(running: Running, body: Any, status: in
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (status, status)
     assert message in error["message"]
-    assert set(error) <= {"message", "type", "code", "param"}
+    assert set(error) <= {"message", "type", "code", "param", "position"}
+    assert ("position" in error) == (error["type"] == "CompositionError" and "average(a" in message)
 
 
 def test_rows_that_are_wrong_are_named(running: Running) -> None:

@@ -1,0 +1,1 @@
+"""The dashboard: a JSON API over the registry, and the pages that show it in a browser."""

@@ -68,16 +68,16 @@ def records(
     Raises:
         DamagedRowError: A row cannot be read, and ``damaged`` is None.
     """
+    # The ids first, so that nothing is joined to the runs before the page.
+    page = sa.select(_r.id).where(*where).order_by(*_NEWEST_FIRST).limit(limit).offset(offset).subquery("page")
     query = (
         sa.select(t.run, *base_columns(), ref_column().label("version"))
+        .join(page, _r.id == page.c.id)
         # An outer join, so that a run whose base is lost is told of, and not left out.
         .outerjoin(t.base, _r.base_id == t.base.c.id)
         .outerjoin(t.version, t.version.c.run_id == _r.id)
         .outerjoin(t.adapter, t.version.c.adapter_id == t.adapter.c.id)
-        .where(*where)
         .order_by(*_NEWEST_FIRST)
-        .limit(limit)
-        .offset(offset)
     )
     present = clock(connection)
     found = []

@@ -175,8 +175,8 @@ class _Pages:
             keys: tuple[_Key, ...] = (_Key(column, not reverse), _Key(_v.id, not reverse))
             if sort == "score":
                 # Scores that can be compared stand together: those of the newest version first, and no score last.
-                newest = sa.func.max(_v.id).over(partition_by=best.COLUMNS)
-                keys = (_Key(sa.case((_v.score.is_(None), 1), else_=0), False), _Key(newest, not reverse), *keys)
+                unscored = sa.case((_v.score.is_(None), 1), else_=0)
+                keys = (_Key(unscored, False), _Key(self.newest_comparable(), not reverse), *keys)
             return sa.select(_v.id).where(*self.conditions()), keys
         keys = (_Key(_a.name, reverse), _Key(_v.number, reverse))
         if self.unrestricted or total > _FEW:
@@ -187,6 +187,21 @@ class _Pages:
         matching = self.matching()
         ids = sa.select(_v.id).select_from(matching).join(t.version, _v.id == matching.c.id)
         return ids.join(t.adapter, _v.adapter_id == _a.id), keys
+
+    def newest_comparable(self) -> sa.ColumnElement[int]:
+        """The id of the newest matching version whose score can be compared with that of a version."""
+        newest = sa.func.max(_v.id)
+        if not self.unrestricted:
+            return newest.over(partition_by=best.COLUMNS)
+        # A window function sorts every version by these texts, which takes several times as long as to take the newest
+        # one of each adapter first, in the order of an index.
+        of_adapter = sa.select(*best.COLUMNS, newest.label("newest")).group_by(_v.adapter_id, *best.COLUMNS)
+        few = of_adapter.subquery("of_adapter").c
+        group = [few[column.name] for column in best.COLUMNS]
+        groups = sa.select(*group, sa.func.max(few.newest).label("newest")).group_by(*group).cte("groups")
+        found = groups.prefix_with("MATERIALIZED").c
+        same = (column.is_not_distinct_from(found[column.name]) for column in best.COLUMNS)
+        return sa.select(found.newest).where(*same).correlate(t.version).scalar_subquery()
 
     def by_metric_index(self, metric: str, reverse: bool) -> tuple[sa.Select[Any], tuple[_Key, ...]]:
         """Select the ids of all versions with a metric, in the order of its index; the limit ends the reading."""
@@ -216,8 +231,10 @@ def _selected(
 
     The sort keys are the columns ``key_0``, ``key_1`` and so on; ``total`` is the number of rows of ``counted``.
     """
-    ids = ids.add_columns(*(key.column.label(f"key_{place}") for place, key in enumerate(keys)))
-    page = ids.order_by(*(key.order(key.column) for key in keys)).limit(limit).offset(offset or None).subquery("page")
+    # Ordered by their names: SQLite would compute a subquery a second time.
+    named = [key.column.label(f"key_{place}") for place, key in enumerate(keys)]
+    ids = ids.add_columns(*named).order_by(*(key.order(label) for key, label in zip(keys, named, strict=True)))
+    page = ids.limit(limit).offset(offset or None).subquery("page")
     sorted_by: list[sa.ColumnElement[Any]] = [page.c[f"key_{place}"] for place in range(len(keys))]
     if counted is not None:
         sorted_by.append(sa.select(sa.func.count()).select_from(counted).scalar_subquery().label("total"))

@@ -11,8 +11,10 @@ ONNXRUNTIME := 1.31.1
 OPENVINO := 2026.4.1
 LATEFUSE := 0.1.0
 POLYLORA := 0.1.1
+INFINITY := 0.0.78
 PEERS := .venv-mlflow
 RUNTIMES := .venv-runtimes
+SERVER := .venv-infinity
 
 .PHONY: install demo test bench soak peers lint types docs clean
 
@@ -39,11 +41,19 @@ bench: install
 soak: install
 	$(BIN)/python tests/soak.py
 
-peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)-$(LATEFUSE)-$(POLYLORA)
+peers: $(PEERS)/.installed-$(MLFLOW) $(RUNTIMES)/.installed-$(ONNX)-$(ONNXRUNTIME)-$(OPENVINO)-$(LATEFUSE)-$(POLYLORA) \
+	$(SERVER)/.installed-$(INFINITY)
 
 $(PEERS)/.installed-$(MLFLOW):
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet mlflow==$(MLFLOW)
+	touch $@
+
+# Its torch is the one of the tests; the rest of what it asks for is older.
+$(SERVER)/.installed-$(INFINITY): constraints.txt
+	$(PYTHON) -m venv $(SERVER)
+	$(SERVER)/bin/python -m pip install --quiet $$(grep ^torch== constraints.txt) $$(grep ^transformers== constraints.txt) \
+		'infinity-emb[server,torch]==$(INFINITY)'
 	touch $@
 
 # latefuse and polylora run on our torch, so they come alone; of the rest, polylora asks for Triton's kernels for a GPU.
@@ -73,4 +83,4 @@ docs: install
 	PYTHONPATH= $(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(RUNTIMES) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(RUNTIMES) $(SERVER) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -46,6 +46,7 @@ BENCHES = {
     "memory-1000": "switching",
     "drop-8": "dropping",
     "serve-mixed": "serving",
+    "serve-infinity": "serving",
     "serve-overhead": "serving",
     "serve-idle-memory": "serving",
     "cli-start": "cli_start",

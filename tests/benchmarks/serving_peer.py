@@ -27,10 +27,10 @@ def main(exported: Path) -> None:
     names = {path.name: model.load_adapter(str(path), use_safetensors=True) for path in sorted(exported.iterdir())}
     lock = threading.Lock()
 
-    def answer(name: str, text: str) -> list[float]:
+    def answer(name: str, texts: list[str]) -> list[float]:
         with lock, torch.inference_mode():
             model.set_active_adapters(names[name])
-            outputs = model(**tokenizer([text], return_tensors="pt"))
+            outputs = model(**tokenizer(texts, return_tensors="pt"))
             probabilities: list[float] = outputs.logits[0].softmax(-1).tolist()
         return probabilities
 

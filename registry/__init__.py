@@ -24,6 +24,7 @@ from .records import (
 from .refs import Ref
 from .registry import Registry, default_home
 from .runs.recorder import RunRecorder
+from .runs.serving import ServingRecorder
 from .search.quoting import quote
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Run",
     "RunRecorder",
     "RunStatus",
+    "ServingRecorder",
     "Version",
     "VersionKind",
     "VersionPoint",

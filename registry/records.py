@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
 
 from .errors import Action, Advice, DamagedRowError
 
@@ -131,6 +131,10 @@ class Version:
         return f"{self.name}@{self.number}"
 
 
+SERVING: Final = "serving"
+"""The kind of the origin of a server's runs, which no training has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """A name with the versions under it."""
@@ -154,11 +158,11 @@ class Origin:
     """
 
     kind: str
-    """``trial`` or ``cell``."""
+    """``trial``, ``cell`` or ``serving``."""
     name: str
-    """The name of the study or the benchmark."""
+    """The name of the study or the benchmark; the ref of the version that is served."""
     item: str
-    """Which part of it: a trial's number as text, or ``task/method/seed``."""
+    """Which part of it: a trial's number as text, ``task/method/seed``, or the server's id."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """More about it, as JSON."""
 
@@ -168,7 +172,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training."""
+    """One training, or what one server recorded of one version."""
 
     uid: str
     adapter: str
@@ -194,6 +198,11 @@ class Run:
     def seconds(self) -> float:
         """The time from its start to its end, or to its last sign of life; pauses included."""
         return ((self.ended_at or self.heartbeat_at) - self.started_at).total_seconds()
+
+    @property
+    def served(self) -> str | None:
+        """The ref of the version that a server recorded this run of; None for a training."""
+        return self.origin.name if self.origin is not None and self.origin.kind == SERVING else None
 
 
 class LoggedPoint(NamedTuple):

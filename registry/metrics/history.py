@@ -4,18 +4,20 @@ Functions over an open transaction.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from ..database import tables as t
+from ..database.lists import select_numbers
 from ..database.shape import Shape, damaged
 from ..errors import MetricNotFoundError, unknown
 from ..records import MetricPoint, VersionPoint
 from .points import key_id
 from .series import Series, Window, has_more, read_points
 from .summaries import summaries
-from .thinning import by_step, thin
+from .thinning import by_step, thin, thinned
 
 _SERIES = (
     sa.select(t.metric_summary.c.key_id, t.metric_summary.c.count.label("length"))
@@ -56,6 +58,29 @@ def history(
     last = read_points(connection, series, where, last=True)
     extremes = thin(connection, series, window, max_points - 2)
     return sorted(dict.fromkeys([*first, *extremes, *last]), key=by_step)
+
+
+def joined_history(
+    connection: sa.Connection, runs: Sequence[int], metric: str, window: Window, *, max_points: int | None = None
+) -> list[MetricPoint]:
+    """The points of one metric of several runs as one history, sorted by step; empty if none of them has it.
+
+    Args:
+        connection: A transaction.
+        runs: The runs' row ids.
+        metric: The metric's name.
+        window: The steps and times to read.
+        max_points: As for ``history``.
+    """
+    s = t.metric_summary.c
+    logged = sa.select(s.run_id).where(s.key_id == key_id(metric), s.run_id.in_(select_numbers(connection, runs)))
+    points = [
+        point
+        for run in connection.scalars(logged).all()
+        for point in history(connection, run, metric, window, max_points=max_points)
+    ]
+    points.sort(key=by_step)
+    return points if max_points is None else thinned(points, max_points)
 
 
 _v, _m, _s = t.version.c, t.version_metric.c, t.metric_summary.c

@@ -52,6 +52,21 @@ def summaries_by_run(connection: sa.Connection, uids: Iterable[str]) -> dict[str
     return found
 
 
+def joined_summaries(connection: sa.Connection, runs: Iterable[int]) -> list[MetricSummary]:
+    """The summaries of all metrics of several runs, each as of one series, sorted by name.
+
+    Args:
+        connection: A transaction.
+        runs: The runs' row ids, the earliest first.
+    """
+    joined: dict[str, MetricSummary] = {}
+    for run in runs:
+        for summary in summaries(connection, run):
+            before = joined.get(summary.key)
+            joined[summary.key] = summary if before is None else _joined(before, summary)
+    return [joined[name] for name in sorted(joined)]
+
+
 def summaries_by_name(
     connection: sa.Connection, run: int, names: Iterable[str]
 ) -> dict[str, tuple[int, MetricSummary | None]]:

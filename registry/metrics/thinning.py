@@ -76,6 +76,13 @@ def thin(connection: sa.Connection, series: Series, window: Window, max_points: 
     return _thin_points(sorted(points, key=by_step), max_points)
 
 
+def thinned(points: Sequence[MetricPoint], max_points: int) -> list[MetricPoint]:
+    """At most ``max_points`` of some points, at least 8: the first and the last, and the extremes between them."""
+    if len(points) <= max_points:
+        return list(points)
+    return [points[0], *_thin_points(points[1:-1], max_points - 2), points[-1]]
+
+
 class _BucketReader:
     """Reads the buckets of a series that overlap a window: few columns of many buckets, all columns of few."""
 

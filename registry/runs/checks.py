@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from ..errors import InvalidNameError
-from ..records import Origin
+from ..errors import InvalidNameError, SettingsError
+from ..records import SERVING, Origin
 from ..refs import check_name
 from ..values import check_object, check_text, check_time, check_whole, refused
 
@@ -55,8 +55,10 @@ def check_origin(origin: Origin) -> None:
     Raises:
         InvalidNameError: Its kind breaks the rule for names, or its name or item is empty or has characters that
             cannot be printed.
-        SettingsError: One of them is too long, or the details are not JSON.
+        SettingsError: One of them is too long, the kind is a server's, or the details are not JSON.
     """
+    if origin.kind == SERVING:
+        raise SettingsError(f"the origin kind '{SERVING}' is for the runs of servers: use another kind")
     check_text("the origin's kind", check_name(origin.kind, "origin kind"), 32)
     for what, text in (("name", origin.name), ("item", origin.item)):
         if isinstance(text, str) and not (text.strip() and text.isprintable()):

@@ -15,7 +15,7 @@ from ..database.refs import ref_column
 from ..database.shape import Shape
 from ..database.shape import damaged as damaged_row
 from ..errors import DamagedRowError
-from ..records import Origin, Page, Run, RunStatus
+from ..records import SERVING, Origin, Page, Run, RunStatus
 from . import liveness
 
 SILENCE: Final = timedelta(seconds=180)
@@ -24,6 +24,10 @@ seconds, but may have to wait for the database for a minute (``BUSY_SECONDS``). 
 this far in the future, after a clock was set back."""
 
 _r = t.run.c
+SERVINGS: Final = _r.origin_kind == SERVING
+"""The condition on a run that it is a serving run."""
+TRAININGS: Final = _r.origin_kind.is_distinct_from(SERVING)
+"""The condition that it is none."""
 _NEWEST_FIRST: Final = (_r.started_at.desc(), _r.id.desc())
 
 

@@ -17,10 +17,11 @@ from ..refs import check_name
 from . import listing, liveness, runs
 from .checks import check_origin
 from .recorder import RunRecorder
+from .serving import ServingRecorder
 
 
 class RunsPart(RegistryPart):
-    """Start, resume and find runs."""
+    """Start, resume and find runs: trainings, and what servers record."""
 
     def start_run(
         self,
@@ -97,6 +98,23 @@ class RunsPart(RegistryPart):
             add_place(connection, base, started)
         return RunRecorder(self.database, uid)
 
+    def start_serving(
+        self, *, settings: Mapping[str, Any], environment: Mapping[str, Any] | None = None
+    ) -> ServingRecorder:
+        """Return the recorder of a server, which starts a serving run for each version that it logs figures of.
+
+        Args:
+            settings: How the server computes, as JSON.
+            environment: Versions, processor, command.
+
+        Raises:
+            SettingsError: One of them is not JSON.
+
+        Examples:
+            >>> recorder = registry.start_serving(settings={"precision": "fp32"})
+        """
+        return ServingRecorder(self.database, settings=settings, environment=environment or {})
+
     def check_resumable(self, uid: str) -> Run:
         """Return the run that ``resume_run`` would resume, or raise what it would raise."""
         with self.database.reading() as connection:
@@ -159,15 +177,22 @@ class RunsPart(RegistryPart):
             return runs.process(connection, runs.run_id(connection, uid)) is not None
 
     def runs(
-        self, where: str | None = None, *, adapter: str | None = None, limit: int | None = None, offset: int = 0
+        self,
+        where: str | None = None,
+        *,
+        adapter: str | None = None,
+        serving: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Page[Run]:
-        """Return the runs that match, newest first, and the number of all of them.
+        """Return the trainings that match, newest first, and the number of all of them.
 
         Args:
             where: A query: ``"origin.kind = trial and origin.name = 'sst2-lora' and status = finished"``; the module
                 ``registry.search.run_fields`` lists its fields. ``status`` is the status that people see: a run whose
                 process is dead is ``interrupted``, not ``running``.
             adapter: Only runs that train a version of this adapter.
+            serving: Serving runs instead of trainings: what servers recorded of the version ``origin.name``.
             limit: At most this many.
             offset: The number of runs to leave out first.
 
@@ -177,7 +202,9 @@ class RunsPart(RegistryPart):
             SettingsError: ``limit`` is below 1, or ``offset`` is below 0.
         """
         check_page(limit, offset)
-        conditions = [] if adapter is None else [t.run.c.adapter_name == adapter]
+        conditions = [listing.SERVINGS if serving else listing.TRAININGS]
+        if adapter is not None:
+            conditions.append(t.run.c.adapter_name == adapter)
         with self.database.reading() as connection:
             if where is None:
                 return listing.page(connection, where=conditions, limit=limit, offset=offset)

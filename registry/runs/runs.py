@@ -148,10 +148,12 @@ def check_resumable(connection: sa.Connection, uid: str) -> tuple[int, Run]:
 
     Raises:
         RunNotFoundError: No run has that uid, or several begin so.
-        ConflictError: The run has finished, was pruned, has made a version, or is still running.
+        ConflictError: The run has finished, was pruned, has made a version, is still running, or is a server's.
     """
     row = run_id(connection, uid)
     (run,) = records(connection, where=[t.run.c.id == row])
+    if run.served is not None:
+        raise ConflictError(f"run {run.uid} is what a server recorded of {run.served}, and no training")
     another = Advice(Action.TRAIN_LIKE, {"ref": f"run:{run.uid}"})
     if run.version is not None:
         raise ConflictError(f"run {run.uid} has made {run.version} and cannot be resumed", advice=another)

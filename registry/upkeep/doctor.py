@@ -167,8 +167,9 @@ class _Examination:
 
     def _count_unfinished_runs(self) -> None:
         """Count runs that never ended: a fact, since an interrupted training is no fault of the registry."""
+        unended = [t.run.c.status == RunStatus.RUNNING, listing.TRAININGS]
         with self.registry.database.reading() as connection:
-            unfinished = listing.records(connection, where=[t.run.c.status == RunStatus.RUNNING], damaged=[])
+            unfinished = listing.records(connection, where=unended, damaged=[])
         running = sum(run.status == RunStatus.RUNNING for run in unfinished)
         self.facts["unfinished runs"] = f"{running} running, {len(unfinished) - running} interrupted"
 

@@ -28,6 +28,7 @@ from ..errors import (
 from ..metrics.points import key_ids
 from ..records import Base, Evaluation, File, Parent, VersionKind
 from ..refs import ANY, BEST, GREATEST_NUMBER, LATEST, Ref, check_run
+from ..runs.listing import TRAININGS
 from ..storage.objects import check_digest
 from ..values import check_whole
 from . import best, checks, evaluations
@@ -253,7 +254,8 @@ def best_group(connection: sa.Connection, ref: Ref) -> best.Group | None:
 
 def _advice(connection: sa.Connection, name: str, known: Sequence[str]) -> Advice:
     """The advice for an adapter without a version: show its newest run, list the others, or train the first."""
-    newest = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name).order_by(t.run.c.id.desc()).limit(1)
+    trainings = sa.select(t.run.c.uid).where(t.run.c.adapter_name == name, TRAININGS)
+    newest = trainings.order_by(t.run.c.id.desc()).limit(1)
     uid = connection.scalar(newest)
     if uid is not None:
         return Advice(Action.SHOW_HISTORY, {"run": uid})

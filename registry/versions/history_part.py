@@ -12,7 +12,7 @@ from ..metrics import points, summaries
 from ..metrics.series import Window
 from ..records import MetricPoint, MetricSummary, VersionPoint
 from ..refs import Ref, check_metric, check_name
-from ..runs import runs
+from ..runs import runs, serving
 from . import catalog
 
 
@@ -31,6 +31,9 @@ class HistoryPart(RegistryPart):
         max_points: int | None = None,
     ) -> list[MetricPoint]:
         """Return the points of one metric of the run that made a version, by step.
+
+        A metric that begins with ``serving/`` is what servers recorded of the version, all of them in order of time:
+        the step is the minute since 1970-01-01 UTC.
 
         Args:
             ref: A version's ref, or ``run:UID`` for a run.
@@ -57,6 +60,13 @@ class HistoryPart(RegistryPart):
             until=None if until is None else until.timestamp(),
         )
         with self.database.reading() as connection:
+            if metric.startswith(serving.PREFIX) and not _is_run(ref):
+                served = _serving_runs(connection, ref)
+                points = histories.joined_history(connection, served, metric, window, max_points=max_points)
+                known = [] if points else [each.key for each in summaries.joined_summaries(connection, served)]
+                if not points and metric not in known:
+                    raise unknown(MetricNotFoundError, "metric", metric, known)
+                return points
             return histories.history(connection, _run_of(connection, ref), metric, window, max_points=max_points)
 
     def version_history(self, name: str, metric: str) -> list[VersionPoint]:
@@ -90,9 +100,29 @@ class HistoryPart(RegistryPart):
             )
 
     def summaries(self, ref: str | Ref) -> list[MetricSummary]:
-        """Return the summary of each metric of a version's run, or of ``run:UID``, by name."""
+        """Return the summary of each metric of a version's run and of what servers recorded of it, or of ``run:UID``.
+
+        They are sorted by name.
+        """
         with self.database.reading() as connection:
-            return summaries.summaries(connection, _run_of(connection, ref))
+            served = [] if _is_run(ref) else summaries.joined_summaries(connection, _serving_runs(connection, ref))
+            try:
+                logged = summaries.summaries(connection, _run_of(connection, ref))
+            except MetricNotFoundError:
+                if not served:
+                    raise
+                logged = []
+        return sorted([*logged, *served], key=lambda summary: summary.key)
+
+
+def _is_run(ref: str | Ref) -> bool:
+    return isinstance(ref, str) and ref.startswith("run:")
+
+
+def _serving_runs(connection: sa.Connection, ref: str | Ref) -> list[int]:
+    """The ids of the runs that servers recorded of a version, the oldest first."""
+    parsed = Ref.parse(ref)
+    return serving.run_ids(connection, f"{parsed.name}@{catalog.resolve(connection, parsed).number}")
 
     def summaries_by_run(self, uids: Iterable[str]) -> dict[str, list[MetricSummary]]:
         """Return the summary of each metric of several runs, by the run's uid; runs without a metric are left out.
@@ -110,8 +140,8 @@ class HistoryPart(RegistryPart):
 
 def _run_of(connection: sa.Connection, ref: str | Ref) -> int:
     """The id of the run that ``run:UID`` names, or that made a version."""
-    if isinstance(ref, str) and ref.startswith("run:"):
-        return runs.run_id(connection, ref.removeprefix("run:"))
+    if _is_run(ref):
+        return runs.run_id(connection, str(ref).removeprefix("run:"))
     version = catalog.resolve(connection, Ref.parse(ref))
     if version.run_id is None:
         raise MetricNotFoundError(

@@ -183,10 +183,13 @@ def run_of(registry: Registry, ref: str) -> Run:
 
     Raises:
         NotFoundError: The version or run is unknown.
-        SettingsError: The version has no run.
+        SettingsError: The version has no run, or the run is a server's.
     """
     if ref.startswith("run:"):
-        return registry.run(ref.removeprefix("run:"))
+        run = registry.run(ref.removeprefix("run:"))
+        if run.served is not None:
+            raise SettingsError(f"run {run.uid} is what a server recorded of {run.served}: repeat '{run.served}'")
+        return run
     version = registry.version(ref)
     if version.run is None:
         raise SettingsError(f"{version.ref} was not made by a training run, so it cannot be repeated")

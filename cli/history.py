@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import click
 
-from pointsman.registry import MetricPoint, Registry, VersionPoint
+from pointsman.registry import MetricPoint, MetricSummary, Registry, VersionPoint
 from pointsman.registry.metrics.smoothing import smooth
+from pointsman.registry.runs.serving import PREFIX
 from pointsman.sdk.core.units import local, number
 
 from .options import Moment, Weight, json_option
@@ -64,6 +65,8 @@ def command(
 ) -> None:
     """Print the metric history of the runs that made versions REF, or of runs as run:UID, which may still be running.
 
+    Metrics that begin with serving/ are what servers recorded of a version, each point of a minute.
+
     Several histories are drawn in one picture: 'registry history sst2@1 sst2@2 --metric train/loss --png losses.png'.
 
     --smooth adds the debiased exponential moving average: s = WEIGHT * s + (1 - WEIGHT) * value, divided by
@@ -88,18 +91,21 @@ def command(
         across = {ref: _smoothed(registry.version_history(ref, metric), weight) for ref in refs}
         if as_json or as_csv or not pictured:
             _print(across, _VERSIONS, metric, as_csv=as_csv, as_json=as_json)
+        x = "version"
         lines = [Line(ref, [(p.number, p.value) for p in s.points], s.smoothed) for ref, s in across.items()]
     else:
         limit = points or (PICTURE_POINTS if pictured and not (as_csv or as_json) else None)
         histories = {ref: _read(registry, ref, metric, window, limit=limit, weight=weight) for ref in refs}
+        is_served = metric.startswith(PREFIX)
         if as_json or as_csv or not pictured:
-            _print(histories, _STEPS, metric, as_csv=as_csv, as_json=as_json)
-        lines = [Line(ref, [(p.step, p.value) for p in s.points], s.smoothed) for ref, s in histories.items()]
+            _print(histories, _MINUTES if is_served else _STEPS, metric, as_csv=as_csv, as_json=as_json)
+        first = min((p.step for s in histories.values() for p in s.points), default=0) if is_served else 0
+        x = f"minutes from {_minute(first)} on" if is_served else "step"
+        lines = [Line(ref, [(p.step - first, p.value) for p in s.points], s.smoothed) for ref, s in histories.items()]
     if not any(line.points for line in lines):
         note("no points in this window")
     what = ", ".join(line.label for line in lines) if len(lines) <= 4 else f"{len(lines)} histories"
     title = f"{metric} of {what}" + ("" if weight is None else f", smoothed by {weight:g}")
-    x = "version" if versions else "step"
     for path, kind in ((png, "png"), (svg, "svg")):
         if path is not None:
             draw_file(lines, title=title, x=x, y=metric, path=path, kind=kind)
@@ -147,7 +153,7 @@ class _Layout(Generic[_P]):
 
 
 _VALUE: Final = "value"
-_TEXT: Final = ("version", "made")
+_TEXT: Final = ("version", "made", "time")
 """Columns of text; the others have numbers, which are aligned to the right."""
 
 _STEPS: Final = _Layout[MetricPoint](
@@ -159,6 +165,15 @@ _STEPS: Final = _Layout[MetricPoint](
     },
     ref_column=True,
 )
+_MINUTES: Final = _Layout[MetricPoint](
+    fields=_STEPS.fields,
+    cells={
+        "time": lambda _, point: local(datetime.fromtimestamp(point.wall_time, UTC)),
+        _VALUE: lambda _, point: number(point.value),
+    },
+    ref_column=True,
+)
+"""Of what servers recorded."""
 _VERSIONS: Final = _Layout[VersionPoint](
     fields={"version": "number", "value": "value", "min": "min", "max": "max", "created": "created_at"},
     cells={
@@ -223,12 +238,27 @@ def _print_summaries(registry: Registry, ref: str, as_json: bool) -> None:
     table(
         ["metric", "points", "last", "min", "at step", "max", "at step"],
         [
-            (s.key, str(s.count), number(s.last), number(s.min), _step(s.min_step), number(s.max), _step(s.max_step))
+            (
+                s.key,
+                str(s.count),
+                number(s.last),
+                number(s.min),
+                _step(s, s.min_step),
+                number(s.max),
+                _step(s, s.max_step),
+            )
             for s in summaries
         ],
         right=("points", "last", "min", "at step", "max", "at step"),
     )
 
 
-def _step(step: int | None) -> str:
-    return "-" if step is None else str(step)
+def _minute(step: int) -> str:
+    """The minute that a step of a serving run is."""
+    return local(datetime.fromtimestamp(60 * step, UTC))[:-3]
+
+
+def _step(summary: MetricSummary, step: int | None) -> str:
+    if step is None:
+        return "-"
+    return _minute(step) if summary.key.startswith(PREFIX) else str(step)

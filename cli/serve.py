@@ -48,6 +48,15 @@ from .runtime import open_registry, quiet_libraries
     metavar="SECONDS",
     help="Look refs up anew so often: aliases, and new versions. [default: never]",
 )
+@click.option(
+    "--record-every",
+    "record_seconds",
+    type=click.IntRange(0, 86_400),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Write what each version answered into the registry so often; 0: never.",
+)
 @click.option("--preload", "preloaded", multiple=True, metavar="REF", help="Load REF before the first call.")
 @click.option(
     "--token-file",
@@ -75,6 +84,7 @@ def command(
     max_batch_tokens: int,
     max_queue: int,
     refresh: float | None,
+    record_seconds: int,
     preloaded: tuple[str, ...],
     token_file: Path | None,
     no_tokens: bool,
@@ -133,6 +143,7 @@ def command(
             hosts=address.hosts,
             tokens=tokens,
             refresh_seconds=refresh,
+            record_seconds=record_seconds or None,
         )
         note(f"{switcher.base.name} in {precision} on {address.url(listening)}; Ctrl-C ends it")
         run_until_stopped(answering.app, listening)
@@ -144,15 +155,12 @@ def _only_base(registry: Registry) -> str:
     Raises:
         SettingsError: There is no version, or there are several bases.
     """
-    newest = {
-        version.base.fingerprint: version for version in registry.versions(newest_only=True, sort="created").items
-    }
-    if len(newest) != 1:
-        names = ", ".join(sorted({version.base.name for version in newest.values()}))
-        found = f"versions of several bases: {names}" if newest else "no version"
+    bases = registry.bases()
+    if not all(base.is_same(bases[-1]) for base in bases) or not bases:
+        names = ", ".join(sorted({base.name for base in bases}))
+        found = f"versions of several bases: {names}" if bases else "no version"
         raise SettingsError(
             f"a server has one base, and the registry has {found}; name the base",
             advice=Advice(Action.SET_ARGUMENTS, {"base": None}),
         )
-    version = next(iter(newest.values()))
-    return place_of(registry, version.base, None, of=version.ref)
+    return place_of(registry, bases[-1], None, of="all versions")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from pointsman.registry import Base, Run, Version
+from pointsman.registry import Base, Registry, Run, RunStatus, Version
 from pointsman.sdk.core.units import count, duration, local, size
 from pointsman.sdk.details.fields import Field, composition_text, config_fields, setting_fields
 from pointsman.sdk.details.runs import data_rows, environment_rows
@@ -36,8 +36,9 @@ def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: 
         return
     version = version_of(registry, ref)
     run = None if version.run is None else registry.run(version.run)
+    servings = registry.runs(f"origin.name = '{version.ref}'", adapter=version.name, serving=True).items
     if as_json:
-        emit_json({**version_json(version), "run": run})
+        emit_json({**version_json(version), "run": run, "servings": servings})
         return
     _print_version(version, every)
     if run is not None:
@@ -47,6 +48,8 @@ def command(context: click.Context, ref: str, every: bool, tree: bool, as_json: 
         if version.evaluation is not None:
             click.echo(f"scored on {count(version.evaluation.rows, 'row')}, {version.evaluation.fingerprint[:12]}")
         print_metrics(version.metrics, version.task)
+    if servings:
+        _print_servings(registry, version, servings)
     click.echo()
     table(
         ["file", "size", "sha256"],
@@ -83,6 +86,20 @@ def _print_version(version: Version, every: bool) -> None:
     if config := config_fields(version):
         others = f"the others are the defaults of {version.method} (--all shows them)"
         _print_fields("configuration", " fields", config, others, every=every)
+
+
+def _print_servings(registry: Registry, version: Version, servings: Sequence[Run]) -> None:
+    """How often servers answered with a version, and since when."""
+    answered = {summary.key: summary.mean * summary.count for summary in registry.summaries(version.ref)}
+    requests = round(answered.get("serving/requests", 0))
+    running = sum(run.status is RunStatus.RUNNING for run in servings)
+    click.echo()
+    pairs(
+        [
+            ("served", f"{count(requests, 'request')} since {local(min(run.started_at for run in servings))}"),
+            ("servers", f"{count(len(servings))}, of which {running} running"),
+        ]
+    )
 
 
 def _fingerprints(base: Base) -> str:

@@ -18,6 +18,7 @@ from ..database import tables as t
 from ..database.clock import clock
 from ..database.database import Database
 from ..database.lists import select_numbers
+from ..errors import SettingsError
 from ..metrics.points import insert_points
 from ..metrics.summaries import summaries
 from ..records import SERVING, LoggedPoint, RunStatus
@@ -75,6 +76,14 @@ class ServingRecorder:
         self.dropped = 0
         """Points that were dropped, since the database could not be written for long."""
 
+    def check_writable(self) -> None:
+        """Raise what a later write would raise.
+
+        Raises:
+            ReadOnlyError, BusyError: The database cannot be written.
+        """
+        self._database.check_writable()
+
     def log(self, figures: Mapping[str, Mapping[str, float]], *, since: float, until: float) -> None:
         """Take the figures of an interval, to be written by the next ``flush``.
 
@@ -85,9 +94,11 @@ class ServingRecorder:
 
         Raises:
             InvalidNameError: A ref or the name of a metric breaks the rules; nothing was taken.
+            SettingsError: A ref names no version by its number.
         """
         for ref, metrics in figures.items():
-            Ref.parse(ref)
+            if not isinstance(Ref.parse(ref).selector, int):
+                raise SettingsError(f"'{ref}' may mean another version tomorrow: name the version by its number")
             for name in metrics:
                 check_metric(name)
         self._waiting.append(_Interval(since, until, {ref: dict(metrics) for ref, metrics in figures.items()}))

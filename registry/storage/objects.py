@@ -71,6 +71,13 @@ class Store(Protocol):
             ObjectCorruptError: The stored content has another sha256.
         """
 
+    def fetch(self, digest: str) -> None:
+        """Bring the content of ``digest`` onto this machine, where the store is elsewhere, so that ``read`` is quick.
+
+        Raises:
+            ObjectMissingError, ObjectCorruptError: As ``read``.
+        """
+
     def stream(self, digest: str) -> Iterator[bytes]:
         """The content of ``digest`` in chunks; the last chunk comes only if the sha256 of all of them is right.
 

@@ -100,6 +100,11 @@ class RemoteStore:
         self._cache.put(content)
         return content
 
+    def fetch(self, digest: str) -> None:
+        """Bring the content of ``digest`` into the cache."""
+        if not self._cache.has(digest):
+            self.read(digest)
+
     def stream(self, digest: str) -> Iterator[bytes]:
         """The content of ``digest`` in chunks, its sha256 checked before the last one."""
         self.read(digest)

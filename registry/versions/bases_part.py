@@ -3,14 +3,24 @@
 import sqlalchemy as sa
 
 from ..database import tables as t
-from ..database.bases import add_place, places
+from ..database.bases import add_place, base_columns, base_record, places
 from ..database.clock import clock
 from ..database.part import RegistryPart
 from ..records import Base
 
 
 class BasesPart(RegistryPart):
-    """Know the places that a base was loaded from."""
+    """Know the bases, and the places that each was loaded from."""
+
+    def bases(self) -> list[Base]:
+        """Return the bases that versions have, those that came last at the end; it reads no version.
+
+        A base that an older release stored has two entries: they are the same by ``Base.is_same``.
+        """
+        used = sa.select(t.version.c.base_id).where(t.version.c.base_id == t.base.c.id).exists()
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(*base_columns()).where(used).order_by(t.base.c.id)).all()
+        return [base_record(row) for row in rows]
 
     def base_places(self, base: Base) -> list[str]:
         """Return where users of this registry loaded a base from, the latest place first.

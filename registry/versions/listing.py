@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..database import tables as t
 from ..database.bases import COLUMNS as BASE_COLUMNS
-from ..database.bases import base_columns, base_record
+from ..database.bases import base_columns, base_record, same_bases
 from ..database.lists import select_bound_numbers
 from ..database.shape import Shape, damaged
 from ..errors import DamagedRowError, MetricNotFoundError, unknown
@@ -97,6 +97,25 @@ def by_ids(connection: sa.Connection, ids: Iterable[int]) -> list[Version]:
                 raise found
             versions.append(found)
     return versions
+
+
+def newest(connection: sa.Connection, base: Base, *, after: str | None, limit: int) -> list[Version]:
+    """Return the newest version of each adapter whose name comes after another, by name, where it is of a base.
+
+    Raises:
+        DamagedRowError: A row of one of them cannot be read.
+    """
+    number = sa.select(sa.func.max(_v.number)).where(_v.adapter_id == _a.id).correlate(t.adapter).scalar_subquery()
+    query = (
+        sa.select(_v.id)
+        .select_from(t.adapter)
+        .join(t.version, (_v.adapter_id == _a.id) & (_v.number == number))
+        # + 0 keeps SQLite from starting with the versions of the base, and sorting all of them.
+        .where((_v.base_id + 0).in_(same_bases(base)))
+        .order_by(_a.name)
+        .limit(limit)
+    )
+    return by_ids(connection, connection.scalars(query if after is None else query.where(_a.name > after)))
 
 
 def adapter(connection: sa.Connection, name: str, adapter_id: int) -> Adapter:

@@ -251,6 +251,27 @@ class VersionsPart(RegistryPart):
                 query.check_metrics(connection)
         return page
 
+    def newest_versions(self, base: Base, *, after: str | None = None, limit: int) -> list[Version]:
+        """Return the newest version of each adapter, by name, where it is of a base; counts and sorts nothing.
+
+        Args:
+            base: The base.
+            after: Only adapters whose names come after this one.
+            limit: At most this many.
+
+        Raises:
+            InvalidNameError: ``after`` is no name of an adapter.
+            SettingsError: ``limit`` is below 1.
+
+        Examples:
+            >>> first = registry.newest_versions(base, limit=100)
+            >>> others = registry.newest_versions(base, after=first[-1].name, limit=100)
+        """
+        check_page(limit, 0)
+        name = None if after is None else check_name(after)
+        with self.database.reading() as connection:
+            return listing.newest(connection, base, after=name, limit=limit)
+
     def remove(self, ref: str | Ref, *, force: bool = False) -> Ref:
         """Remove a version, and return the ref that it had.
 
@@ -324,6 +345,15 @@ class VersionsPart(RegistryPart):
             ObjectMissingError, ObjectCorruptError: The store has lost or damaged one.
         """
         return {file.name: self.store.read(file.sha256) for file in version.files}
+
+    def fetch(self, version: Version) -> None:
+        """Bring the files of a version onto this machine, where the store is elsewhere, so that reading them is quick.
+
+        Raises:
+            ObjectMissingError, ObjectCorruptError: The store has lost or damaged one.
+        """
+        for file in version.files:
+            self.store.fetch(file.sha256)
 
     def export(self, ref: str | Ref, directory: str | Path) -> Path:
         """Write a version's files into ``directory``, created if it does not exist, in the format of ``adapters``.

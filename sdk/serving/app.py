@@ -3,7 +3,8 @@
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator, Collection
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Final
@@ -26,11 +27,14 @@ from ..web.openapi import document
 from ..web.operations import Operation
 from ..web.schemas import list_of, record
 from .batching import Batcher
+from .fetching import Fetcher
+from .figures import Figures
 from .metrics import Metrics
 from .models import Models
 from .open_inference import SERVER_METADATA
 from .payloads import COUNT, TEXT
 from .predictions import Predictions
+from .recording import Recording
 
 _VERSION: Final = importlib.metadata.version("pointsman")
 
@@ -113,6 +117,8 @@ class Server:
             through a browser. None: any name.
         tokens: The tokens that callers name; None: all callers may read and predict.
         refresh_seconds: How often refs are looked up anew; None: only when a caller asks.
+        record_seconds: How often what each version answered is written into the registry; None: never.
+        clock: The present time, in seconds since 1970-01-01 UTC.
     """
 
     def __init__(
@@ -125,17 +131,33 @@ class Server:
         hosts: Collection[str] | None,
         tokens: Tokens | None = None,
         refresh_seconds: float | None = None,
+        record_seconds: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._switcher = switcher
         self._metrics = Metrics(status=switcher.status, waiting=lambda: self._batcher.waiting)
         self._batcher = Batcher(
             switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue, observer=self._metrics
         )
+        self._fetcher = Fetcher(registry, most_waiting=max_queue)
+        figures = Figures()
+        self._recording = None
+        if record_seconds is None:
+            figures.stop()
+        else:
+            status = switcher.status()
+            settings = {
+                **{name: getattr(status, name) for name in ("device", "precision", "capacity")},
+                "max_batch_tokens": max_batch_tokens,
+                "max_queue": max_queue,
+            }
+            recorder = registry.start_serving(settings=settings, environment={"packages": {"pointsman": _VERSION}})
+            self._recording = Recording(recorder, figures, seconds=record_seconds, clock=clock)
         self._refresh_seconds = refresh_seconds
         self._is_ready = True
         access = Access(tokens=tokens, anonymous=Role.PREDICT if tokens is None else None)
         self.endpoints = [
-            *Predictions(switcher, self._batcher).endpoints,
+            *Predictions(switcher, self._fetcher, self._batcher, figures).endpoints,
             *Models(switcher, registry).endpoints,
             *dashboard.endpoints(registry, base=switcher.base),
             Endpoint("POST", "/v1/refresh", self._refresh, role=Role.ADMIN, operation=_REFRESH),
@@ -153,17 +175,22 @@ class Server:
             self.endpoints,
             access=access,
             hosts=hosts,
-            observers=[self._metrics.call_ended],
+            observers=[self._metrics.call_ended, figures.call_ended],
             lifespan=self._lifespan,
         )
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        if self._recording is not None:
+            self._recording.start()
         refreshing = asyncio.ensure_future(self._keep_fresh())
         yield
         refreshing.cancel()
         self._is_ready = False
+        self._fetcher.close()
         await run_sync(self._batcher.close)
+        if self._recording is not None:
+            await run_sync(self._recording.close)
 
     async def _keep_fresh(self) -> None:
         """Look refs up anew again and again; what fails is logged, and answered with as before."""
@@ -174,6 +201,8 @@ class Server:
                     _log.info("%s is %s now", ref, version)
             except PointsmanError as error:
                 _log.error("refresh: %s", error)
+            except Exception:  # whatever it was, the next time may go well
+                _log.exception("refresh failed")
 
     async def _refresh(self, http: HttpRequest) -> Response:
         """Look up anew what refs stand for; calls that run end with what they began with."""

@@ -39,6 +39,7 @@ class _Call:
     requests: Sequence[Request]
     tokens: int
     since: float
+    begun: Callable[[float], None]
     answers: Future[list[Any]] = field(default_factory=Future)
 
 
@@ -83,8 +84,14 @@ class Batcher:
         """The inputs of the batch that is computed."""
         return self._computing
 
-    def submit(self, requests: Sequence[Request]) -> "Future[list[Any]]":
+    def submit(
+        self, requests: Sequence[Request], *, begun: Callable[[float], None] = lambda _: None
+    ) -> "Future[list[Any]]":
         """Let requests wait for the next batch.
+
+        Args:
+            requests: The requests of one call.
+            begun: Is told the seconds that they waited, in the batches' thread.
 
         Returns:
             Their predictions, later. Cancelled before its batch begins, a call gives its place back.
@@ -92,7 +99,7 @@ class Batcher:
         Raises:
             OverloadedError: The queue is full, or closed.
         """
-        call = _Call(requests=requests, tokens=_tokens(requests), since=time.perf_counter())
+        call = _Call(requests=requests, tokens=_tokens(requests), since=time.perf_counter(), begun=begun)
         with self._changed:
             if self._closing:
                 raise OverloadedError("the server is shutting down and takes no more calls")
@@ -117,8 +124,11 @@ class Batcher:
         while (batch := self._next()) is not None:
             if batch:
                 now = time.perf_counter()
+                waits = [now - call.since for call in batch]
+                for call, waited in zip(batch, waits, strict=True):
+                    call.begun(waited)
                 self._observer.taken(
-                    [now - call.since for call in batch],
+                    waits,
                     inputs=sum(len(call.requests) for call in batch),
                     tokens=sum(call.tokens for call in batch),
                 )

@@ -10,9 +10,10 @@ from prometheus_client.registry import Collector
 from ..switching.status import Status
 from ..web.calls import Call
 from .batching import BatchObserver
+from .figures import is_composition
 
 MAX_VERSIONS: Final = 100
-"""Versions and compositions with a count of rows of their own; those that come later share the label ``other``."""
+"""Versions with a count of rows of their own; those that come later share the label ``other``."""
 
 _SECONDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -57,7 +58,7 @@ class Metrics(BatchObserver):
         )
         self._rows = Counter(
             "pointsman_rows",
-            f"Answers by version or composition of versions; after the first {MAX_VERSIONS} as 'other'.",
+            f"Answers by version, of compositions as 'composition', and after {MAX_VERSIONS} versions as 'other'.",
             ["version"],
             registry=self._registry,
         )
@@ -88,6 +89,8 @@ class Metrics(BatchObserver):
         return generate_latest(self._registry)
 
     def _label(self, version: str) -> str:
+        if is_composition(version):  # callers can name any number of them
+            return "composition"
         if len(self._versions) < MAX_VERSIONS:
             self._versions.add(version)
         return version if version in self._versions else "other"

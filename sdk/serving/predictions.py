@@ -21,6 +21,8 @@ from ..web.endpoints import Endpoint
 from ..web.errors import BadRequestError, CallerGoneError, text_form
 from ..web.operations import Operation, parameter
 from .batching import Batcher
+from .fetching import Fetcher
+from .figures import Figures
 from .open_inference import (
     INFER_ANSWER,
     INFER_CALL,
@@ -99,11 +101,13 @@ class Predictions:
 
     Args:
         switcher: What predicts.
+        fetcher: What brings the files of versions here before their calls wait for a batch.
         batcher: What computes the calls together.
+        figures: Is told what versions predict.
     """
 
-    def __init__(self, switcher: Switcher, batcher: Batcher) -> None:
-        self._switcher, self._batcher = switcher, batcher
+    def __init__(self, switcher: Switcher, fetcher: Fetcher, batcher: Batcher, figures: Figures) -> None:
+        self._switcher, self._fetcher, self._batcher, self._figures = switcher, fetcher, batcher, figures
         self.endpoints = [
             *(
                 Endpoint("POST", path, answer, role=Role.PREDICT, operation=operation)
@@ -211,11 +215,19 @@ class Predictions:
         """The answers, once they are there; a caller that hangs up gives its place in the queue back."""
         call = call_of(http)
         call.inputs, call.rows = len(requests), _rows_of(requests)
-        answers = asyncio.wrap_future(self._batcher.submit(requests))
+        waits: list[float] = []
+
+        async def compute() -> list[Any]:
+            await self._fetcher.fetch(requests)
+            return await asyncio.wrap_future(self._batcher.submit(requests, begun=waits.append))
+
+        answers = asyncio.ensure_future(compute())
         gone = asyncio.ensure_future(_disconnected(http))
         gone.add_done_callback(lambda task: None if task.cancelled() else answers.cancel())
         try:
-            return await answers
+            predictions = await answers
+            self._figures.answered(call, requests, predictions, waited=sum(waits))
+            return predictions
         except asyncio.CancelledError as error:
             if not gone.done():
                 raise  # the server ends

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -42,8 +43,8 @@ def classify(url: str, text: str | list[str], model: str = "sst2") -> httpx.Resp
     return httpx.post(f"{url}/v1/classify", json={"model": model, "input": text}, timeout=60)
 
 
-def test_it_answers_and_ends_when_what_waits_is_answered(trained: Path, start: Start) -> None:
-    process = start("--home", trained, "serve", "--port", 0, "--preload", "sst2")
+def test_it_answers_and_ends_when_what_waits_is_answered(own: Path, start: Start) -> None:
+    process = start("--home", own, "serve", "--port", 0, "--preload", "sst2")
     url = address(process)
     expected = classify(url, TEXTS).json()["data"]
     assert len(expected) == len(TEXTS)
@@ -77,8 +78,8 @@ def test_after_a_kill_it_gives_the_same_answers(trained: Path, start: Start) -> 
 
 
 @pytest.mark.parametrize("options", [(), ("--access-log",)])
-def test_calls_are_logged_where_it_is_asked_for(trained: Path, start: Start, options: tuple[str, ...]) -> None:
-    process = start("--home", trained, "serve", "--port", 0, *options)
+def test_calls_are_logged_where_it_is_asked_for(own: Path, start: Start, options: tuple[str, ...]) -> None:
+    process = start("--home", own, "serve", "--port", 0, *options)
     url = address(process)
     answer, error = classify(url, "a film"), httpx.get(f"{url}/v1/nothing")
     ids = [response.headers["x-request-id"] for response in (answer, error)]
@@ -171,3 +172,55 @@ def test_refs_are_looked_up_anew_every_so_many_seconds(own: Path, start: Start) 
         registry.set_alias("sst2@2", "production")
     versions = (classify(url, "no", "sst2@production").json()["version"] for _ in range(10_000))
     assert next(version for version in versions if version != "sst2@1") == "sst2@2"
+
+
+def test_what_it_answered_is_the_history_of_its_versions(run: Run, own: Path, start: Start) -> None:
+    process = start("--home", own, "serve", "--port", 0)
+    url = address(process)
+    labels = [item["label"] for item in classify(url, TEXTS).json()["data"]]
+    with Registry(own) as registry:
+        trainings = [one.uid for one in registry.runs()]
+    assert classify(url, "no", "sst2@1").status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    (point,) = run("history", "sst2", "--metric", "serving/requests", "--json", home=own).json
+    assert point["value"] == len(TEXTS)
+    assert abs(point["step"] - time.time() / 60) < 60
+    for label in set(labels):
+        printed = run("history", "sst2", "--metric", f"serving/label/{label}", home=own).lines
+        assert printed[0].split() == ["time", f"serving/label/{label}"]
+        assert float(printed[1].split()[-1]) == pytest.approx(labels.count(label) / len(labels), abs=1e-4)
+    plotted = run("history", "sst2@1", "sst2@2", "--metric", "serving/latency/p99", "--plot", home=own)
+    assert plotted.code == 0
+    assert "minutes from 20" in plotted.out
+    listed = run("runs", "--serving", home=own).lines
+    assert [line.split()[1:3] for line in listed[1:]] == [["sst2@1", "finished"], ["sst2@2", "finished"]] or [
+        line.split()[1:3] for line in listed[1:]
+    ] == [["sst2@2", "finished"], ["sst2@1", "finished"]]
+    assert [one["uid"] for one in run("runs", "--json", home=own).json] == trainings
+    shown = run("show", "sst2@2", home=own).out
+    assert f"{len(TEXTS)} requests since" in shown
+    assert "1, of which 0 running" in shown
+    (serving,) = run("show", "sst2@2", "--json", home=own).json["servings"]
+    for refused in (("train", "--resume", serving["uid"]), ("train", "--like", f"run:{serving['uid']}")):
+        assert "is what a server recorded of sst2@2" in run(*refused, home=own).refused()
+    assert run("verify", home=own).code == 0
+
+
+def test_after_a_kill_its_runs_are_interrupted(run: Run, own: Path, start: Start) -> None:
+    process = start("--home", own, "serve", "--port", 0, "--record-every", 1)
+    url = address(process)
+    classify(url, TEXTS)
+    with Registry(own) as registry:
+        while not registry.runs(serving=True).total:
+            assert process.poll() is None
+        assert [one.status for one in registry.runs(serving=True)] == ["running"]
+        process.kill()
+        process.wait()
+        assert [one.status for one in registry.runs(serving=True)] == ["interrupted"]
+        assert sum(point.value for point in registry.history("sst2", "serving/requests")) == len(TEXTS)
+    again = start("--home", own, "serve", "--port", 0, "--record-every", 0)
+    classify(address(again), TEXTS)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(60) == 0
+    assert [line.split()[2] for line in run("runs", "--serving", home=own).lines[1:]] == ["interrupted"]

@@ -121,3 +121,16 @@ def test_a_hint_waits_for_no_other_writer(registry):
     assert registry.base_places(version.base) == ["/mine"]
     registry.remember_base(replace(MINE, name="/moved"))
     assert registry.base_places(version.base) == ["/moved", "/mine"]
+
+
+@pytest.mark.databases
+def test_the_bases_that_versions_have(registry, add):
+    other = replace(BASE, fingerprint="cd" * 32, name="other")
+    assert registry.bases() == []
+    registry.start_run("sst2", **{**RUN, "base": replace(BASE, fingerprint="ef" * 32)}).finish()
+    add()
+    add()
+    add("cola", base=other)
+    assert registry.bases() == [BASE, other]
+    registry.remove("cola@1")
+    assert registry.bases() == [BASE]

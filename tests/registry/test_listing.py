@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from pointsman.registry import Page, Registry
 from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, SettingsError
 
 from helpers import interrupted_before
+from shapes import BASE
 
 pytestmark = pytest.mark.databases
 
@@ -197,3 +199,21 @@ def test_any_page_is_a_part_of_the_whole_order(shared, library, criteria, limit,
     assert lacking == sorted(lacking)
     for one, other in pairwise(key for key, lacks in zip(keys, lacking, strict=True) if not lacks):
         assert one <= other if reverse else one >= other
+
+
+def test_the_newest_of_each_adapter_by_pages(registry, add):
+    other = replace(BASE, fingerprint="cd" * 32, name="other")
+    for name in ("b", "a", "a", "c", "d-1", "d_1", "d", "e", "e"):
+        add(name)
+    add("c", base=other)
+    names, after = [], None
+    while page := registry.newest_versions(BASE, after=after, limit=2):
+        names += [version.ref for version in page]
+        after = page[-1].name
+    assert sorted(names) == ["a@2", "b@1", "d-1@1", "d@1", "d_1@1", "e@2"]
+    assert [version.ref for version in registry.newest_versions(other, limit=9)] == ["c@2"]
+    assert names == [version.ref for version in registry.versions(newest_only=True) if version.base == BASE]
+    with pytest.raises(InvalidNameError):
+        registry.newest_versions(BASE, after="A b", limit=1)
+    with pytest.raises(SettingsError):
+        registry.newest_versions(BASE, limit=0)

@@ -8,7 +8,7 @@ import pytest
 
 from pointsman.registry import Origin, RunStatus
 from pointsman.registry.database import backends
-from pointsman.registry.errors import BusyError, ConflictError, MetricNotFoundError, SettingsError
+from pointsman.registry.errors import BusyError, ConflictError, InvalidNameError, MetricNotFoundError, SettingsError
 from pointsman.registry.runs import serving
 from pointsman.registry.upkeep import verify
 
@@ -209,3 +209,21 @@ with Registry(sys.argv[1], database=sys.argv[2]) as registry:
     assert run.status is RunStatus.INTERRUPTED
     assert [point.value for point in registry.history("sst2@1", "serving/requests")] == [4]
     assert run.ended_at is None
+
+
+@pytest.mark.parametrize(
+    ("ref", "metric", "error"),
+    [
+        ("sst2", "serving/requests", SettingsError),
+        ("sst2@production", "serving/requests", SettingsError),
+        ("Sst2@1", "serving/requests", InvalidNameError),
+        ("sst2@1", "serving/very good", InvalidNameError),
+    ],
+)
+def test_figures_of_no_version_are_refused(registry, add, ref, metric, error):
+    add()
+    server = registry.start_serving(settings={})
+    with pytest.raises(error):
+        log(server, 0, {"sst2@1": {"serving/requests": 1}, ref: {metric: 1}})
+    server.flush()
+    assert registry.runs(serving=True).total == 0

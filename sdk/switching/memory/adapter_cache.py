@@ -197,6 +197,9 @@ class AdapterCache:
                 for version in versions:
                     self._lease(version.ref, lease)
                 return
+            missing = [each for each in versions if each.ref not in self._loaded and each.ref not in self._warm]
+        for version in missing:  # before the lock, so that a store that answers late holds up no other load
+            self._registry.fetch(version)
         # No deadlock: a thread that waits for this lock holds no lease, and the thread that holds it waits for leases
         # of other threads only, which end.
         with self._loading:

@@ -6,7 +6,8 @@ A route is written as the composition without ``Parallel`` and ``BatchSplit``: t
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from pointsman.registry import Ref, Version
 from pointsman.registry.errors import CompositionError
@@ -54,6 +55,8 @@ class ResolvedRef:
     """The versions of its refs, and the members of fusion layers among them, by ref."""
     routes: Mapping[Composition, Route]
     """All routes that rows take, by their blocks: those of the first row first."""
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When it was looked up, its last part if it is a composition: since then a Switcher answers with it."""
 
     @property
     def required_rows(self) -> int | None:
@@ -123,7 +126,8 @@ def combine(composition: Composition, resolved: Mapping[Lookup, ResolvedRef]) ->
     for route in _all_routes(blocks):
         check_route(route, versions)
         routes[route] = _route(route, versions)
-    return ResolvedRef(composition=blocks, versions=versions, routes=routes)
+    since = max(resolved[lookup].since for lookup in lookups(composition))
+    return ResolvedRef(composition=blocks, versions=versions, routes=routes, since=since)
 
 
 def _route(blocks: Composition, versions: Mapping[str, Version]) -> Route:

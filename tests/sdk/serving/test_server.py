@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from pointsman.registry import Registry
+from pointsman.registry.errors import SettingsError
+from pointsman.sdk import Switcher
+from pointsman.sdk.serving.app import Server
 from pointsman.sdk.serving.payloads import MAX_INPUTS, MAX_LETTERS
 
-from helpers import TEXTS
-from served import Running
+from helpers import TEXTS, MakeVersion
+from served import HOSTS, Running, serving
 
 
 def close(found: dict[str, Any], expected: Any) -> None:
@@ -119,6 +123,55 @@ def test_models(running: Running, registry: Registry) -> None:
         assert model["id"] == ref
         assert model["tasks"] == {"sst2": ["negative", "positive"]}
         assert [version["id"] for version in model["versions"]] == (["a@1", "b@1"] if "(" in ref else ["a@1"])
+
+
+def test_a_list_of_models_has_pages(running: Running) -> None:
+    pages: list[list[str]] = []
+    after: dict[str, str] = {}
+    while True:
+        page = running.client.get("/v1/models", params={"limit": "3", **after}).json()
+        pages.append([model["id"] for model in page["data"]])
+        assert (page["first_id"], page["last_id"]) == (pages[-1][0], pages[-1][-1])
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+    assert pages == [["a", "b", "pairs"], ["score"]]
+    none = running.client.get("/v1/models", params={"after": "zz"}).json()
+    assert none == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    for limit in ("0", "1001", "-1", "x", "1.0", "", "²", "9" * 5000):
+        wrong = running.client.get("/v1/models", params={"limit": limit})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "limit")
+    assert running.client.get("/v1/models", params={"after": "A b"}).status_code == 422
+
+
+def test_a_canary_is_watched(running: Running, registry: Registry, make_version: MakeVersion) -> None:
+    def model(ref: str) -> dict[str, Any]:
+        answer: dict[str, Any] = running.client.get(f"/v1/models/{ref}").json()
+        return answer
+
+    def moved(number: int) -> str:
+        registry.set_alias(f"a@{number}", "production")
+        return registry.events(f"a@{number}", limit=1)[0].at.isoformat()
+
+    first = moved(1)
+    begun = datetime.now(UTC)
+    before = model("a@production")
+    assert (before["version"], before["registry"], before["since"]) == ("a@1", "a@1", first)
+    assert begun <= datetime.fromisoformat(before["answered_since"]) <= datetime.now(UTC)
+    second = make_version("a", seed=9)
+    then = moved(2)
+    meanwhile = model("a@production")
+    assert meanwhile == {**before, "registry": "a@2"}
+    running.switcher.refresh()
+    after = model("a@production")
+    assert (after["version"], after["registry"], after["since"]) == ("a@2", "a@2", then)
+    assert after["answered_since"] > before["answered_since"]
+    assert model("a")["since"] == model("a@2")["since"] == second.created_at.isoformat()
+    assert model("a@best")["since"] is None
+    pair = model("average(a@production, b)")
+    assert (pair["version"], pair["since"]) == ("average(a@2, b@1)", then)
+    registry.remove_alias("a", "production")
+    assert (model("a@production")["version"], model("a@production")["registry"]) == ("a@2", None)
 
 
 def test_health_and_status(running: Running) -> None:
@@ -228,3 +281,23 @@ def test_a_damaged_version_fails_alone_and_no_path_is_told(running: Running, reg
     assert (response.status_code, response.json()["error"]["type"]) == (503, "ObjectCorruptError")
     assert str(registry.home) not in response.text
     assert running.post("/v1/classify", {"model": "a", "input": "no"}).status_code == 200
+
+
+def test_a_refresh_that_fails_is_not_the_last(
+    switcher: Switcher, registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = threading.Event()
+    failures: list[Exception] = [RuntimeError("nobody expected this"), SettingsError("nor this")]
+
+    def refresh() -> dict[str, str]:
+        if failures:
+            raise failures.pop()
+        again.set()
+        return {}
+
+    monkeypatch.setattr(switcher, "refresh", refresh)
+    server = Server(switcher, registry, max_batch_tokens=1_000, max_queue=10, hosts=HOSTS, refresh_seconds=0.001)
+    with serving(server.app) as client:
+        assert again.wait(60)
+        assert client.get("/v2/health/ready").status_code == 200
+    assert {"refresh: nor this", "refresh failed"} <= {record.getMessage() for record in caplog.records}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ..database import tables as t
 from ..database.bases import COLUMNS as BASE_COLUMNS
 from ..database.bases import base_columns, base_record, same_bases
-from ..database.lists import select_bound_numbers
+from ..database.lists import select_bound_numbers, select_numbers
 from ..database.shape import Shape, damaged
 from ..errors import DamagedRowError, MetricNotFoundError, unknown
 from ..metrics.points import key_id
@@ -106,15 +106,16 @@ def newest(connection: sa.Connection, base: Base, *, after: str | None, limit: i
         DamagedRowError: A row of one of them cannot be read.
     """
     number = sa.select(sa.func.max(_v.number)).where(_v.adapter_id == _a.id).correlate(t.adapter).scalar_subquery()
-    query = (
-        sa.select(_v.id)
-        .select_from(t.adapter)
-        .join(t.version, (_v.adapter_id == _a.id) & (_v.number == number))
-        # + 0 keeps SQLite from starting with the versions of the base, and sorting all of them.
-        .where((_v.base_id + 0).in_(same_bases(base)))
-        .order_by(_a.name)
-        .limit(limit)
-    )
+    few = connection.scalars(sa.select(_v.id).where(_v.base_id.in_(same_bases(base))).limit(_FEW + 1)).all()
+    # Few versions are sorted; of many, adapters are read by name until the page is full. ``+ 0`` keeps SQLite from
+    # doing it the other way round.
+    if len(few) <= _FEW:
+        found = sa.select(_v.id).join(t.adapter, _v.adapter_id + 0 == _a.id)
+        found = found.where(_v.id.in_(select_numbers(connection, few)))
+    else:
+        found = sa.select(_v.id).select_from(t.adapter).join(t.version, _v.adapter_id == _a.id)
+        found = found.where((_v.base_id + 0).in_(same_bases(base)))
+    query = found.where(_v.number == number).order_by(_a.name).limit(limit)
     return by_ids(connection, connection.scalars(query if after is None else query.where(_a.name > after)))
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pointsman.registry import Page, Registry
 from pointsman.registry.errors import InvalidNameError, MetricNotFoundError, SettingsError
+from pointsman.registry.versions import listing
 
 from helpers import interrupted_before
 from shapes import BASE
@@ -201,7 +202,9 @@ def test_any_page_is_a_part_of_the_whole_order(shared, library, criteria, limit,
         assert one <= other if reverse else one >= other
 
 
-def test_the_newest_of_each_adapter_by_pages(registry, add):
+@pytest.mark.parametrize("few", [0, 2_000])
+def test_the_newest_of_each_adapter_by_pages(registry, add, monkeypatch, few):
+    monkeypatch.setattr(listing, "_FEW", few)
     other = replace(BASE, fingerprint="cd" * 32, name="other")
     for name in ("b", "a", "a", "c", "d-1", "d_1", "d", "e", "e"):
         add(name)

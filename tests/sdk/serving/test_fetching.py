@@ -59,7 +59,7 @@ def client(make_version: MakeVersion, registry: Registry, tiny_base: Path) -> It
     }
     assert Late.late
     with Switcher(str(tiny_base), registry=registry, capacity=2) as switcher:
-        server = Server(switcher, registry, max_batch_tokens=1_000, max_queue=4, hosts=HOSTS)
+        server = Server(switcher, registry, max_batch_tokens=1_000, max_queue=6, hosts=HOSTS)
         with serving(server.app) as client:
             yield client
 
@@ -109,12 +109,12 @@ def test_a_refresh_that_loads_holds_up_no_other(
 
 def test_calls_that_wait_for_files_are_bounded(client: httpx.Client) -> None:
     answers: list[httpx.Response] = []
-    waiting = threading.Thread(target=lambda: answers.append(classify(client, "b", TEXTS[:3])))
+    waiting = threading.Thread(target=lambda: answers.append(classify(client, "b", TEXTS)))
     waiting.start()
     assert Late.began.acquire(timeout=60)
     refused = classify(client, "b", TEXTS[:2])
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "OverloadedError")
-    assert "3 inputs wait for files of their versions, and 4 may" in refused.json()["error"]["message"]
+    assert "5 inputs wait for files of their versions, and 6 may" in refused.json()["error"]["message"]
     Late.go.set()
     waiting.join(60)
     assert answers[0].status_code == 200

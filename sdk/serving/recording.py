@@ -67,9 +67,14 @@ class Recording:
     def record(self) -> None:
         """End an interval, and write it with all that waits."""
         since, self._since = self._since, self._clock()
-        if figures := self._figures.take():
-            self._write(lambda: self._recorder.log(figures, since=since, until=self._since))
-        self._write(self._recorder.flush)
+        figures = self._figures.take()
+
+        def write() -> None:
+            if figures:
+                self._recorder.log(figures, since=since, until=self._since)
+            self._recorder.flush()
+
+        self._write(write)
 
     def _run(self) -> None:
         try:

@@ -114,16 +114,6 @@ class HistoryPart(RegistryPart):
                 logged = []
         return sorted([*logged, *served], key=lambda summary: summary.key)
 
-
-def _is_run(ref: str | Ref) -> bool:
-    return isinstance(ref, str) and ref.startswith("run:")
-
-
-def _serving_runs(connection: sa.Connection, ref: str | Ref) -> list[int]:
-    """The ids of the runs that servers recorded of a version, the oldest first."""
-    parsed = Ref.parse(ref)
-    return serving.run_ids(connection, f"{parsed.name}@{catalog.resolve(connection, parsed).number}")
-
     def summaries_by_run(self, uids: Iterable[str]) -> dict[str, list[MetricSummary]]:
         """Return the summary of each metric of several runs, by the run's uid; runs without a metric are left out.
 
@@ -136,6 +126,16 @@ def _serving_runs(connection: sa.Connection, ref: str | Ref) -> list[int]:
         """
         with self.database.reading() as connection:
             return summaries.summaries_by_run(connection, uids)
+
+
+def _is_run(ref: str | Ref) -> bool:
+    return isinstance(ref, str) and ref.startswith("run:")
+
+
+def _serving_runs(connection: sa.Connection, ref: str | Ref) -> list[int]:
+    """The ids of the runs that servers recorded of a version, the oldest first."""
+    parsed = Ref.parse(ref)
+    return serving.run_ids(connection, f"{parsed.name}@{catalog.resolve(connection, parsed).number}")
 
 
 def _run_of(connection: sa.Connection, ref: str | Ref) -> int:

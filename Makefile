@@ -16,7 +16,7 @@ PEERS := .venv-mlflow
 RUNTIMES := .venv-runtimes
 SERVER := .venv-infinity
 
-.PHONY: install demo test bench soak peers lint types docs clean
+.PHONY: install demo test bench soak peers lint types docs screenshots clean
 
 install: $(INSTALLED)
 
@@ -81,6 +81,10 @@ docs: install
 	for layer in registry sdk cli migrations; do ln -sfn ../../../$$layer build/docs/pointsman/$$layer; done
 	PYTHONPATH=build/docs $(BIN)/python docs/reference/commands.py build/docs/commands.md
 	PYTHONPATH= $(BIN)/zensical build --strict --clean
+
+# The pictures of docs/how-to/ui.md, by the Chromium that the tests use.
+screenshots: install
+	$(BIN)/python docs/screenshots.py docs/how-to/images
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(RUNTIMES) $(SERVER) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

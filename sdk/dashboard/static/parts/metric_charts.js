@@ -1,0 +1,68 @@
+// A small chart for each metric of a run or of a version, the losses and scores first.
+import { useState } from "preact/hooks";
+import { path } from "../api.js";
+import { formatCount, formatNumber } from "../format.js";
+import { html } from "../html.js";
+import { byInterest } from "../metric_order.js";
+import { link } from "../router.js";
+import { useApi } from "../use_api.js";
+import { Empty, Pending } from "./common.js";
+import { HistoryChart } from "./history_chart.js";
+import { Scroll } from "./table.js";
+
+const FIRST = 4;
+
+export function MetricCharts({ of, live = false }) {
+  const state = useApi(path("/api/summaries", { of }), { live });
+  const [isWhole, setWhole] = useState(false);
+  if (!state.data) return html`<${Pending} state=${state} what="the metrics" />`;
+  const metrics = [...state.data.metrics].sort((one, other) => byInterest(one.key, other.key));
+  if (!metrics.length) return html`<${Empty}>Nothing was logged ${live ? "yet" : ""}.<//>`;
+  const shown = isWhole ? metrics : metrics.slice(0, FIRST);
+  return html`
+    <div class="charts">
+      ${shown.map(({ key }) => {
+        const series = [{ id: `${of} ${key}`, label: key, of, metric: key, href: link("charts", null, { of, metric: key }) }];
+        return html`<${HistoryChart} key=${key} series=${series} label=${key} live=${live} height=${200} isBrief />`;
+      })}
+    </div>
+    ${metrics.length > FIRST && html`<button type="button" onClick=${() => setWhole(!isWhole)}>${isWhole ? "Fewer charts" : `All ${metrics.length} charts`}</button>`}
+    <${SummaryTable} metrics=${metrics} />
+  `;
+}
+
+export function SummaryTable({ metrics }) {
+  return html`
+    <details>
+      <summary>All metrics in numbers</summary>
+      <${Scroll} label="Metrics in numbers">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Metric</th>
+              ${["Points", "First", "Last", "Least", "at step", "Greatest", "at step", "Mean", "NaN"].map((name, index) => html`<th scope="col" class="number" key=${index}>${name}</th>`)}
+            </tr>
+          </thead>
+          <tbody>
+            ${metrics.map(
+              (metric) => html`
+                <tr key=${metric.key}>
+                  <th scope="row">${metric.key}</th>
+                  <td class="number">${formatCount(metric.count)}</td>
+                  <td class="number">${formatNumber(metric.first)}</td>
+                  <td class="number">${formatNumber(metric.last)}</td>
+                  <td class="number">${formatNumber(metric.min)}</td>
+                  <td class="number">${formatCount(metric.min_step)}</td>
+                  <td class="number">${formatNumber(metric.max)}</td>
+                  <td class="number">${formatCount(metric.max_step)}</td>
+                  <td class="number">${formatNumber(metric.mean)}</td>
+                  <td class="number">${metric.nan_count || "–"}</td>
+                </tr>
+              `,
+            )}
+          </tbody>
+        </table>
+      <//>
+    </details>
+  `;
+}

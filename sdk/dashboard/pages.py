@@ -30,9 +30,8 @@ _IMPORT_MAP: Final = re.compile(rb'<script type="importmap">(.*?)</script>', re.
 
 def endpoints() -> list[Endpoint]:
     """The page at ``/``, and its files below ``/ui/``; anybody may read them, since they hold nothing of a registry."""
-    static = files(__package__).joinpath("static")
-    contents = dict(_read(static, "")) if static.is_dir() else {}
-    index = contents.get("index.html", b"")
+    contents = dict(_read(files(__package__).joinpath("static"), ""))
+    index = contents["index.html"]
     headers = {
         "Content-Security-Policy": content_policy(index),
         "Cross-Origin-Opener-Policy": "same-origin",

@@ -36,6 +36,7 @@ def test_it_shows_the_registry_until_it_is_told_to_end(ready: Path, start: Start
     process = start("--home", ready, "ui", "--port", 0)
     url, _ = printed_url(process)
     assert url.startswith("http://127.0.0.1:")
+    assert "<html" in httpx.get(url).text
     refs = [item["ref"] for item in httpx.get(f"{url}/api/versions").json()["items"]]
     assert refs == ["cola@1", "mix@1", "sst2@1", "sst2@2", "sst2@3"]
     process.send_signal(signal_number)

@@ -3,7 +3,7 @@ import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { useKeys } from "./keys.js";
-import { PAGES, SECTIONS } from "./pages.js";
+import { SECTIONS, usePage } from "./pages.js";
 import { ErrorBox } from "./parts/common.js";
 import { TokenPanel } from "./parts/token_panel.js";
 import { link, useRoute } from "./router.js";
@@ -15,8 +15,8 @@ function App() {
   const about = useApi("/api/about");
   const main = useRef(null);
   useKeys();
-  const known = PAGES[current.page];
-  const title = known ? known.title(current.item) : "Not found";
+  const { isKnown, View, title: titleOf } = usePage(current.page);
+  const title = titleOf(current.item);
   const place = `${current.page}/${current.item}`;
   const isFirst = useRef(true);
   useEffect(() => {
@@ -36,7 +36,8 @@ function App() {
     <${Header} about=${about} page=${current.page} />
     <main id="main" tabindex="-1" ref=${main}>
       ${about.error && about.error.status !== 401 && html`<${ErrorBox} error=${about.error} />`}
-      ${about.data && (known ? html`<${known.view} key=${place} route=${current} about=${about.data} />` : html`<${Unknown} />`)}
+      ${about.data && View && html`<${View} key=${place} route=${current} about=${about.data} />`}
+      ${!isKnown && html`<${Unknown} />`}
     </main>
     <footer>
       ${about.data && html`<span>pointsman ${about.data.version}</span> <span class="faint">registry ${about.data.registry.slice(0, 12)}</span>`}

@@ -55,6 +55,7 @@ const trim = (value) => (value >= 99.95 ? value.toFixed(0) : value.toFixed(1));
 
 export function formatSeconds(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);

@@ -1,29 +1,32 @@
-// Every page by the first word of its address, and the entries of the navigation.
-import { AdapterPage } from "./pages/adapter.js";
-import { ChartsPage } from "./pages/charts.js";
-import { ComparePage } from "./pages/compare.js";
-import { GluePage } from "./pages/glue.js";
-import { LogPage } from "./pages/log.js";
-import { RunPage } from "./pages/run.js";
-import { RunsPage } from "./pages/runs.js";
-import { ServingPage } from "./pages/serving.js";
-import { TryPage } from "./pages/try.js";
-import { VersionPage } from "./pages/version.js";
-import { VersionsPage } from "./pages/versions.js";
+// Every page by the first word of its address, and the entries of the navigation. A page is loaded when it is opened, so
+// that the first one is there without the others.
+import { useEffect, useState } from "preact/hooks";
 
-export const PAGES = {
-  versions: { view: VersionsPage, title: () => "Versions" },
-  version: { view: VersionPage, title: (ref) => ref },
-  adapter: { view: AdapterPage, title: (name) => name },
-  runs: { view: RunsPage, title: () => "Runs" },
-  run: { view: RunPage, title: (uid) => `Run ${uid}` },
-  charts: { view: ChartsPage, title: () => "Charts" },
-  compare: { view: ComparePage, title: () => "Compare" },
-  glue: { view: GluePage, title: () => "GLUE" },
-  serving: { view: ServingPage, title: () => "Serving" },
-  try: { view: TryPage, title: () => "Try it" },
-  log: { view: LogPage, title: () => "Log" },
+const PAGES = {
+  versions: { load: () => import("./pages/versions.js"), view: "VersionsPage", title: () => "Versions" },
+  version: { load: () => import("./pages/version.js"), view: "VersionPage", title: (ref) => ref },
+  adapter: { load: () => import("./pages/adapter.js"), view: "AdapterPage", title: (name) => name },
+  runs: { load: () => import("./pages/runs.js"), view: "RunsPage", title: () => "Runs" },
+  run: { load: () => import("./pages/run.js"), view: "RunPage", title: (uid) => `Run ${uid}` },
+  charts: { load: () => import("./pages/charts.js"), view: "ChartsPage", title: () => "Charts" },
+  compare: { load: () => import("./pages/compare.js"), view: "ComparePage", title: () => "Compare" },
+  glue: { load: () => import("./pages/glue.js"), view: "GluePage", title: () => "GLUE" },
+  serving: { load: () => import("./pages/serving.js"), view: "ServingPage", title: () => "Serving" },
+  try: { load: () => import("./pages/try.js"), view: "TryPage", title: () => "Try it" },
+  log: { load: () => import("./pages/log.js"), view: "LogPage", title: () => "Log" },
 };
+
+// The page of a name: {isKnown, View, title}; `View` is null until it is loaded.
+export function usePage(name) {
+  const page = Object.hasOwn(PAGES, name) ? PAGES[name] : null;
+  const [loaded, setLoaded] = useState({ name: null, View: null });
+  useEffect(() => {
+    let isLeft = false;
+    page?.load().then((module) => isLeft || setLoaded({ name, View: module[page.view] }));
+    return () => (isLeft = true);
+  }, [name]);
+  return { isKnown: Boolean(page), View: loaded.name === name ? loaded.View : null, title: page?.title ?? (() => "Not found") };
+}
 
 // `served`: only where predictions are served, too. `pages`: those that an entry stands for.
 export const SECTIONS = [

@@ -9,7 +9,7 @@ import { Tile } from "./run.js";
 
 const KEPT = 30;
 
-export function ServingPage() {
+export function ServingPage({ about }) {
   const state = useApi("/v1/status", { live: true });
   const heat = useHeat(state.data);
   if (!state.data) return html`<h1>Serving</h1><${Pending} state=${state} what="the memory" />`;
@@ -18,7 +18,7 @@ export function ServingPage() {
   const limit = status.capacity === null ? "" : ` of ${formatCount(status.capacity)}`;
   return html`
     <div class="title"><h1>Serving</h1><span class="faint">updated while you look</span></div>
-    <p class="lead">${status.base} on ${status.device} in ${status.precision}</p>
+    <p class="lead">${about.base?.name ?? status.base} on ${status.device} in ${status.precision}</p>
     <div class="tiles">
       <${Tile} name="Loaded">${formatCount(versions.length)}${limit}<//>
       <${Tile} name="In memory">${formatBytes(status.size)}<//>

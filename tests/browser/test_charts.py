@@ -65,6 +65,36 @@ def test_extremes_and_what_is_no_number_are_kept(long_run: str, site: Site, open
     expect(row).to_contain_text(re.compile(r"≥ 1 NaN"))
 
 
+def test_a_history_without_a_finite_value_has_axes(registry: Registry, site: Site, open_page: OpenPage):
+    with registry.start_run("nan", **RUN) as run:
+        for step in range(3):
+            run.log({"train/loss": float("nan")}, step=step)
+    for query in ("", "&log=1"):
+        page = open_page(site, f"#/charts?of=run:{run.uid}{query}")
+        expect(points(page)).to_have_text("3 of 3 points")
+        chart, drawn = (page.locator(name).bounding_box() for name in (".chart", ".u-over"))
+        assert chart
+        assert drawn
+        assert drawn["x"] - chart["x"] >= 60  # where the numbers of the y axis stand
+
+
+def test_a_run_of_many_metrics_is_drawn_in_parts(registry: Registry, site: Site, open_page: OpenPage):
+    with registry.start_run("many", **RUN) as run:
+        run.log({f"layer/{number:03}": number for number in range(300)}, step=1)
+    page = open_page(site, f"#/run/{run.uid}")
+    expect(page.locator(".charts .history")).to_have_count(4)
+    expect(page.locator(".tile", has_text="Progress")).to_contain_text(re.compile("1 step$"))
+    page.get_by_role("button", name="20 more of 300 charts").click()
+    expect(page.locator(".charts .history")).to_have_count(24)
+    rows = page.get_by_role("group", name="Metrics in numbers").locator("tbody tr")
+    expect(rows).to_have_count(0)
+    page.get_by_text("All metrics in numbers").click()
+    expect(rows).to_have_count(200)
+    page.get_by_label("Part of a metric's name").fill("/29")
+    expect(rows).to_have_count(10)
+    expect(page.get_by_text("10 of 300 metrics")).to_be_visible()
+
+
 @pytest.mark.usefixtures("filled")
 def test_several_histories_share_one_chart(registry: Registry, site: Site, open_page: OpenPage):
     with registry.start_run("other", **RUN) as run:

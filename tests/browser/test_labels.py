@@ -132,3 +132,18 @@ def test_a_server_that_answers_nobody_without_a_token_asks_for_one(registry: Reg
         page.keyboard.press("Enter")
         expect(page.locator(".role")).to_have_text("read")
         expect(page.get_by_role("link", name="cola@1")).to_be_visible()
+
+
+def test_a_long_alias_leaves_room_for_its_button(registry: Registry, site: Site, open_page: OpenPage):
+    alias = "a" * 64
+    registry.set_alias("sst2@2", alias)
+    page = open_page(site, "#/version/sst2%402", token=site.admin)
+    button = page.get_by_role("button", name=f"Remove the alias {alias}")
+    chip, cross = page.locator(".chip.alias", has=button).bounding_box(), button.bounding_box()
+    assert chip
+    assert cross
+    assert chip["width"] <= 240
+    assert cross["x"] + cross["width"] <= chip["x"] + chip["width"]
+    button.click()
+    expect(button).to_have_count(0)
+    assert registry.version("sst2@2").aliases == ()

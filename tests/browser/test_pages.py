@@ -41,6 +41,14 @@ def test_every_page_is_whole_in_a_narrow_window(site: Site, open_page: OpenPage)
         expect(current).to_have_count(0 if "nowhere" in address else 1)
 
 
+def test_a_short_page_ends_where_the_window_ends(site: Site, open_page: OpenPage):
+    page = open_page(site, "#/glue")
+    expect(page.get_by_text("There is no benchmark yet.")).to_be_visible()
+    box = page.locator("footer").bounding_box()
+    assert box
+    assert box["y"] + box["height"] == 800
+
+
 @pytest.mark.usefixtures("filled")
 def test_keys_alone_are_enough(site: Site, open_page: OpenPage):
     page = open_page(site)

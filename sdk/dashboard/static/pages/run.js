@@ -45,7 +45,9 @@ export function RunPage({ route }) {
 }
 
 function steps({ metrics }) {
-  return metrics.length ? `${formatCount(Math.max(...metrics.map((metric) => metric.last_step)))} steps` : "–";
+  if (!metrics.length) return "–";
+  const last = Math.max(...metrics.map((metric) => metric.last_step));
+  return `${formatCount(last)} ${last === 1 ? "step" : "steps"}`;
 }
 
 export function Tile({ name, children, isWide = false }) {

@@ -112,7 +112,7 @@ function optionsOf({ now, isLog, isSmooth, width, height, xLabel }) {
     series: [{}, ...series],
     scales: {
       x: { time: false, range: (_, least, most) => now.current.view ?? (least === most ? [least - 1, most + 1] : [least, most]) },
-      y: { distr: isLog ? 3 : 1 },
+      y: { distr: isLog ? 3 : 1, range: (_, least, most) => rangeOfValues(least, most, isLog) },
     },
     axes: [
       { ...axis, label: xLabel, labelSize: 18, size: 34, incrs: WHOLE_STEPS, values: texts },
@@ -129,6 +129,12 @@ function optionsOf({ now, isLog, isSmooth, width, height, xLabel }) {
       draw: [(chart) => drawMarks(chart, now.current, styles)],
     },
   };
+}
+
+// Where no value can be drawn, there is an axis all the same: the marks of NaN and infinities stand beside it.
+function rangeOfValues(least, most, isLog) {
+  if (isLog) return least === null ? [1, 10] : uPlot.rangeLog(least, most, 10, false);
+  return least === null ? [0, 1] : uPlot.rangeNum(least, most, 0.1, true);
 }
 
 const WHOLE_STEPS = [1, 2, 5].flatMap((digit) => Array.from({ length: 16 }, (_, power) => digit * 10 ** power)).sort((one, other) => one - other);

@@ -25,7 +25,7 @@ export function Status({ of }) {
 }
 
 export function Chip({ children, kind = "" }) {
-  return html`<bdi class=${`chip ${kind}`}>${children}</bdi>`;
+  return html`<span class=${`chip ${kind}`}><bdi>${children}</bdi></span>`;
 }
 
 export function ErrorBox({ error }) {

@@ -11,14 +11,17 @@ import { HistoryChart } from "./history_chart.js";
 import { Scroll } from "./table.js";
 
 const FIRST = 4;
+const MORE = 20;
+const MOST_ROWS = 200;
 
 export function MetricCharts({ of, live = false }) {
   const state = useApi(path("/api/summaries", { of }), { live });
-  const [isWhole, setWhole] = useState(false);
+  const [most, setMost] = useState(FIRST);
   if (!state.data) return html`<${Pending} state=${state} what="the metrics" />`;
   const metrics = [...state.data.metrics].sort((one, other) => byInterest(one.key, other.key));
   if (!metrics.length) return html`<${Empty}>Nothing was logged ${live ? "yet" : ""}.<//>`;
-  const shown = isWhole ? metrics : metrics.slice(0, FIRST);
+  const shown = metrics.slice(0, most);
+  const more = Math.min(MORE, metrics.length - shown.length);
   return html`
     <div class="charts">
       ${shown.map(({ key }) => {
@@ -26,43 +29,62 @@ export function MetricCharts({ of, live = false }) {
         return html`<${HistoryChart} key=${key} series=${series} label=${key} live=${live} height=${200} isBrief />`;
       })}
     </div>
-    ${metrics.length > FIRST && html`<button type="button" onClick=${() => setWhole(!isWhole)}>${isWhole ? "Fewer charts" : `All ${metrics.length} charts`}</button>`}
+    ${more > 0 && html`<button type="button" onClick=${() => setMost(most + MORE)}>${more} more of ${formatCount(metrics.length)} charts</button>`}
+    ${more <= 0 && metrics.length > FIRST && html`<button type="button" onClick=${() => setMost(FIRST)}>Fewer charts</button>`}
     <${SummaryTable} metrics=${metrics} />
   `;
 }
 
-export function SummaryTable({ metrics }) {
+// The rows are made once they are asked for, and not all of thousands: a run that trains makes them anew every two seconds.
+function SummaryTable({ metrics }) {
+  const [isOpen, setOpen] = useState(false);
   return html`
-    <details>
+    <details onToggle=${(event) => setOpen(event.target.open)}>
       <summary>All metrics in numbers</summary>
-      <${Scroll} label="Metrics in numbers">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Metric</th>
-              ${["Points", "First", "Last", "Least", "at step", "Greatest", "at step", "Mean", "NaN"].map((name, index) => html`<th scope="col" class="number" key=${index}>${name}</th>`)}
-            </tr>
-          </thead>
-          <tbody>
-            ${metrics.map(
-              (metric) => html`
-                <tr key=${metric.key}>
-                  <th scope="row">${metric.key}</th>
-                  <td class="number">${formatCount(metric.count)}</td>
-                  <td class="number">${formatNumber(metric.first)}</td>
-                  <td class="number">${formatNumber(metric.last)}</td>
-                  <td class="number">${formatNumber(metric.min)}</td>
-                  <td class="number">${formatCount(metric.min_step)}</td>
-                  <td class="number">${formatNumber(metric.max)}</td>
-                  <td class="number">${formatCount(metric.max_step)}</td>
-                  <td class="number">${formatNumber(metric.mean)}</td>
-                  <td class="number">${metric.nan_count || "–"}</td>
-                </tr>
-              `,
-            )}
-          </tbody>
-        </table>
-      <//>
+      ${isOpen && html`<${SummaryRows} metrics=${metrics} />`}
     </details>
+  `;
+}
+
+function SummaryRows({ metrics }) {
+  const [text, setText] = useState("");
+  const named = metrics.filter(({ key }) => key.includes(text.trim()));
+  const shown = named.slice(0, MOST_ROWS);
+  return html`
+    ${metrics.length > MOST_ROWS &&
+    html`
+      <p>
+        <input aria-label="Part of a metric's name" placeholder="part of a name" value=${text} onInput=${(event) => setText(event.target.value)} />
+        <span class="faint" role="status"> ${formatCount(shown.length)} of ${formatCount(metrics.length)} metrics</span>
+      </p>
+    `}
+    <${Scroll} label="Metrics in numbers">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Metric</th>
+            ${["Points", "First", "Last", "Least", "at step", "Greatest", "at step", "Mean", "NaN"].map((name, index) => html`<th scope="col" class="number" key=${index}>${name}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${shown.map(
+            (metric) => html`
+              <tr key=${metric.key}>
+                <th scope="row">${metric.key}</th>
+                <td class="number">${formatCount(metric.count)}</td>
+                <td class="number">${formatNumber(metric.first)}</td>
+                <td class="number">${formatNumber(metric.last)}</td>
+                <td class="number">${formatNumber(metric.min)}</td>
+                <td class="number">${formatCount(metric.min_step)}</td>
+                <td class="number">${formatNumber(metric.max)}</td>
+                <td class="number">${formatCount(metric.max_step)}</td>
+                <td class="number">${formatNumber(metric.mean)}</td>
+                <td class="number">${metric.nan_count || "–"}</td>
+              </tr>
+            `,
+          )}
+        </tbody>
+      </table>
+    <//>
   `;
 }

@@ -61,7 +61,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Open a page in a window of its own; whatever a browser complains of there fails the test.
 
     A complaint is an error of a script, a breach of the Content-Security-Policy, or a file that is not there. Answers
-    that a test expects to be refused are named with ``refused``, by their status.
+    that a test expects to be refused are named with ``refused``, by their status; 0 stands for a server that has ended.
     """
     complaints: list[str] = []
     contexts = []
@@ -75,7 +75,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.set_default_timeout(SECONDS * 1000)
 
         def heard(message: ConsoleMessage) -> None:
-            expected = any(f"status of {status} " in message.text for status in refused)
+            expected = any((f"status of {code} " if code else "CONNECTION_REFUSED") in message.text for code in refused)
             if message.type in ("error", "warning") and not expected:
                 complaints.append(f"{message.type}: {message.text}")
 

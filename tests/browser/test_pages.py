@@ -9,7 +9,10 @@ from playwright.sync_api import Page, expect
 
 from pointsman.registry import Registry
 from pointsman.registry.database import tables as t
+from pointsman.sdk.dashboard.app import dashboard
+from pointsman.sdk.web.access import Access, Role
 
+from served import HOSTS, serving
 from shapes import FIELDS
 from windows import OpenPage, Site
 
@@ -47,6 +50,20 @@ def test_a_short_page_ends_where_the_window_ends(site: Site, open_page: OpenPage
     box = page.locator("footer").bounding_box()
     assert box
     assert box["y"] + box["height"] == 800
+
+
+def test_a_page_that_cannot_be_loaded_says_so(registry: Registry, open_page: OpenPage):
+    app = dashboard(registry, access=Access(tokens=None, anonymous=Role.READ), hosts=HOSTS)
+    with serving(app) as client:
+        page = open_page(Site(str(client.base_url), ""), "#/glue", refused=(0,))
+        expect(page.get_by_text("There is no benchmark yet.")).to_be_visible()
+    page.get_by_role("link", name="Log").click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "this page did not load: the server does not answer; is it still running?"
+    )
+    expect(page.get_by_role("button", name="Load it again")).to_be_visible()
+    page.get_by_role("link", name="GLUE").click()
+    expect(page.get_by_role("button", name="Load it again")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("filled")

@@ -15,7 +15,7 @@ function App() {
   const about = useApi("/api/about");
   const main = useRef(null);
   useKeys();
-  const { isKnown, View, title: titleOf } = usePage(current.page);
+  const { isKnown, View, error, title: titleOf } = usePage(current.page);
   const title = titleOf(current.item);
   const place = `${current.page}/${current.item}`;
   const isFirst = useRef(true);
@@ -37,6 +37,7 @@ function App() {
     <main id="main" tabindex="-1" ref=${main}>
       ${about.error && about.error.status !== 401 && html`<${ErrorBox} error=${about.error} />`}
       ${about.data && View && html`<${View} key=${place} route=${current} about=${about.data} />`}
+      ${error && html`<${ErrorBox} error=${error} /><button type="button" onClick=${() => location.reload()}>Load it again</button>`}
       ${!isKnown && html`<${Unknown} />`}
     </main>
     <footer>

@@ -16,16 +16,21 @@ const PAGES = {
   log: { load: () => import("./pages/log.js"), view: "LogPage", title: () => "Log" },
 };
 
-// The page of a name: {isKnown, View, title}; `View` is null until it is loaded.
+// The page of a name: {isKnown, View, error, title}; `View` is null until it is loaded, and `error` says why it was not.
 export function usePage(name) {
   const page = Object.hasOwn(PAGES, name) ? PAGES[name] : null;
-  const [loaded, setLoaded] = useState({ name: null, View: null });
+  const [loaded, setLoaded] = useState({ name: null, View: null, error: null });
   useEffect(() => {
     let isLeft = false;
-    page?.load().then((module) => isLeft || setLoaded({ name, View: module[page.view] }));
+    const error = new Error("this page did not load: the server does not answer; is it still running?");
+    page?.load().then(
+      (module) => isLeft || setLoaded({ name, View: module[page.view], error: null }),
+      () => isLeft || setLoaded({ name, View: null, error }),
+    );
     return () => (isLeft = true);
   }, [name]);
-  return { isKnown: Boolean(page), View: loaded.name === name ? loaded.View : null, title: page?.title ?? (() => "Not found") };
+  const { View, error } = loaded.name === name ? loaded : { View: null, error: null };
+  return { isKnown: Boolean(page), View, error, title: page?.title ?? (() => "Not found") };
 }
 
 // `served`: only where predictions are served, too. `pages`: those that an entry stands for.

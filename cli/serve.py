@@ -35,6 +35,14 @@ from .runtime import open_registry, quiet_libraries
     help="Tokens of a batch at most, by an estimate.",
 )
 @click.option(
+    "--max-wait-ms",
+    type=click.FloatRange(0, 1000),
+    default=5,
+    show_default=True,
+    metavar="MS",
+    help="Milliseconds at most that a batch waits for the callers of the last one to call again.",
+)
+@click.option(
     "--max-queue",
     type=click.IntRange(min=1),
     default=2048,
@@ -82,6 +90,7 @@ def command(
     port: int,
     capacity: int | None,
     max_batch_tokens: int,
+    max_wait_ms: float,
     max_queue: int,
     refresh: float | None,
     record_seconds: int,
@@ -139,6 +148,7 @@ def command(
             switcher,
             registry,
             max_batch_tokens=max_batch_tokens,
+            max_wait=max_wait_ms / 1000,
             max_queue=max_queue,
             hosts=address.hosts,
             tokens=tokens,

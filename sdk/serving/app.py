@@ -112,6 +112,7 @@ class Server:
         switcher: The base. It is closed by its owner.
         registry: Where the versions of the base are listed.
         max_batch_tokens: The tokens of a batch at most, by an estimate.
+        max_wait: The seconds at most that a batch waits for the callers of the last one, who may call again.
         max_queue: The inputs that wait at most.
         hosts: The names under which the server may be called, in lower case; a page on another name must not reach it
             through a browser. None: any name.
@@ -127,6 +128,7 @@ class Server:
         registry: Registry,
         *,
         max_batch_tokens: int,
+        max_wait: float = 0.005,
         max_queue: int,
         hosts: Collection[str] | None,
         tokens: Tokens | None = None,
@@ -137,7 +139,11 @@ class Server:
         self._switcher = switcher
         self._metrics = Metrics(status=switcher.status, waiting=lambda: self._batcher.waiting)
         self._batcher = Batcher(
-            switcher.answer, max_batch_tokens=max_batch_tokens, max_queue=max_queue, observer=self._metrics
+            switcher.answer,
+            max_batch_tokens=max_batch_tokens,
+            max_wait=max_wait,
+            max_queue=max_queue,
+            observer=self._metrics,
         )
         self._fetcher = Fetcher(registry, most_waiting=max_queue)
         figures = Figures()
@@ -149,6 +155,7 @@ class Server:
             settings = {
                 **{name: getattr(status, name) for name in ("device", "precision", "capacity")},
                 "max_batch_tokens": max_batch_tokens,
+                "max_wait": max_wait,
                 "max_queue": max_queue,
             }
             recorder = registry.start_serving(settings=settings, environment={"packages": {"pointsman": _VERSION}})

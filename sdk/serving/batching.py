@@ -49,28 +49,37 @@ class Batcher:
     Args:
         answer: Computes requests.
         max_batch_tokens: The tokens of a batch at most, by an estimate; a call of more is a batch of its own.
+        max_wait: The seconds at most that a batch waits for the callers of the last one, who may call again.
         max_queue: The inputs that wait at most. A call is accepted into an empty queue whatever its size.
         observer: Is told of each batch.
 
     Examples:
-        >>> batcher = Batcher(switcher.answer, max_batch_tokens=16384, max_queue=1024)
+        >>> batcher = Batcher(switcher.answer, max_batch_tokens=16384, max_wait=0.005, max_queue=1024)
         >>> batcher.submit(switcher.prepare("sst2", ["a gripping film"])).result()
         [Prediction(label='positive', score=0.98, probabilities={'negative': 0.02, 'positive': 0.98})]
         >>> batcher.close()
     """
 
     def __init__(
-        self, answer: Answer, *, max_batch_tokens: int, max_queue: int, observer: BatchObserver | None = None
+        self,
+        answer: Answer,
+        *,
+        max_batch_tokens: int,
+        max_wait: float,
+        max_queue: int,
+        observer: BatchObserver | None = None,
     ) -> None:
         self._answer = answer
         self._observer = observer or BatchObserver()
         self._max_batch_tokens = max_batch_tokens
+        self._max_wait = max_wait
         self._max_queue = max_queue
         self._calls: deque[_Call] = deque()
         self._waiting = 0
         self._computing = 0
+        self._last = 0  # the calls of the last batch
         self._closing = False
-        self._changed = threading.Condition()  # over the four above
+        self._changed = threading.Condition()  # over the five above
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self._thread.start()
 
@@ -136,11 +145,16 @@ class Batcher:
                 self._computing = 0
 
     def _next(self) -> list[_Call] | None:
-        """The calls of the next batch, once there is one; None: it is closed, and nothing waits."""
+        """The calls of the next batch, once there is one; None: it is closed, and nothing waits.
+
+        Callers that were answered together tend to call again together. Without a wait, the first of them would be
+        computed alone, and the others would wait for it.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._calls or self._closing)
             if not self._calls:
                 return None
+            self._changed.wait_for(lambda: len(self._calls) >= self._last or self._closing, self._max_wait)
             batch: list[_Call] = []
             tokens = 0
             while self._calls:
@@ -152,6 +166,7 @@ class Batcher:
                     batch.append(call)
                     self._waiting -= len(call.requests)
             self._computing = sum(len(call.requests) for call in batch)
+            self._last = len(batch)
             return batch
 
     def _compute(self, batch: Sequence[_Call]) -> None:

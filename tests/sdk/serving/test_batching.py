@@ -38,8 +38,8 @@ def gate(switcher: Switcher) -> Gate:
     return Gate(switcher)
 
 
-def made(gate: Gate, **limits: int) -> Batcher:
-    return Batcher(gate, **{"max_batch_tokens": 10_000, "max_queue": 100, **limits})
+def made(gate: Gate, *, max_batch_tokens: int = 10_000, max_wait: float = 0.005, max_queue: int = 100) -> Batcher:
+    return Batcher(gate, max_batch_tokens=max_batch_tokens, max_wait=max_wait, max_queue=max_queue)
 
 
 def test_what_arrives_meanwhile_is_one_batch(switcher: Switcher, gate: Gate) -> None:
@@ -56,6 +56,36 @@ def test_what_arrives_meanwhile_is_one_batch(switcher: Switcher, gate: Gate) -> 
         expected = switcher.predict(name, TEXTS)
         assert [answer.label for answer in found] == [answer.label for answer in expected]
         assert [answer.score for answer in found] == pytest.approx([answer.score for answer in expected], abs=1e-5)
+    batcher.close()
+
+
+def test_callers_that_were_answered_together_are_waited_for(switcher: Switcher, gate: Gate) -> None:
+    batcher = made(gate, max_wait=60)
+    first = batcher.submit(switcher.prepare("a", TEXTS[:1]))
+    assert gate.began.acquire(timeout=60)
+    together = [batcher.submit(switcher.prepare(name, TEXTS[:1])) for name in "ab"]
+    gate.let(100)
+    for call in (first, *together):
+        call.result(60)
+    for name in "ab":  # each a batch of its own, if it did not wait
+        last = batcher.submit(switcher.prepare(name, TEXTS[:1]))
+    last.result(30)
+    assert gate.batches == [1, 2, 2]
+    batcher.submit(switcher.prepare("a", TEXTS[:1]))
+    batcher.close()  # which waits for no caller
+    assert gate.batches == [1, 2, 2, 1]
+
+
+def test_a_batch_waits_for_callers_that_have_gone_no_longer_than_it_may(switcher: Switcher, gate: Gate) -> None:
+    batcher = made(gate, max_wait=0.005)
+    first = batcher.submit(switcher.prepare("a", TEXTS[:1]))
+    assert gate.began.acquire(timeout=60)
+    together = [batcher.submit(switcher.prepare(name, TEXTS[:1])) for name in "ab"]
+    gate.let(100)
+    for call in (first, *together):
+        call.result(60)
+    assert len(batcher.submit(switcher.prepare("a", TEXTS[:1])).result(60)) == 1
+    assert gate.batches == [1, 2, 1]
     batcher.close()
 
 

@@ -133,6 +133,7 @@ def test_the_end_writes_what_is_left(start: Start) -> None:
         "precision": "fp32",
         "capacity": None,
         "max_batch_tokens": 10_000,
+        "max_wait": 0.005,
         "max_queue": 8,
     }
 

@@ -49,6 +49,15 @@ def test_a_text_is_tried_with_several_adapters(served: Site, open_page: OpenPage
     expect(page.get_by_role("article", name="mrpc")).to_be_visible()
 
 
+def test_the_adapters_that_are_proposed_take_the_same_texts(served: Site, open_page: OpenPage):
+    page = open_page(served, "#/try")
+    page.get_by_label("Text", exact=True).fill("a gripping film")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("article")).to_have_count(2)
+    for name in ("cola", "sst2"):
+        expect(page.get_by_role("article", name=name)).to_be_visible()
+
+
 def test_what_is_in_memory_is_shown_and_what_is_called_is_hot(served: Site, open_page: OpenPage):
     page = open_page(served, "#/serving")
     expect(page.get_by_text("Nothing is loaded yet")).to_be_visible()

@@ -118,6 +118,7 @@ def test_models(running: Running, registry: Registry) -> None:
     first = listed["data"][0]
     assert (first["version"], first["task"], first["labels"]) == ("a@1", "sst2", ["negative", "positive"])
     assert first["aliases"] == ["production"]
+    assert [len(model["text"]) for model in listed["data"]] == [1, 1, 2, 2]
     for ref in ("a@production", "a", "average(a, b)"):
         model = running.client.get(f"/v1/models/{ref}").json()
         assert model["id"] == ref

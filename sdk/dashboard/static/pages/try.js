@@ -16,7 +16,10 @@ export function TryPage({ route, about }) {
   const [isPair, setPair] = useState(false);
   const [state, setState] = useState({ answers: null, error: null, isBusy: false, milliseconds: 0 });
   useEffect(() => {
-    if (!refs.length && models.length) setQuery({ ref: models.slice(0, 3).map((model) => model.id) });
+    if (refs.length || !models.length) return;
+    const alike = models.filter((model) => model.text.length === models[0].text.length);
+    setPair(models[0].text.length === 2);
+    setQuery({ ref: alike.slice(0, 3).map((model) => model.id) });
   }, [models.length]);
   const ask = async (event) => {
     event.preventDefault();

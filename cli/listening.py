@@ -5,6 +5,8 @@ import ipaddress
 import logging
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,6 +100,24 @@ def find_address(host: str, port: int) -> Address:
         ) from error
     family, _, _, _, numbers = min(found, key=lambda item: item[0] != socket.AF_INET)
     return Address(host=host, family=family, numbers=numbers)
+
+
+@contextmanager
+def needing_extra(what: str) -> Iterator[None]:
+    """Where the packages of the extra ``serve`` are imported.
+
+    Args:
+        what: What needs them, for the message.
+
+    Raises:
+        SettingsError: One is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{what} needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
+        ) from error
 
 
 def log_to_terminal(*, calls: bool) -> None:

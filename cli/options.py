@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -24,6 +25,31 @@ precision_option: Callable[[Any], Any] = click.option(
 base_option: Callable[[Any], Any] = click.option(
     "--base", help="Where to load the base from. [default: where it was at training]"
 )
+
+host_option: Callable[[Any], Any] = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address; one that other machines reach needs --token-file.",
+)
+
+token_file_option: Callable[[Any], Any] = click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Answer only callers with a token; FILE has a line 'ROLE SHA256' for each.",
+)
+
+access_log_option: Callable[[Any], Any] = click.option(
+    "--access-log", "logs_calls", is_flag=True, help="Print one line of JSON a call."
+)
+
+
+def port_option(default: int) -> Callable[[Any], Any]:
+    """The option for the port that a command listens on."""
+    return click.option(
+        "--port", type=click.IntRange(0, 65535), default=default, show_default=True, help="Port; 0 chooses a free one."
+    )
 
 
 _READING: Final[dict[str, Callable[[Any], Any]]] = {

@@ -8,23 +8,24 @@ from pointsman.registry import Registry
 from pointsman.registry.errors import Action, Advice, SettingsError
 from pointsman.sdk.bases.places import place_of
 
-from .listening import find_address, log_to_terminal, run_until_stopped
-from .options import base_option, device_option, precision_option
+from .listening import find_address, log_to_terminal, needing_extra, run_until_stopped
+from .options import (
+    access_log_option,
+    base_option,
+    device_option,
+    host_option,
+    port_option,
+    precision_option,
+    token_file_option,
+)
 from .output import note
 from .runtime import open_registry, quiet_libraries
 
 
 @click.command("serve", short_help="Answer over HTTP with every adapter of one base.")
 @base_option
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address; one that other machines reach needs --token-file.",
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 chooses a free one."
-)
+@host_option
+@port_option(8000)
 @click.option("--capacity", type=click.IntRange(min=1), metavar="N", help="Versions in memory at most. [default: all]")
 @click.option(
     "--max-batch-tokens",
@@ -66,12 +67,7 @@ from .runtime import open_registry, quiet_libraries
     help="Write what each version answered into the registry so often; 0: never.",
 )
 @click.option("--preload", "preloaded", multiple=True, metavar="REF", help="Load REF before the first call.")
-@click.option(
-    "--token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Answer only callers with a token; FILE has a line 'ROLE SHA256' for each.",
-)
+@token_file_option
 @click.option("--no-tokens", is_flag=True, help="Let whoever reaches --host read and predict.")
 @click.option(
     "--new-token",
@@ -79,7 +75,7 @@ from .runtime import open_registry, quiet_libraries
     metavar="ROLE",
     help="Make a token for read, predict or admin, print its line for FILE, and end.",
 )
-@click.option("--access-log", "logs_calls", is_flag=True, help="Print one line of JSON a call.")
+@access_log_option
 @precision_option
 @device_option
 @click.pass_context
@@ -113,14 +109,10 @@ def command(
     """
     if token_file and no_tokens:
         raise click.UsageError("--token-file and --no-tokens exclude each other")
-    try:
+    with needing_extra("serving"):
         import prometheus_client  # noqa: F401 -- the server's import of it is too late to ask for it
 
         from pointsman.sdk.web import access, server  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"serving needs the package {error.name}", advice=Advice(Action.INSTALL_EXTRA, {"extra": "serve"})
-        ) from error
     if new_token:
         token, line = access.new_token(access.Role[new_token.upper()])
         note(f"the token, which is shown this once: {token}")

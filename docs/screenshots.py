@@ -3,6 +3,7 @@
 import math
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
 from pointsman.registry import Base, Registry, RunRecorder
@@ -20,6 +20,7 @@ from pointsman.registry.records import Evaluation, LoggedPoint
 from pointsman.registry.runs import runs
 from pointsman.sdk.dashboard.app import dashboard
 from pointsman.sdk.web.access import Access, Role
+from pointsman.sdk.web.server import http_server
 
 MOST: Final = 150_000
 """Bytes of a picture at most."""
@@ -49,12 +50,11 @@ def main(directory: Path) -> None:
         fill(registry) as live,
     ):
         app = dashboard(registry, access=Access(tokens=None, anonymous=Role.ADMIN), hosts=None)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-        thread = threading.Thread(target=server.run)
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = http_server(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        while not server.started:
-            thread.join(0.05)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox", "--disable-gpu"]
         )

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -133,11 +134,9 @@ class Predictions:
         answers = await self._answers(http, requests)
         return JSONResponse(
             {
-                "id": f"classify-{uuid.uuid4().hex}",
-                "object": "list",
-                "created": int(time.time()),
+                **_envelope("classify"),
                 "model": ref,
-                "version": _version_of(requests),
+                "version": _version_of(call_of(http).rows),
                 "data": [answer_of(*item) for item in zip(range(len(requests)), requests, answers, strict=True)],
                 "usage": usage_of(answers),
             }
@@ -153,18 +152,10 @@ class Predictions:
         requests = await run_sync(prepare)
         answers = await self._answers(http, requests)
         data = [
-            {"model": ref, "version": _version_of([request]), **answer_of(index, request, answer)}
+            {"model": ref, "version": _version_of(_rows_of([request])), **answer_of(index, request, answer)}
             for index, ((ref, _), request, answer) in enumerate(zip(rows, requests, answers, strict=True))
         ]
-        return JSONResponse(
-            {
-                "id": f"mixed-{uuid.uuid4().hex}",
-                "object": "list",
-                "created": int(time.time()),
-                "data": data,
-                "usage": usage_of(answers),
-            }
-        )
+        return JSONResponse({**_envelope("mixed"), "data": data, "usage": usage_of(answers)})
 
     async def _predict(self, http: HttpRequest) -> Response:
         """Hugging Face's and TEI's ``/predict``; the ref is the query's ``model`` or the header ``X-Model``."""
@@ -178,7 +169,7 @@ class Predictions:
         requests = await run_sync(self._prepare, ref, inputs)
         answers = [call.classes(answer) for answer in await self._answers(http, requests)]
         content = answers if call.is_batch and not is_pair else answers[0]
-        return JSONResponse(content, headers={"X-Version": str(_version_of(requests))})
+        return JSONResponse(content, headers={"X-Version": str(_version_of(call_of(http).rows))})
 
     async def _infer(self, http: HttpRequest) -> Response:
         """The Open Inference Protocol's call."""
@@ -257,6 +248,11 @@ def _named_ref(http: HttpRequest) -> str:
     return named.pop()
 
 
+def _envelope(kind: str) -> dict[str, Any]:
+    """What every answer in vLLM's form begins with."""
+    return {"id": f"{kind}-{uuid.uuid4().hex}", "object": "list", "created": int(time.time())}
+
+
 def _rows_of(requests: list[Request]) -> dict[str, int]:
     """How many answers each version, or composition of versions, gives to requests."""
     rows: dict[str, int] = {}
@@ -266,7 +262,7 @@ def _rows_of(requests: list[Request]) -> dict[str, int]:
     return rows
 
 
-def _version_of(requests: list[Request]) -> str | list[str]:
+def _version_of(rows: Mapping[str, int]) -> str | list[str]:
     """What answers: the versions by number. Of several routes, as in a batch split, each once."""
-    versions = list(_rows_of(requests))
+    versions = list(rows)
     return versions[0] if len(versions) == 1 else versions

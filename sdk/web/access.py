@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from hashlib import sha256
 from hmac import compare_digest
@@ -42,12 +42,17 @@ class Tokens:
 
     Example:
         >>> token, line = new_token(Role.PREDICT)
-        >>> Tokens({bytes.fromhex(line.split()[1]): Role.PREDICT}).role_of(token.encode())
+        >>> Tokens.of_lines([line]).role_of(token.encode())
         <Role.PREDICT: 2>
     """
 
     def __init__(self, roles: Mapping[bytes, Role]) -> None:
         self._roles = dict(roles)
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[str]) -> "Tokens":
+        """Those of lines that ``new_token`` made."""
+        return cls(dict(_read_line(line.split()) for line in lines))
 
     def role_of(self, token: bytes) -> Role | None:
         """The role that a token stands for; None if it is unknown or shorter than ``MIN_TOKEN_LENGTH``.

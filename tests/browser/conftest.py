@@ -50,8 +50,7 @@ def browser() -> Iterator[Browser]:
 def site(registry: Registry) -> Iterator[Site]:
     """The dashboard of the test's registry."""
     token, line = new_token(Role.ADMIN)
-    tokens = Tokens({bytes.fromhex(line.split()[1]): Role.ADMIN})
-    app = dashboard(registry, access=Access(tokens=tokens, anonymous=Role.READ), hosts=HOSTS)
+    app = dashboard(registry, access=Access(tokens=Tokens.of_lines([line]), anonymous=Role.READ), hosts=HOSTS)
     with serving(app) as client:
         yield Site(str(client.base_url), token)
 

@@ -122,7 +122,7 @@ def test_the_token_of_the_address_is_taken_out_of_it(site: Site, open_page: Open
 
 def test_a_server_that_answers_nobody_without_a_token_asks_for_one(registry: Registry, open_page: OpenPage):
     token, line = new_token(Role.READ)
-    tokens = Tokens({bytes.fromhex(line.split()[1]): Role.READ})
+    tokens = Tokens.of_lines([line])
     app = dashboard(registry, access=Access(tokens=tokens, anonymous=None), hosts=HOSTS)
     with serving(app) as client:
         page = open_page(Site(str(client.base_url), ""), refused=(401,))

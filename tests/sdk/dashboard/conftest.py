@@ -38,7 +38,6 @@ def filled(registry: Registry) -> Registry:
 def shown(filled: Registry) -> Iterator[Dashboard]:
     """The dashboard as ``registry ui`` serves it without a token file."""
     token, line = new_token(Role.ADMIN)
-    tokens = Tokens({bytes.fromhex(line.split()[1]): Role.ADMIN})
-    app = dashboard(filled, access=Access(tokens=tokens, anonymous=Role.READ), hosts=HOSTS)
+    app = dashboard(filled, access=Access(tokens=Tokens.of_lines([line]), anonymous=Role.READ), hosts=HOSTS)
     with serving(app) as client:
         yield Dashboard(filled, client, {"Authorization": f"Bearer {token}"})

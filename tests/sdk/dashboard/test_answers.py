@@ -43,7 +43,7 @@ def test_another_name_is_refused(shown: Dashboard) -> None:
 def guarded(filled: Registry) -> Iterator[tuple[httpx.Client, dict[Role, str]]]:
     """As with a token file, and a token of each role."""
     made = {role: new_token(role) for role in Role}
-    tokens = Tokens({bytes.fromhex(line.split()[1]): role for role, (_, line) in made.items()})
+    tokens = Tokens.of_lines(line for _, line in made.values())
     app = dashboard(filled, access=Access(tokens=tokens, anonymous=None), hosts=HOSTS)
     with serving(app) as client:
         yield client, {role: token for role, (token, _) in made.items()}

@@ -21,7 +21,7 @@ from pointsman.sdk.web.endpoints import Endpoint
 from served import serving
 
 NEW = {role: new_token(role) for role in Role}
-KNOWN = Tokens({bytes.fromhex(line.split()[1]): role for role, (_, line) in NEW.items()})
+KNOWN = Tokens.of_lines(line for _, line in NEW.values())
 
 
 def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
